@@ -1,0 +1,57 @@
+//! What one viewer did: the checked event, and the forms it arrives in.
+//!
+//! Parse, don't validate: [`Event`] is made by [`check`](Batch::check) from what a client sent, or read back from a
+//! record that intake wrote. Nothing behind this room checks a field again.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+mod time;
+
+pub use time::UnixMillis;
+
+/// One event in the shape of the `event` table. `None` is NULL.
+///
+/// Text is borrowed from the body (or the record) wherever no escape forced a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// The dedupe key within the organization.
+    pub id: Uuid,
+    /// One of the names of the type table, such as `video.played`.
+    pub type_name: Cow<'a, str>,
+    /// One mount of one player.
+    pub session_id: Cow<'a, str>,
+    /// Opaque pseudonym of the viewer.
+    pub viewer_id: Cow<'a, str>,
+    /// The video.
+    pub content_id: Cow<'a, str>,
+    /// The question or other item inside the video.
+    pub item_id: Option<Cow<'a, str>>,
+    /// When it happened, after skew correction.
+    pub occurred_at: UnixMillis,
+    /// When it happened by the client's own clock.
+    pub client_occurred_at: UnixMillis,
+    /// +1 per event in a session.
+    pub seq: Option<u32>,
+    /// Playhead.
+    pub position_ms: Option<u32>,
+    /// Playback rate; `None` means 1.
+    pub rate: Option<f32>,
+    /// Half-open media intervals `(start_ms, end_ms)` without the empty ones, in the order sent.
+    pub watched: Option<Vec<(u32, u32)>>,
+    /// Wall time played so far in the session.
+    pub played_ms: Option<u32>,
+    /// JSON text as it was sent.
+    pub answer: Option<Cow<'a, str>>,
+    /// Whether the player judged the answer right.
+    pub correct: Option<bool>,
+    /// 0..1.
+    pub score: Option<f32>,
+    /// 1..32767.
+    pub attempt: Option<u16>,
+    /// Time spent on the item.
+    pub elapsed_ms: Option<u32>,
+    /// JSON object text: the fields that have no column under their own names, and `ext` as it was sent.
+    pub details: Option<Cow<'a, str>>,
+}
