@@ -1,14 +1,20 @@
 //! What one viewer did: the checked event, and the forms it arrives in.
 //!
-//! Parse, don't validate: [`Event`] is made by [`check`](Batch::check) from what a client sent, or read back from a
+//! Parse, don't validate: [`Event`] is made by [`check_batch`] from what a client sent, or read back from a
 //! record that intake wrote. Nothing behind this room checks a field again.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
+mod batch;
+mod envelope;
+mod refusal;
 mod time;
 
+pub use batch::{Clock, Verdict, check_batch};
+pub use envelope::{Defaults, Envelope, EnvelopeError, RawEvent};
+pub use refusal::{Refusal, RefusalCode};
 pub use time::UnixMillis;
 
 /// One event in the shape of the `event` table. `None` is NULL.

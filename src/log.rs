@@ -1,1 +1,7 @@
-//! (in the making)
+//! The record format, and the log that keeps what was accepted.
+
+mod publisher;
+pub mod record;
+
+pub use publisher::{PublishError, Publisher};
+pub use record::{RecordBuilder, SealedRecord};
