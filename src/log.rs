@@ -1,7 +1,13 @@
 //! The record format, and the log that keeps what was accepted.
+//!
+//! The interface is small: [`Publisher::publish`] a record and wait; take [`Delivery`]s of the assigned partitions with
+//! their offsets from a [`Consumer`], told of assignment and revocation in between; [`Consumer::commit`] a low-water
+//! mark. [`topic::ensure`] makes the log's topic.
 
-mod publisher;
+mod kafka;
 pub mod record;
 
-pub use publisher::{PublishError, Publisher};
+pub use kafka::consumer::{Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation};
+pub use kafka::publisher::{PublishError, Publisher};
+pub use kafka::topic;
 pub use record::{RecordBuilder, SealedRecord};

@@ -1,0 +1,253 @@
+//! The log: which one, where it is, and how its topic is made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// Flags and variables of everything that touches the log.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Which log keeps accepted records.
+    #[arg(long = "log", env = "ROLLBOOK_LOG", value_name = "LOG", default_value = "kafka")]
+    pub kind: LogKind,
+
+    /// Kafka bootstrap servers as host:port, separated by commas.
+    #[arg(long, env = "ROLLBOOK_KAFKA_BROKERS", value_name = "HOST:PORT,…")]
+    pub kafka_brokers: Option<String>,
+
+    /// Topic that holds the records. A service keeps to one topic: watermarks speak of its offsets.
+    #[arg(long, env = "ROLLBOOK_KAFKA_TOPIC", value_name = "TOPIC", default_value = "rollbook.events")]
+    pub kafka_topic: String,
+
+    /// Any librdkafka properties as name=value, separated by commas: `security.protocol=…,sasl.mechanism=…`. The ones
+    /// that the guarantees rest on are refused by name.
+    #[arg(
+        long,
+        env = "ROLLBOOK_KAFKA_PROPERTIES",
+        value_name = "NAME=VALUE,…",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub kafka_properties: RawProperties,
+}
+
+/// Flags and variables of making the topic.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Topic")]
+pub struct TopicArgs {
+    /// Partitions of a log that is made new: the most loaders that can share the work.
+    #[arg(long, env = "ROLLBOOK_LOG_PARTITIONS", value_name = "N", default_value_t = 12,
+          value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub log_partitions: i32,
+
+    /// Copies of each partition; the broker's own default when not set. From 3 on, `min.insync.replicas` is 2.
+    #[arg(long, env = "ROLLBOOK_KAFKA_REPLICATION", value_name = "N",
+          value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub kafka_replication: Option<i32>,
+
+    /// Hours that the topic keeps records. Records older than this that were never loaded are lost, out loud.
+    #[arg(long, env = "ROLLBOOK_KAFKA_RETENTION_HOURS", value_name = "HOURS", default_value_t = 168,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub kafka_retention_hours: u32,
+}
+
+/// Flags and variables of the producing end.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Publishing")]
+pub struct PublishArgs {
+    /// Milliseconds until a record that Kafka has not acknowledged is given up; the request is then answered with
+    /// `retry` or 503. Keep it below the time that clients wait.
+    #[arg(long, env = "ROLLBOOK_KAFKA_PUBLISH_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(100..=300_000))]
+    pub kafka_publish_timeout_ms: u32,
+}
+
+/// Flags and variables of the consuming end.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Consuming")]
+pub struct ConsumeArgs {
+    /// Consumer group: loaders of one group share the partitions out.
+    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP", value_name = "GROUP", default_value = "rollbook-loader")]
+    pub kafka_group: String,
+
+    /// How loaders share partitions out: `consumer` is the broker-side protocol of Kafka 4 (KIP-848), `classic` the one
+    /// that older brokers know.
+    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP_PROTOCOL", value_name = "PROTOCOL", default_value = "consumer")]
+    pub kafka_group_protocol: GroupProtocol,
+
+    /// Milliseconds without a heartbeat after which a loader's partitions go to another. Only with `classic`: with
+    /// `consumer` the broker decides.
+    #[arg(long, env = "ROLLBOOK_KAFKA_SESSION_TIMEOUT_MS", value_name = "MS", default_value_t = 45_000,
+          value_parser = clap::value_parser!(u32).range(1_000..=3_600_000))]
+    pub kafka_session_timeout_ms: u32,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogKind {
+    /// Apache Kafka, or anything that speaks its protocol.
+    Kafka,
+    /// One process, on local disk.
+    Embedded,
+}
+
+/// Which consumer group protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GroupProtocol {
+    /// KIP-848: the broker assigns.
+    Consumer,
+    /// A member of the group assigns.
+    Classic,
+}
+
+/// Properties as written. They may hold passwords: nothing prints them.
+#[derive(Clone)]
+pub struct RawProperties(String);
+
+impl FromStr for RawProperties {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for RawProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawProperties(…)")
+    }
+}
+
+/// Where the log is: checked.
+#[derive(Clone)]
+pub struct LogSettings {
+    /// Kafka bootstrap servers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Further librdkafka properties; none that the guarantees rest on.
+    pub properties: Vec<(String, String)>,
+}
+
+impl fmt::Debug for LogSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();
+        f.debug_struct("LogSettings")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("properties", &names)
+            .finish()
+    }
+}
+
+/// Why the settings of the log do not go together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BadLogSettings {
+    /// No brokers.
+    #[error("ROLLBOOK_KAFKA_BROKERS is not set: the log is Kafka, and nothing says where it is")]
+    NoBrokers,
+    /// Not in this release.
+    #[error("ROLLBOOK_LOG is `embedded`: this release has no embedded log yet, set `kafka`")]
+    NoEmbeddedLog,
+    /// Without `=`. The text is not shown: it may be a password.
+    #[error("ROLLBOOK_KAFKA_PROPERTIES: entry {0} is not name=value")]
+    NotAProperty(usize),
+    /// One of those that are ours to set.
+    #[error("ROLLBOOK_KAFKA_PROPERTIES: `{0}` is what the guarantees rest on and cannot be changed")]
+    Protected(String),
+}
+
+/// Properties that exactly-once, placement or the settings above rest on, with their aliases in librdkafka.
+const PROTECTED: [&str; 24] = [
+    "acks",
+    "request.required.acks",
+    "enable.idempotence",
+    "enable.gapless.guarantee",
+    "transactional.id",
+    "partitioner",
+    "partitioner_cb",
+    "enable.auto.commit",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "enable.auto.offset.store",
+    "offset.store.method",
+    "auto.offset.reset",
+    "isolation.level",
+    "enable.partition.eof",
+    "group.id",
+    "group.protocol",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "check.crcs",
+    "max.in.flight.requests.per.connection",
+    "max.in.flight",
+];
+
+impl TryFrom<&LogArgs> for LogSettings {
+    type Error = BadLogSettings;
+
+    fn try_from(args: &LogArgs) -> Result<Self, BadLogSettings> {
+        if args.kind == LogKind::Embedded {
+            return Err(BadLogSettings::NoEmbeddedLog);
+        }
+        let brokers = args.kafka_brokers.as_deref().unwrap_or_default().trim();
+        if brokers.is_empty() {
+            return Err(BadLogSettings::NoBrokers);
+        }
+        Ok(Self {
+            brokers: brokers.to_owned(),
+            topic: args.kafka_topic.clone(),
+            properties: parse_properties(&args.kafka_properties.0)?,
+        })
+    }
+}
+
+fn parse_properties(text: &str) -> Result<Vec<(String, String)>, BadLogSettings> {
+    let entries = text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty());
+    entries
+        .map(|(index, entry)| {
+            let (name, value) = entry.split_once('=').ok_or(BadLogSettings::NotAProperty(index + 1))?;
+            let name = name.trim();
+            if PROTECTED.contains(&name) || name.starts_with("topic.") {
+                return Err(BadLogSettings::Protected(name.to_owned()));
+            }
+            Ok((name.to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+impl PublishArgs {
+    /// How long a record may stay unacknowledged.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.kafka_publish_timeout_ms.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_the_guarantees_rest_on_are_refused_by_name() {
+        for name in PROTECTED {
+            let refused = parse_properties(&format!("client.id=a, {name}=1"));
+            assert_eq!(refused, Err(BadLogSettings::Protected(name.to_owned())));
+        }
+        let kept = parse_properties("security.protocol=SASL_SSL,sasl.password=a=b");
+        let expected = [("security.protocol", "SASL_SSL"), ("sasl.password", "a=b")];
+        assert_eq!(kept, Ok(expected.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec()));
+    }
+
+    #[test]
+    fn a_property_without_a_value_is_named_by_its_place_and_not_shown() {
+        let refused = parse_properties("client.id=a,hunter2").expect_err("no `=`");
+        assert_eq!(refused, BadLogSettings::NotAProperty(2));
+        assert!(!refused.to_string().contains("hunter2"));
+    }
+}
