@@ -81,3 +81,6 @@ pub struct Event<'a> {
     /// JSON object text: the fields that have no column under their own names, and `ext` as it was sent.
     pub details: Option<Cow<'a, str>>,
 }
+
+#[cfg(test)]
+mod tests;
