@@ -50,7 +50,11 @@ fn event(n: usize) -> String {
 
 fn body(events: usize) -> String {
     let events: Vec<_> = (0..events).map(|n| event(n + 4)).collect();
-    format!(r#"{{"organization":"acme_school","sent_at":{},"sdk":"web 2.1","events":[{}]}}"#, NOW.0 - 80, events.join(","))
+    format!(
+        r#"{{"organization":"acme_school","sent_at":{},"sdk":"web 2.1","events":[{}]}}"#,
+        NOW.0 - 80,
+        events.join(",")
+    )
 }
 
 fn accepted<'a>(envelope: &Envelope<'a>) -> Vec<Event<'a>> {
@@ -74,7 +78,9 @@ fn decode(criterion: &mut Criterion) {
         let body = body(size);
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::new("cut", size), |bench| {
-            bench.iter(|| Envelope::from_json(black_box(body.as_bytes())).map(|envelope| envelope.events.len()));
+            bench.iter(|| {
+                Envelope::from_json(black_box(body.as_bytes())).map(|envelope| envelope.events.len())
+            });
         });
         group.bench_function(BenchmarkId::new("cut and check", size), |bench| {
             bench.iter(|| {

@@ -33,7 +33,7 @@ impl<'a> Details<'a> {
             Value::Double(number) => {
                 let _infallible = write!(text, "{number}");
             }
-            Value::Null | Value::Text(Text::NotUtf8) | Value::Intervals(_) | Value::Answer(_) => {
+            Value::Null | Value::Text(Text::Unfit) | Value::Intervals(_) | Value::Answer(_) => {
                 text.push_str("null");
             }
         }

@@ -26,7 +26,7 @@ pub(super) fn whole(value: Value<'_>, min: u32, max: u32) -> Result<u32, Fault> 
 #[inline]
 pub(super) fn whole_of_any_size(value: Value<'_>) -> Result<Result<i64, &str>, Fault> {
     match value {
-        Value::Number(token) if token.contains(['.', 'e', 'E']) => {
+        Value::Number(token) if token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
             Err(Fault::new(BadType, "must be a whole number, without fraction or exponent"))
         }
         Value::Number(token) => Ok(token.parse().map_err(|_too_large| token)),

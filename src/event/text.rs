@@ -8,15 +8,23 @@ use super::fault::Fault;
 /// A string as it arrived, not read yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Text<'a> {
-    /// It reads as it stands.
+    /// It reads as it stands: the inside of a JSON string without escapes, or a protobuf string that is fit.
     Plain(&'a str),
     /// The inside of a JSON string, with escapes in it.
     Escaped(&'a str),
-    /// Bytes of a protobuf string that are not UTF-8.
-    NotUtf8,
+    /// A protobuf string with U+0000 in it, or that is not UTF-8.
+    Unfit,
 }
 
 impl<'a> Text<'a> {
+    /// The string of a protobuf message. (In JSON a bare U+0000 is no JSON, and the body was checked to be UTF-8.)
+    pub(super) fn of_protobuf(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if memchr::memchr(0, bytes).is_none() => Self::Plain(text),
+            _ => Self::Unfit,
+        }
+    }
+
     /// The text itself, borrowed unless an escape forces a copy.
     ///
     /// # Errors
@@ -29,7 +37,7 @@ impl<'a> Text<'a> {
             }
             Self::Plain(text) => Ok(Cow::Borrowed(text)),
             Self::Escaped(inside) => unescape(inside).map(Cow::Owned),
-            Self::NotUtf8 => Err(unfit("is not UTF-8")),
+            Self::Unfit => Err(unfit("contains U+0000 or is not UTF-8")),
         }
     }
 
@@ -37,7 +45,7 @@ impl<'a> Text<'a> {
     pub(super) fn show(self) -> Cow<'a, str> {
         self.read().unwrap_or(match self {
             Self::Plain(text) | Self::Escaped(text) => Cow::Borrowed(text),
-            Self::NotUtf8 => Cow::Borrowed("\u{fffd}"),
+            Self::Unfit => Cow::Borrowed("\u{fffd}"),
         })
     }
 }
@@ -155,8 +163,9 @@ mod tests {
             assert_eq!(code(Text::Escaped(lone)), Err("contains a lone surrogate".to_owned()), "{lone}");
         }
         assert_eq!(code(Text::Escaped(r"a\u0000b")), Err("contains U+0000".to_owned()));
-        assert_eq!(code(Text::Plain("a\0b")), Err("contains U+0000".to_owned()));
-        assert_eq!(code(Text::NotUtf8), Err("is not UTF-8".to_owned()));
+        assert!(code(Text::of_protobuf(b"a\0b")).is_err());
+        assert!(code(Text::of_protobuf(b"\xed\xa0\x80")).is_err(), "a surrogate is not UTF-8");
+        assert_eq!(code(Text::of_protobuf("aé".as_bytes())), Ok("aé".to_owned()));
     }
 
     #[test]
