@@ -1,0 +1,82 @@
+//! How the process is watched, and how it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// Flags and variables of the operator's listener and of the process's own log.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Operation")]
+pub struct OpsArgs {
+    /// The operator's address: /metrics, /healthz and /readyz. It asks nobody who they are: keep it private.
+    #[arg(long, env = "ROLLBOOK_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9090")]
+    pub admin_addr: SocketAddr,
+
+    /// How the process writes its log to standard error.
+    #[arg(long, env = "ROLLBOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What the process writes to its log, as filter directives: `debug`, or `warn,rollbook::loader=debug`.
+    #[arg(long, env = "RUST_LOG", value_name = "DIRECTIVES", default_value = "info")]
+    pub log_filter: String,
+}
+
+/// Flags and variables of the end.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Drain")]
+pub struct DrainArgs {
+    /// Seconds from SIGTERM until unfinished requests are dropped. Keep it below the time after which the machine
+    /// kills the process.
+    #[arg(long, env = "ROLLBOOK_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 25,
+          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub drain_seconds: u32,
+
+    /// Milliseconds between turning unready and no longer accepting connections: as long as load balancers need to
+    /// notice. Part of the drain's seconds.
+    #[arg(long, env = "ROLLBOOK_DRAIN_PAUSE_MS", value_name = "MS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub drain_pause_ms: u32,
+}
+
+/// How the process writes its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// How long a drain takes: checked.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainSettings {
+    /// From the signal until unfinished requests are dropped.
+    pub limit: Duration,
+    /// Between turning unready and no longer accepting; below the limit.
+    pub pause: Duration,
+}
+
+/// Why the settings of the drain do not go together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("ROLLBOOK_DRAIN_PAUSE_MS ({pause_ms}) must be below ROLLBOOK_DRAIN_SECONDS ({limit_seconds})")]
+pub struct BadDrainSettings {
+    pause_ms: u32,
+    limit_seconds: u32,
+}
+
+impl TryFrom<&DrainArgs> for DrainSettings {
+    type Error = BadDrainSettings;
+
+    fn try_from(args: &DrainArgs) -> Result<Self, BadDrainSettings> {
+        let limit = Duration::from_secs(args.drain_seconds.into());
+        let pause = Duration::from_millis(args.drain_pause_ms.into());
+        if pause >= limit {
+            return Err(BadDrainSettings {
+                pause_ms: args.drain_pause_ms,
+                limit_seconds: args.drain_seconds,
+            });
+        }
+        Ok(Self { limit, pause })
+    }
+}

@@ -1,0 +1,97 @@
+//! The operator's listener: `/metrics`, `/healthz`, `/readyz`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::health::{self, Health};
+use super::metrics::Exporter;
+
+/// Scrapers and probes are few; the next one waits.
+const MAX_CONNECTIONS: usize = 64;
+/// For a request's headers, and between two requests.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After a failed accept, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the operator's listener answers from.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where `/metrics` comes from.
+    pub exporter: Exporter,
+    /// Where `/healthz` and `/readyz` come from.
+    pub health: Health,
+}
+
+impl Admin {
+    /// Serves until `stop`. Give it a `stop` that comes after the drain, so that the drain can be watched.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let admin = Arc::new(self);
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = TaskTracker::new();
+        while let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await {
+            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let (admin, stop) = (Arc::clone(&admin), stop.clone());
+            connections.spawn(async move {
+                let _slot = slot;
+                stop.run_until_cancelled(admin.serve(stream)).await;
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    async fn serve(&self, stream: TcpStream) {
+        let service = service_fn(async |request: Request<Incoming>| {
+            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()))
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "an operator's connection ended early");
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if let Some(reply) = health::reply(&self.health, method, path) {
+            return reply;
+        }
+        if !["/metrics", "/healthz", "/readyz"].contains(&path) {
+            return plain(StatusCode::NOT_FOUND, "not found: try /metrics, /healthz or /readyz\n".to_owned());
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        plain(StatusCode::OK, self.exporter.render())
+    }
+}
+
+/// Plain text; `version` is what Prometheus calls its text format.
+fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
