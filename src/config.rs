@@ -1,2 +1,4 @@
 //! (in the making)
+pub mod intake;
 pub mod log;
+pub mod ops;

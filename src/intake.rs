@@ -1,1 +1,154 @@
-//! (in the making)
+//! The door: a request comes in, verdicts go out.
+//!
+//! One file a step: `accept` a connection → `route` a request → `body` read and `unpack`ed → `decode`d into its
+//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`. `problem` is the one table of
+//! what can keep a request from getting there; `route` is where their order is read.
+//!
+//! Invariants: nothing is acknowledged that the log did not acknowledge. Once the log was asked, nothing but its
+//! answer decides, whether or not the client is still there. Memory is bounded by `budget` and by the number of
+//! connections.
+//!
+//! What an event may be is [`crate::event`]'s concern, whose it is is [`crate::tenant`]'s.
+
+mod accept;
+mod body;
+mod budget;
+mod check;
+mod connection;
+mod cors;
+mod decode;
+mod limit;
+mod linger;
+mod meter;
+mod patience;
+mod problem;
+mod publish;
+mod reply;
+mod resolve;
+mod route;
+mod unpack;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::intake::IntakeSettings;
+use crate::config::ops::DrainSettings;
+use crate::log::Publisher;
+use crate::ops::{Health, Role};
+use crate::tenant::Directory;
+use budget::Budget;
+use connection::Protocol;
+use limit::Limiter;
+use meter::Meter;
+use publish::Complaints;
+
+/// The accept loop turns every second, whatever comes in.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// What dropped connections get to notice it.
+const AFTER_KILL: Duration = Duration::from_millis(100);
+
+/// What intake is made of; [`Server::run`] runs it.
+#[derive(Debug)]
+pub struct Server {
+    /// Limits of what comes in.
+    pub settings: IntakeSettings,
+    /// How it ends.
+    pub drain: DrainSettings,
+    /// Who may write, kept current by somebody else.
+    pub directory: Arc<Directory>,
+    /// Where accepted events go.
+    pub publisher: Publisher,
+    /// Where it says how it is.
+    pub health: Health,
+}
+
+/// What every request sees.
+struct Intake {
+    settings: IntakeSettings,
+    directory: Arc<Directory>,
+    publisher: Publisher,
+    health: Health,
+    protocol: Protocol,
+    budget: Budget,
+    limiter: Limiter,
+    meter: Meter,
+    complaints: Complaints,
+    /// Connections, and what they started: the drain waits for all of them.
+    tasks: TaskTracker,
+    /// No more requests.
+    closing: CancellationToken,
+    /// No more patience.
+    killed: CancellationToken,
+}
+
+impl Server {
+    /// Serves until `stop`, then drains: unready at once, a pause for load balancers to notice, no more connections,
+    /// unfinished requests finished. Whoever calls flushes the publisher afterwards.
+    ///
+    /// # Errors
+    /// None at present; a part of a process has this shape (see [`crate::ops::supervise()`]).
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+        let drain = self.drain;
+        let heartbeat = self.health.watch("intake", LONGEST_SILENCE);
+        let intake = Arc::new(self.open());
+        let turn = async {
+            stop.cancelled().await;
+            intake.health.start_drain();
+            sleep(drain.pause).await;
+            intake.closing.cancel();
+        };
+        tokio::join!(accept::accept(&intake, listener, heartbeat), turn);
+        intake.finish(drain.limit - drain.pause).await;
+        Ok(())
+    }
+
+    fn open(self) -> Intake {
+        let Self { settings, drain: _, directory, publisher, health } = self;
+        let (asked, log) = (Arc::clone(&directory), publisher.clone());
+        health.answer_for(Role::Intake, move || {
+            if asked.taken_at().is_none() {
+                return Err("starting: organizations have not been loaded yet".into());
+            }
+            if log.is_available() { Ok(()) } else { Err("the log is unavailable".into()) }
+        });
+        let tasks = TaskTracker::new();
+        Intake {
+            protocol: connection::protocol(&settings, tasks.clone()),
+            budget: Budget::new(settings.in_flight_bytes),
+            limiter: Limiter::new(settings.default_rate_limit),
+            meter: Meter::new(),
+            complaints: Complaints::new(),
+            tasks,
+            closing: CancellationToken::new(),
+            killed: CancellationToken::new(),
+            settings,
+            directory,
+            publisher,
+            health,
+        }
+    }
+}
+
+impl Intake {
+    /// Waits for what is in flight, and no longer than `limit`.
+    async fn finish(&self, limit: Duration) {
+        self.tasks.close();
+        if timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                unfinished = self.tasks.len(),
+                "the drain's time is up; what was unfinished is dropped"
+            );
+            self.killed.cancel();
+            // What waits for the log is not dropped with its connection, but nobody waits for it any longer.
+            let _ = timeout(AFTER_KILL, self.tasks.wait()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The bytes of all unanswered requests together: what bounds intake's memory.
+//!
+//! A request reserves before it holds anything, and a reservation that is dropped is given back. Nothing waits for
+//! room: a full house is answered at once.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::Problem;
+use crate::config::intake::REQUEST_BYTES;
+
+/// A body without a declared length reserves in steps of this.
+const STEP_BYTES: usize = 64 * 1024;
+
+/// What may still be reserved.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    free: Arc<Semaphore>,
+}
+
+/// The part of the budget that one request holds.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Budget,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(bytes as usize)) }
+    }
+
+    /// Makes room for one request whose body declares `body_bytes`.
+    pub(super) fn reserve(&self, body_bytes: usize) -> Result<Reservation, Problem> {
+        let permit = self.take(body_bytes.saturating_add(REQUEST_BYTES as usize))?;
+        Ok(Reservation { budget: self.clone(), permit })
+    }
+
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes = u32::try_from(bytes).map_err(|_| Problem::Overloaded)?;
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Problem::Overloaded)
+    }
+}
+
+impl Reservation {
+    /// Makes sure that `body_bytes` are covered, with some to spare when they were not.
+    pub(super) fn cover(&mut self, body_bytes: usize) -> Result<(), Problem> {
+        let missing =
+            body_bytes.saturating_add(REQUEST_BYTES as usize).saturating_sub(self.permit.num_permits());
+        if missing > 0 {
+            self.permit.merge(self.budget.take(missing.next_multiple_of(STEP_BYTES))?);
+        }
+        Ok(())
+    }
+
+    /// Holds `body_bytes` and no more from now on.
+    pub(super) fn set(&mut self, body_bytes: usize) -> Result<(), Problem> {
+        let wanted = body_bytes.saturating_add(REQUEST_BYTES as usize);
+        match self.permit.num_permits().checked_sub(wanted) {
+            Some(spare) => drop(self.permit.split(spare)),
+            None => self.permit.merge(self.budget.take(wanted - self.permit.num_permits())?),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(budget: &Budget) -> usize {
+        budget.free.available_permits()
+    }
+
+    #[test]
+    fn what_is_reserved_comes_back_however_it_grew() {
+        let budget = Budget::new(1_000_000);
+        let mut reservation = budget.reserve(100).expect("room");
+        reservation.cover(100).expect("covered already");
+        assert_eq!(free(&budget), 1_000_000 - 100 - REQUEST_BYTES as usize);
+        reservation.cover(200_000).expect("room");
+        reservation.set(10).expect("less than before");
+        assert_eq!(free(&budget), 1_000_000 - 10 - REQUEST_BYTES as usize);
+        reservation.set(300_000).expect("room");
+        drop(reservation);
+        assert_eq!(free(&budget), 1_000_000);
+    }
+
+    #[test]
+    fn a_full_house_refuses_and_keeps_what_it_has() {
+        let budget = Budget::new(REQUEST_BYTES * 2);
+        let mut first = budget.reserve(10).expect("room for one");
+        assert!(matches!(budget.reserve(usize::MAX), Err(Problem::Overloaded)));
+        assert!(matches!(budget.reserve(REQUEST_BYTES as usize), Err(Problem::Overloaded)));
+        assert!(matches!(first.cover(REQUEST_BYTES as usize * 2), Err(Problem::Overloaded)));
+        assert_eq!(free(&budget), REQUEST_BYTES as usize - 10);
+    }
+}

@@ -1,0 +1,161 @@
+//! One connection: HTTP/1.1 or HTTP/2, and how long we are patient with it.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use super::Intake;
+use super::patience::{LAST_WORDS, Patience};
+use super::route;
+use crate::config::intake::IntakeSettings;
+
+/// The largest head of a request, and the most that is read at once: a connection's own memory.
+const BUFFER_BYTES: usize = 32 * 1024;
+const HTTP2_HEADER_BYTES: u32 = 16 * 1024;
+/// What an HTTP/2 client may send before we have read it: per request, and per connection.
+const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// How all connections are served.
+pub(super) type Protocol = auto::Builder<Tracked>;
+
+/// Which protocol a client speaks is told from its first bytes.
+pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protocol {
+    let mut protocol = auto::Builder::new(Tracked { tasks });
+    protocol
+        .http1()
+        .timer(TokioTimer::new())
+        // It would also close connections that merely wait for their next request: see `patience`.
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER_BYTES)
+        .pipeline_flush(true);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.streams_per_connection)
+        .max_header_list_size(HTTP2_HEADER_BYTES)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER_BYTES);
+    protocol
+}
+
+/// Serves one connection until it ends, until patience does, or through a drain.
+pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
+    let patience = Arc::new(Patience::new(&intake.settings));
+    let io = TokioIo::new(Watched { stream, patience: Arc::clone(&patience) });
+    let service = service_fn(|request: Request<Incoming>| {
+        let busy = patience.begin(request.version() == Version::HTTP_2);
+        let intake = Arc::clone(&intake);
+        async move {
+            let response = route::answer(&intake, request).await;
+            drop(busy);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = std::pin::pin!(intake.protocol.serve_connection(io, service));
+    let mut look_again = patience.look_again(Instant::now());
+    let mut is_ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = intake.closing.cancelled(), if !is_ending => {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = intake.killed.cancelled() => return,
+            () = sleep_until(look_again) => {
+                let now = Instant::now();
+                match patience.look_again(now) {
+                    later if later > now => look_again = later,
+                    _ if is_ending => return,
+                    _ => {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                        look_again = now + LAST_WORDS;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Runs an HTTP/2 connection's requests where the drain can wait for them.
+#[derive(Clone)]
+pub(super) struct Tracked {
+    tasks: TaskTracker,
+}
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, request: F) {
+        self.tasks.spawn(request);
+    }
+}
+
+/// A connection whose patience is told of every arrival.
+struct Watched {
+    stream: TcpStream,
+    patience: Arc<Patience>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.patience.bytes_arrived();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,133 @@
+//! One request, from its headers to its reply: the contract's order of errors, read from top to bottom.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::budget::Reservation;
+use super::check::{self, Judged};
+use super::decode::Form;
+use super::problem::Problem;
+use super::reply::{self, Listing};
+use super::unpack::Encoding;
+use super::{Intake, body, cors, linger, publish, resolve};
+use crate::event::{Clock, UnixMillis};
+use crate::ops::health;
+use crate::tenant::Tenant;
+
+const EVENTS: &str = "/v1/events";
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+/// When a request began, and what it is called.
+#[derive(Clone, Copy)]
+struct Receipt {
+    id: Uuid,
+    /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
+    at: UnixMillis,
+    started: Instant,
+}
+
+/// Answers one request, whatever it is.
+pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let receipt = Receipt { id: Uuid::now_v7(), at: UnixMillis::now(), started: Instant::now() };
+    let (head, body) = request.into_parts();
+    let mut response = match unmetered(intake, &head) {
+        Some(response) => response,
+        None => match take(intake, &head, body, receipt).await {
+            Ok(response) => {
+                intake.meter.count_answered(receipt.started.elapsed());
+                response
+            }
+            Err(problem) => {
+                intake.meter.count_problem(problem.row(), receipt.started.elapsed());
+                reply::problem(receipt.id, &problem)
+            }
+        },
+    };
+    cors::allow_reading(response.headers_mut());
+    response
+}
+
+/// Probes and preflights are answered in any condition: a probe asks for the condition, and without its preflight a
+/// browser cannot read in which one we are.
+fn unmetered(intake: &Intake, head: &Parts) -> Option<Response<Full<Bytes>>> {
+    if head.method == Method::OPTIONS && head.uri.path() == EVENTS {
+        intake.meter.count_preflight();
+        return Some(cors::preflight());
+    }
+    health::reply(&intake.health, &head.method, head.uri.path())
+}
+
+/// Takes one batch. What is left of a refused body is read away behind the reply.
+async fn take(
+    intake: &Arc<Intake>,
+    head: &Parts,
+    mut body: Incoming,
+    receipt: Receipt,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let judged = judge(intake, head, &mut body, receipt).await;
+    if let Err(problem) = &judged {
+        linger::read_away(intake, &head.headers, body, problem);
+    }
+    let (tenant, judged, reservation) = judged?;
+    let outcomes = publish::publish(intake, tenant, judged, reservation).await?;
+    Ok(reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::of(head.uri.query())))
+}
+
+/// Everything up to the log.
+async fn judge(
+    intake: &Intake,
+    head: &Parts,
+    body: &mut Incoming,
+    receipt: Receipt,
+) -> Result<(Tenant, Judged, Reservation), Problem> {
+    let mut reservation = admit(intake, body)?;
+    check_route(head)?;
+    let form = Form::of(&head.headers)?;
+    let encoding = Encoding::of(&head.headers)?;
+    body::check_declared_length(body, &intake.settings)?;
+    let authorized = resolve::authorize(&head.headers, &intake.directory)?;
+    let wire = body::read(body, &intake.settings, &mut reservation, receipt.started).await?;
+
+    // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so that no
+    // more unpacked bodies exist than there are threads.
+    let wire_bytes = wire.len();
+    let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
+    intake.meter.count_body(wire_bytes, unpacked.len());
+    let envelope = form.decode(&head.headers, &unpacked)?;
+    let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
+    intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
+    let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
+    let judged = check::judge(&tenant, receipt.id, &envelope, clock);
+    reservation.set(judged.records.iter().map(|record| record.bytes.len()).sum())?;
+    Ok((tenant, judged, reservation))
+}
+
+/// Whether this process takes anything at all now.
+fn admit(intake: &Intake, body: &Incoming) -> Result<Reservation, Problem> {
+    if intake.directory.taken_at().is_none() {
+        return Err(Problem::Starting);
+    }
+    if intake.closing.is_cancelled() {
+        return Err(Problem::Draining);
+    }
+    intake.budget.reserve(body::bytes_to_reserve(body, &intake.settings))
+}
+
+fn check_route(head: &Parts) -> Result<(), Problem> {
+    let path = head.uri.path();
+    if path == EVENTS {
+        return if head.method == Method::POST { Ok(()) } else { Err(not_allowed(cors::ALLOWED_METHODS)) };
+    }
+    if HEALTH.contains(&path) { Err(not_allowed("GET, HEAD")) } else { Err(Problem::NotFound) }
+}
+
+fn not_allowed(allow: &'static str) -> Problem {
+    Problem::MethodNotAllowed { allow }
+}
