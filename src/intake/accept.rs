@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Intake, connection};
 use crate::ops::Heartbeat;
@@ -15,29 +14,13 @@ use crate::ops::Heartbeat;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the loop shows that it turns.
 const BEAT: Duration = Duration::from_secs(1);
-/// So many refused connections are waited for at a time, until they have read why.
-const LISTENING_TO_REFUSALS: usize = 64;
-/// What a refused connection may still send, and for how long.
-const REFUSED_BYTES: u64 = 64 * 1024;
-const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
-/// The reply of a connection too many, in the form of every other problem. It was never parsed, so it has no id.
-const TOO_MANY: &str = concat!(
-    "HTTP/1.1 503 Service Unavailable\r\n",
-    "content-type: application/problem+json\r\n",
-    "access-control-allow-origin: *\r\n",
-    "access-control-expose-headers: retry-after\r\n",
-    "retry-after: 2\r\n",
-    "connection: close\r\n",
-    "content-length: 176\r\n",
-    "\r\n",
-    r#"{"type":"urn:rollbook:problem:overloaded","title":"The service is overloaded","status":503,"#,
-    r#""code":"overloaded","detail":"too many connections are open","request_id":null}"#,
-);
+/// So many connections too many are told so at a time; the others are closed.
+const MOST_TURNED_AWAY: usize = 64;
 
 /// Accepts until the drain; each connection is a task that the drain waits for.
 pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbeat: Heartbeat) {
     let slots = Arc::new(Semaphore::new(intake.settings.connections as usize));
-    let refusals = Arc::new(Semaphore::new(LISTENING_TO_REFUSALS));
+    let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,33 +39,24 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
                 }
             },
         };
-        match Arc::clone(&slots).try_acquire_owned() {
-            Ok(slot) => {
-                // Replies are written whole; waiting for more to send only delays them. A socket that is gone says so.
-                let _ = stream.set_nodelay(true);
-                let intake_of_connection = Arc::clone(intake);
-                intake.tasks.spawn(async move {
-                    connection::serve(intake_of_connection, stream).await;
-                    drop(slot);
-                });
-            }
-            Err(_) => {
-                if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
-                    intake.tasks.spawn(async move {
-                        // It may hang up or never finish; it has been told, or did not care.
-                        let _ = timeout(REFUSED_PATIENCE, refuse(stream)).await;
-                        drop(slot);
-                    });
-                }
-            }
-        }
+        begin(intake, stream, &slots, &turned_away);
     }
 }
 
-/// Says why, and takes in what the client had begun to send: a reset would lose the reply.
-async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.write_all(TOO_MANY.as_bytes()).await?;
-    stream.shutdown().await?;
-    tokio::io::copy(&mut stream.take(REFUSED_BYTES), &mut tokio::io::sink()).await?;
-    Ok(())
+/// Serves a connection, or turns it away, as a task of its own.
+fn begin(intake: &Arc<Intake>, stream: TcpStream, slots: &Arc<Semaphore>, turned_away: &Arc<Semaphore>) {
+    // Replies are written whole; waiting for more to send only delays them. A socket that is gone says so later.
+    let _ = stream.set_nodelay(true);
+    let of_connection = Arc::clone(intake);
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        intake.tasks.spawn(async move {
+            connection::serve(of_connection, stream).await;
+            drop(slot);
+        });
+    } else if let Ok(slot) = Arc::clone(turned_away).try_acquire_owned() {
+        intake.tasks.spawn(async move {
+            connection::turn_away(of_connection, stream).await;
+            drop(slot);
+        });
+    }
 }

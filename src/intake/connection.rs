@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::Intake;
@@ -96,6 +96,17 @@ pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
             }
         }
     }
+}
+
+/// Tells a connection too many that it is; it stays no longer than that takes.
+pub(super) async fn turn_away(intake: Arc<Intake>, stream: TcpStream) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let reply = route::turn_away(&intake, request);
+        async { Ok::<_, Infallible>(reply) }
+    });
+    let connection = intake.protocol.serve_connection(TokioIo::new(stream), service);
+    // Whether it heard it is its own affair.
+    let _ = timeout(LAST_WORDS, connection).await;
 }
 
 /// Runs an HTTP/2 connection's requests where the drain can wait for them.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -51,6 +52,23 @@ pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> 
         },
     };
     cors::allow_reading(response.headers_mut());
+    response
+}
+
+/// Answers a request on a connection too many.
+pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let mut response = unmetered(intake, &head).unwrap_or_else(|| {
+        let problem = Problem::Overloaded;
+        linger::read_away(intake, &head.headers, body, &problem);
+        intake.meter.count_problem(problem.row(), started.elapsed());
+        reply::problem(Uuid::now_v7(), &problem)
+    });
+    cors::allow_reading(response.headers_mut());
+    if head.version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

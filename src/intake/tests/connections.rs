@@ -1,0 +1,125 @@
+//! Connections: kept, pipelined, HTTP/2, slow, cut and hostile.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use super::client::{Asking, Wire};
+use super::*;
+
+#[tokio::test]
+async fn a_connection_is_kept_and_requests_may_be_sent_ahead() {
+    let (room, acme) = room_of_one(&[], "connections_kept").await;
+    let mut wire = Wire::open(room.address).await;
+    let ahead: Vec<u8> =
+        (1..=5).flat_map(|events| Asking::batch(&acme, refused_batch(events)).bytes()).collect();
+    wire.write(&ahead).await;
+    for events in 1..=5 {
+        assert_eq!(wire.reply().await.json()["rejected"], events);
+    }
+    wire.write(&Asking::batch(&acme, refused_batch(6)).bytes()).await;
+    assert_eq!(wire.reply().await.json()["rejected"], 6);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_on_the_same_port() {
+    let (room, acme) = room_of_one(&[], "connections_http2").await;
+    let stream = TcpStream::connect(room.address).await.expect("a listener");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    let driving = tokio::spawn(connection);
+    let requests = (1..=50).map(|events| {
+        let request = Request::post(format!("http://{}/v1/events", room.address))
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", acme.key))
+            .header("organization", &acme.slug)
+            .body(Full::new(Bytes::from(refused_batch(events))))
+            .expect("a request");
+        let mut sender = sender.clone();
+        async move {
+            let reply = sender.send_request(request).await.expect("a reply");
+            let body = reply.into_body().collect().await.expect("a body").to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(body["rejected"], events);
+        }
+    });
+    futures_util::future::join_all(requests).await;
+    drop(sender);
+    driving.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn headers_that_never_end_are_cut_off_and_resting_connections_are_not() {
+    let (room, acme) = room_of_one(&["--header-timeout-ms", "300"], "connections_slow").await;
+    let mut resting = Wire::open(room.address).await;
+    resting.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
+    assert_eq!(resting.reply().await.code(), "ok");
+    for beginning in ["", "P", "PRI * HTTP/2.0\r\n\r\n", "POST /v1/events HTTP/1.1\r\nhost: a\r\nx: "] {
+        let mut slow = Wire::open(room.address).await;
+        slow.write(beginning.as_bytes()).await;
+        slow.closed().await;
+    }
+    resting.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
+    assert_eq!(resting.reply().await.code(), "ok");
+    resting.write(b"POST /v1/ev").await;
+    resting.closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_for_too_long_is_closed() {
+    let (room, acme) = room_of_one(&["--idle-timeout-ms", "200"], "connections_idle").await;
+    let mut wire = Wire::open(room.address).await;
+    wire.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
+    assert_eq!(wire.reply().await.code(), "ok");
+    wire.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_nothing_behind() {
+    let (room, acme) = room_of_one(&["--in-flight-bytes", "2200000"], "connections_cut").await;
+    // Each holds more than half of what there is: one that leaked would shut the next out for good.
+    for _ in 0..20 {
+        let mut wire = Wire::open(room.address).await;
+        let half = Asking::batch(&acme, "{").with("content-length", "524288");
+        wire.write(&half.bytes()).await;
+        drop(wire);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let reply = Asking::batch(&acme, refused_batch(1)).send(room.address).await;
+        if reply.code() == "ok" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "what was cut off still holds its room");
+    }
+    // A client that hangs up after the log was asked: the answer is waited for, and the drain with it.
+    let mut wire = Wire::open(room.address).await;
+    wire.write(&Asking::batch(&acme, good_batch()).bytes()).await;
+    drop(wire);
+    room.stop.cancel();
+    room.server.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http_are_answered_or_closed_and_never_more() {
+    let (room, acme) = room_of_one(&[], "connections_hostile").await;
+    let endless_header = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'a'; 100_000]].concat();
+    for bytes in [
+        b"\0\0\0\0\0\0\0\0\r\n\r\n".as_slice(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /v1/events HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        &endless_header,
+    ] {
+        let mut wire = Wire::open(room.address).await;
+        wire.write(bytes).await;
+        wire.closed().await;
+    }
+    assert_eq!(Asking::batch(&acme, refused_batch(1)).send(room.address).await.code(), "ok");
+    assert!(room.health.stuck().is_empty());
+}
