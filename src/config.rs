@@ -1,2 +1,3 @@
 //! (in the making)
+pub mod loader;
 pub mod log;

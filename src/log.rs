@@ -7,7 +7,9 @@
 mod kafka;
 pub mod record;
 
-pub use kafka::consumer::{Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation};
+pub use kafka::consumer::{
+    Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation, Start,
+};
 pub use kafka::publisher::{PublishError, Publisher};
 pub use kafka::topic;
 pub use record::{RecordBuilder, SealedRecord};

@@ -4,6 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);
 
+impl std::fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
 impl UnixMillis {
     /// Reads a **time** of the contract in its text form: an RFC 3339 string with an offset, or the decimal digits of
     /// an integer of milliseconds (what a header carries). `None` when it is neither.

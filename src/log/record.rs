@@ -39,3 +39,32 @@ impl RecordBuilder {
         todo!()
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct BadRecord;
+#[derive(Debug)]
+pub struct RecordView<'a>(&'a [u8]);
+impl<'a> RecordView<'a> {
+    pub fn parse(b: &'a [u8]) -> Result<Self, BadRecord> {
+        Ok(Self(b))
+    }
+    pub fn organization(&self) -> OrganizationId {
+        todo!()
+    }
+    pub fn record_id(&self) -> Uuid {
+        todo!()
+    }
+    pub fn request_id(&self) -> Uuid {
+        todo!()
+    }
+    pub fn received_at(&self) -> UnixMillis {
+        todo!()
+    }
+    pub fn event_count(&self) -> usize {
+        todo!()
+    }
+    pub fn events(&self) -> std::vec::IntoIter<Result<Event<'a>, BadRecord>> {
+        todo!()
+    }
+}
