@@ -1,26 +1,40 @@
-//! stub
-pub const TENANT_SCHEMA_VERSION: i32 = 4;
-#[derive(Clone, Debug)]
-pub struct Pool {
-    c: bb8::Pool<bb8_postgres::PostgresConnectionManager<tokio_postgres::NoTls>>,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct PoolError;
-pub struct PoolState {
-    pub open: u32,
-    pub idle: u32,
-}
-impl Pool {
-    pub async fn get(
-        &self,
-    ) -> Result<
-        bb8::PooledConnection<'_, bb8_postgres::PostgresConnectionManager<tokio_postgres::NoTls>>,
-        PoolError,
-    > {
-        self.c.get().await.map_err(|_| PoolError)
-    }
-    pub fn state(&self) -> PoolState {
-        PoolState { open: 0, idle: 0 }
-    }
-}
+//! Postgres: connections, roles, migrations, and the life of an organization.
+//!
+//! The database is the second fence between organizations, and holds even when our code is wrong. Each has a schema
+//! `org_<slug>`, a role `org_<slug>` that may insert there and nowhere else, and a role `reader_<slug>` that may
+//! select there and nowhere else. The loader's login owns nothing: it becomes an organization's role inside each
+//! transaction. What provisioning makes carries a COMMENT with the organization's id; a schema or role of that name
+//! without it is somebody else's, and is left alone.
+//!
+//! Two kinds of callers: the running service uses [`connect`], [`Pool`], [`directory`] and [`rights`]; the
+//! administrator's commands use everything else, through one [`Admin`] connection.
+
+mod admin;
+mod connect;
+pub mod directory;
+mod error;
+mod grants;
+mod installation;
+pub mod keys;
+pub mod lifecycle;
+pub mod migrate;
+mod migrations;
+pub mod organizations;
+mod pool;
+pub mod provision;
+pub mod removal;
+mod retry;
+pub mod rights;
+mod roles;
+pub mod setup;
+pub mod status;
+mod tls;
+mod trail;
+
+pub use admin::Admin;
+pub use connect::connect;
+pub use error::Error;
+pub use installation::Installation;
+pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};
+pub use pool::{Pool, PoolError, PoolSettings, PoolState, PooledClient};
+pub use roles::TenantNames;
