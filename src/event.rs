@@ -2,18 +2,38 @@
 //!
 //! Parse, don't validate: [`Event`] is made by [`check_batch`] from what a client sent, or read back from a
 //! record that intake wrote. Nothing behind this room checks a field again.
+//!
+//! In reading order: [`table`] says what events there are; `envelope` cuts a body into raw events; `fields` puts the
+//! members of one into slots; `check` judges them in the table's order, with a file per kind of value (`text`,
+//! `number`, `time`, `watched`, `answer`, `ext`); `batch` does so for a whole request.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
+mod answer;
 mod batch;
+mod check;
+mod clock;
+mod details;
 mod envelope;
+mod ext;
+mod fault;
+mod fields;
+mod json;
+mod names;
+mod number;
 mod refusal;
+pub mod table;
+mod text;
 mod time;
+mod value;
+mod watched;
 
-pub use batch::{Clock, Verdict, check_batch};
-pub use envelope::{Defaults, Envelope, EnvelopeError, RawEvent};
+pub use batch::{Verdict, check_batch};
+pub use clock::Clock;
+pub use envelope::{Defaults, Envelope, EnvelopeError, MAX_EVENTS, RawEvent};
+pub use names::{NAMES, Slot};
 pub use refusal::{Refusal, RefusalCode};
 pub use time::UnixMillis;
 
@@ -61,3 +81,6 @@ pub struct Event<'a> {
     /// JSON object text: the fields that have no column under their own names, and `ext` as it was sent.
     pub details: Option<Cow<'a, str>>,
 }
+
+#[cfg(test)]
+mod tests;

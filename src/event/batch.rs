@@ -1,20 +1,18 @@
 //! All events of one request, judged one by one.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
-use super::{Envelope, Event, Refusal, UnixMillis};
-
-/// The clocks that decide when an event happened.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// When intake received the batch.
-    pub received_at: UnixMillis,
-    /// When the client sent it, by its own clock.
-    pub sent_at: Option<UnixMillis>,
-}
+use super::check::Checker;
+use super::{Clock, Envelope, Event, Refusal};
 
 /// What intake says of one event before the log was asked.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every verdict is an accepted event; a box each would cost more"
+)]
 pub enum Verdict<'a> {
     /// Every rule is kept.
     Accepted(Event<'a>),
@@ -25,6 +23,13 @@ pub enum Verdict<'a> {
 }
 
 /// One verdict per event, in the order sent.
-pub fn check_batch<'a>(_envelope: &Envelope<'a>, _clock: Clock) -> Vec<Verdict<'a>> {
-    todo!()
+pub fn check_batch<'a>(envelope: &Envelope<'a>, clock: Clock) -> Vec<Verdict<'a>> {
+    let mut checker = Checker::new(&envelope.defaults, clock);
+    let mut accepted = HashSet::with_capacity(envelope.events.len());
+    let judge = |event| match checker.check(event) {
+        Ok(event) if accepted.insert(event.id) => Verdict::Accepted(event),
+        Ok(event) => Verdict::Duplicate(event.id),
+        Err(refusal) => Verdict::Rejected(refusal),
+    };
+    envelope.events.iter().copied().map(judge).collect()
 }

@@ -1,10 +1,23 @@
 //! What surrounds the events of one request.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::UnixMillis;
+use super::check::{bounded_text, viewer_id};
+use super::fault::{Fault, quoted};
+use super::table::{COMMON, Kind};
+use super::value::Value;
+
+mod json;
+mod ndjson;
+
+/// The most events that one request carries.
+pub const MAX_EVENTS: usize = 500;
+const MAX_SDK_CHARS: usize = 64;
 
 /// One request, cut into its parts; the events are not looked into yet.
+#[derive(Default)]
 pub struct Envelope<'a> {
     /// The tenant tag, as sent.
     pub organization: Option<Cow<'a, str>>,
@@ -58,16 +71,16 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// See [`EnvelopeError`].
-    pub fn from_json(_body: &'a [u8]) -> Result<Self, EnvelopeError> {
-        todo!()
+    pub fn from_json(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        json::cut(body)
     }
 
     /// Cuts an NDJSON body; what surrounds the events comes in headers.
     ///
     /// # Errors
     /// See [`EnvelopeError`].
-    pub fn from_ndjson(_body: &'a [u8]) -> Result<Self, EnvelopeError> {
-        todo!()
+    pub fn from_ndjson(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        ndjson::cut(body)
     }
 
     /// Cuts a `rollbook.v1.IngestRequest`.
@@ -75,6 +88,86 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// See [`EnvelopeError`].
     pub fn from_protobuf(_body: &'a [u8]) -> Result<Self, EnvelopeError> {
-        todo!()
+        Err(EnvelopeError::BadBody("protobuf is not read yet".to_owned()))
+    }
+
+    /// Takes one of the fields around the events in.
+    ///
+    /// # Errors
+    /// No such field, or its value is wrong.
+    fn set(&mut self, name: &str, value: Value<'a>) -> Result<(), EnvelopeError> {
+        let result = match (name, value) {
+            (
+                "organization" | "key" | "sent_at" | "sdk" | "viewer_id" | "session_id" | "content_id",
+                Value::Null,
+            ) => Ok(()),
+            ("organization", _) => value.text().map(|text| self.organization = Some(text)),
+            ("key", _) => value.text().map(|text| self.key = Some(text)),
+            ("sent_at", _) => UnixMillis::read(value).map(|time| self.sent_at = Some(time)),
+            ("sdk", _) => bounded_text(value, 0, MAX_SDK_CHARS).map(|text| self.sdk = Some(text)),
+            ("viewer_id", _) => default(name, value).map(|text| self.defaults.viewer_id = Some(text)),
+            ("session_id", _) => default(name, value).map(|text| self.defaults.session_id = Some(text)),
+            ("content_id", _) => default(name, value).map(|text| self.defaults.content_id = Some(text)),
+            _ => return Err(EnvelopeError::unknown(name)),
+        };
+        result.map_err(|fault| EnvelopeError::BadEnvelope(format!("{name} {}", fault.what())))
+    }
+
+    fn with_events(self) -> Result<Self, EnvelopeError> {
+        match self.events.len() {
+            0 => Err(EnvelopeError::BadEnvelope("events is required, 1 to 500 of them".to_owned())),
+            1..=MAX_EVENTS => Ok(self),
+            _ => Err(EnvelopeError::too_many()),
+        }
+    }
+}
+
+impl EnvelopeError {
+    fn unknown(name: &str) -> Self {
+        Self::BadEnvelope(format!("`{}` is no field of the envelope", quoted(name)))
+    }
+
+    fn repeated(name: &str) -> Self {
+        Self::BadEnvelope(format!("{name} is there more than once"))
+    }
+
+    fn too_many() -> Self {
+        Self::BadEnvelope(format!("events has more than {MAX_EVENTS} events, the limit"))
+    }
+
+    fn not_utf8(at: usize) -> Self {
+        Self::BadBody(format!("the body is not UTF-8, from byte {at} on"))
+    }
+}
+
+/// A default, by the rule of the event's field of that name.
+fn default<'a>(name: &str, value: Value<'a>) -> Result<Cow<'a, str>, Fault> {
+    match COMMON.iter().find(|field| field.name == name).map(|field| field.kind) {
+        Some(Kind::Text { min_chars, max_chars, .. }) => bounded_text(value, min_chars, max_chars),
+        Some(Kind::ViewerId { max_chars }) => viewer_id(value, max_chars),
+        _ => Err(Fault::kind("left to each event")),
+    }
+}
+
+impl RawEvent<'_> {
+    /// The bytes of the event as it arrived.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Json(text) | Self::NotJson(text) => text.len(),
+            Self::Protobuf(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// Tells nothing of the key, and of the events only how many there are.
+impl fmt::Debug for Envelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("organization", &self.organization)
+            .field("key", &self.key.as_ref().map(|_| "…"))
+            .field("sent_at", &self.sent_at)
+            .field("sdk", &self.sdk)
+            .field("events", &self.events.len())
+            .finish_non_exhaustive()
     }
 }
