@@ -1,1 +1,40 @@
-//! (in the making)
+//! Postgres: connections, roles, migrations, and the life of an organization.
+//!
+//! The database is the second fence between organizations, and holds even when our code is wrong. Each has a schema
+//! `org_<slug>`, a role `org_<slug>` that may insert there and nowhere else, and a role `reader_<slug>` that may
+//! select there and nowhere else. The loader's login owns nothing: it becomes an organization's role inside each
+//! transaction. What provisioning makes carries a COMMENT with the organization's id; a schema or role of that name
+//! without it is somebody else's, and is left alone.
+//!
+//! Two kinds of callers: the running service uses [`connect`], [`Pool`], [`directory`] and [`rights`]; the
+//! administrator's commands use everything else, through one [`Admin`] connection.
+
+mod admin;
+mod connect;
+pub mod directory;
+mod error;
+mod grants;
+mod installation;
+pub mod keys;
+pub mod lifecycle;
+pub mod migrate;
+mod migrations;
+pub mod organizations;
+mod pool;
+pub mod provision;
+pub mod removal;
+mod retry;
+pub mod rights;
+mod roles;
+pub mod setup;
+pub mod status;
+mod tls;
+mod trail;
+
+pub use admin::Admin;
+pub use connect::connect;
+pub use error::Error;
+pub use installation::Installation;
+pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};
+pub use pool::{Pool, PoolError, PoolSettings, PoolState, PooledClient};
+pub use roles::TenantNames;

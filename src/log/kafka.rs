@@ -6,8 +6,9 @@ use rdkafka::ClientConfig;
 
 use crate::config::log::LogSettings;
 
-pub mod consumer;
-pub mod publisher;
+pub(super) mod consumer;
+pub(super) mod lag;
+pub(super) mod publisher;
 pub mod topic;
 
 /// How long a question to the brokers may take before it counts as unanswered.

@@ -18,6 +18,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
@@ -45,11 +46,20 @@ pub struct ConsumerSettings {
 #[derive(Debug)]
 pub enum Delivery {
     /// These partitions are ours from now on.
-    Assigned(Vec<i32>),
+    Assigned(Vec<Start>),
     /// One record of an assigned partition.
     Record(LogRecord),
     /// These partitions are another's as soon as the revocation is answered or dropped.
     Revoked(Revocation),
+}
+
+/// Where an assigned partition is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The partition.
+    pub partition: i32,
+    /// The committed offset; `None`: nothing was ever committed, so the very beginning.
+    pub next_offset: Option<i64>,
 }
 
 /// One record, charged to the consumer's budget until it is dropped.
@@ -109,6 +119,7 @@ impl Consumer {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.clone();
         let group = Group {
+            topic: topic.clone(),
             sender,
             paused: AtomicBool::new(false),
             failed: OnceLock::new(),
@@ -184,7 +195,7 @@ fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
         config.set("queued.max.messages.kbytes", "16384");
     }
     config
-        .set("group.id", &settings.consume.kafka_group)
+        .set("group.id", &settings.consume.group.kafka_group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
@@ -289,6 +300,7 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<i32> {
 
 /// What librdkafka calls back into, on the thread that polls.
 struct Group {
+    topic: String,
     sender: mpsc::UnboundedSender<Delivery>,
     paused: AtomicBool,
     /// A rebalance that failed leaves nothing to go on from.
@@ -301,14 +313,13 @@ impl Group {
     /// so that a gap made by retention is never jumped in silence.
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Result<(), KafkaError> {
         let mut committed = consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT)?;
-        let topics: Vec<_> = committed
-            .elements()
-            .iter()
-            .filter(|element| element.offset() == Offset::Invalid)
-            .map(|element| (element.topic().to_owned(), element.partition()))
-            .collect();
-        for (topic, partition) in topics {
-            committed.set_partition_offset(&topic, partition, Offset::Beginning)?;
+        let start = |element: &TopicPartitionListElem<'_>| Start {
+            partition: element.partition(),
+            next_offset: element.offset().to_raw().filter(|offset| *offset >= 0),
+        };
+        let starts: Vec<Start> = committed.elements().iter().map(start).collect();
+        for start in starts.iter().filter(|start| start.next_offset.is_none()) {
+            committed.set_partition_offset(&self.topic, start.partition, Offset::Beginning)?;
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&committed)?,
@@ -317,7 +328,7 @@ impl Group {
         if self.paused.load(Ordering::Relaxed) {
             consumer.pause(&committed)?;
         }
-        let _ = self.sender.send(Delivery::Assigned(partitions_of(&committed)));
+        let _ = self.sender.send(Delivery::Assigned(starts));
         Ok(())
     }
 
@@ -328,8 +339,7 @@ impl Group {
         if self.sender.send(Delivery::Revoked(revocation)).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit && !next_offsets.is_empty() {
-                let topic = revoked.elements().first().map(|element| element.topic().to_owned());
-                let committed = offsets(&topic.unwrap_or_default(), &next_offsets)
+                let committed = offsets(&self.topic, &next_offsets)
                     .and_then(|offsets| consumer.commit(&offsets, CommitMode::Sync));
                 if let Err(error) = committed {
                     tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");

@@ -1,0 +1,74 @@
+//! The one place that prints: answers on standard output, complaints on standard error.
+//!
+//! A reader that went away (`rollbook org list | head -1`) is no failure of ours, so write errors are dropped.
+
+use std::io::Write;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::config::Output;
+
+/// Prints text for people.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+}
+
+/// Prints a failure for people.
+pub(super) fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+}
+
+/// Prints a failure for machines.
+pub(super) fn complain_in_json(code: &str, message: &str) {
+    let failure = serde_json::json!({ "error": { "code": code, "message": message } });
+    let _ = writeln!(std::io::stderr().lock(), "{failure}");
+}
+
+/// Prints one value: as JSON, or as `text` says it to people.
+pub(super) fn one<T: Serialize>(output: Output, value: &T, text: impl FnOnce(&T) -> String) {
+    if output.json { say(&json(value)) } else { say(&text(value)) }
+}
+
+/// Prints a list: as `{"items":[…]}`, or as a table with one row an item.
+pub(super) fn list<T: Serialize>(
+    output: Output,
+    items: &[T],
+    header: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) {
+    #[derive(Serialize)]
+    struct List<'a, T> {
+        items: &'a [T],
+    }
+    if output.json {
+        return say(&json(&List { items }));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().copied());
+    for item in items {
+        table.add_row(row(item));
+    }
+    say(&table.trim_fmt());
+}
+
+/// A value that may be missing, for a table.
+pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("answers are plain structs of strings and numbers")
+}
+
+/// Asks something on standard error, so that standard output stays the answer alone.
+pub(super) fn ask(question: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+}
+
+/// A moment as machines and people read it: UTC, milliseconds.
+pub(super) fn time(at: jiff::Timestamp) -> String {
+    format!("{at:.3}")
+}

@@ -1,0 +1,113 @@
+//! `rollbook status`.
+
+use serde::Serialize;
+
+use super::admin::AdminArguments;
+use super::{Failure, output};
+use crate::config::ConfigError;
+use crate::config::log::{GroupArg, LogArgs};
+use crate::log::{lag_by_partition, partition_of};
+use crate::store::status::{self, Standing};
+use crate::tenant::Slug;
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only this organization. Default: all.
+    slug: Option<Slug>,
+    #[command(flatten)]
+    admin: AdminArguments,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    group: GroupArg,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    organization: String,
+    state: &'static str,
+    schema_version: i32,
+    stored: Option<i64>,
+    duplicate: Option<i64>,
+    dead: Option<i64>,
+    held: i64,
+    lag_records: Option<u64>,
+    freshness_seconds: Option<f64>,
+    stopped: Option<String>,
+}
+
+impl Answer {
+    fn new(standing: &Standing, lag_records: Option<u64>) -> Self {
+        let organization = &standing.organization.organization;
+        Self {
+            organization: organization.slug.to_string(),
+            state: organization.state.as_str(),
+            schema_version: organization.schema_version,
+            stored: standing.totals.map(|totals| totals.stored),
+            duplicate: standing.totals.map(|totals| totals.duplicate),
+            dead: standing.totals.map(|totals| totals.dead),
+            held: standing.held,
+            lag_records,
+            freshness_seconds: standing.totals.and_then(|totals| totals.freshness_seconds),
+            stopped: None,
+        }
+    }
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let (admin, _) = self.admin.open().await?;
+        let standings = status::status(&admin, self.slug.as_ref()).await?;
+        let lag = self.lag().await?;
+        let lag_of = |slug: &Slug| {
+            let partitions = u32::try_from(lag.len()).ok()?;
+            lag.get(partition_of(slug.as_str(), partitions) as usize).copied()
+        };
+        let answers: Vec<Answer> = standings
+            .iter()
+            .map(|standing| Answer::new(standing, lag_of(&standing.organization.organization.slug)))
+            .collect();
+        let header = [
+            "organization",
+            "state",
+            "version",
+            "stored",
+            "duplicate",
+            "dead",
+            "held",
+            "lag",
+            "fresh",
+            "stopped",
+        ];
+        output::list(self.admin.output, &answers, &header, |one| {
+            vec![
+                one.organization.clone(),
+                one.state.to_owned(),
+                one.schema_version.to_string(),
+                output::or_dash(one.stored),
+                output::or_dash(one.duplicate),
+                output::or_dash(one.dead),
+                one.held.to_string(),
+                output::or_dash(one.lag_records),
+                output::or_dash(one.freshness_seconds.map(|seconds| format!("{seconds:.1} s ago"))),
+                output::or_dash(one.stopped.as_ref()),
+            ]
+        });
+        Ok(())
+    }
+
+    /// Records waiting in each partition; none where the log is not configured here or does not answer: then it is
+    /// unknown, which is null, and the rest of the answer still stands.
+    async fn lag(&self) -> Result<Vec<u64>, Failure> {
+        let settings = match self.log.resolve() {
+            Ok(settings) => settings,
+            Err(ConfigError::Missing { .. }) => return Ok(Vec::new()),
+            Err(bad) => return Err(bad.into()),
+        };
+        Ok(lag_by_partition(&settings, &self.group.kafka_group).await.unwrap_or_else(|error| {
+            output::complain(&format!("the log does not answer, so lag is unknown: {error}"));
+            Vec::new()
+        }))
+    }
+}

@@ -1,0 +1,92 @@
+//! The loader: how batches are cut, and what it may use.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ConfigError;
+
+/// Flags and variables of the loader.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Loader")]
+pub struct LoaderArgs {
+    /// Rows that close an organization's batch. Larger batches cost the database less a row, and repeat more after a
+    /// crash.
+    #[arg(long, env = "ROLLBOOK_LOADER_BATCH_ROWS", value_name = "ROWS", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub loader_batch_rows: u32,
+
+    /// Bytes of records that close an organization's batch.
+    #[arg(long, env = "ROLLBOOK_LOADER_BATCH_BYTES", value_name = "BYTES", default_value_t = 8 * 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(1..=1_073_741_824))]
+    pub loader_batch_bytes: u32,
+
+    /// Milliseconds after which an organization's batch is closed however small: what a quiet organization's rows wait.
+    #[arg(long, env = "ROLLBOOK_LOADER_BATCH_AGE_MS", value_name = "MS", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(0..=600_000))]
+    pub loader_batch_age_ms: u32,
+
+    /// Database connections that write batches; each is one transaction at a time.
+    #[arg(long, env = "ROLLBOOK_LOADER_CONNECTIONS", value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub loader_connections: u32,
+
+    /// Bytes of records taken from the log and not yet stored, over which nothing more is taken.
+    #[arg(long, env = "ROLLBOOK_LOADER_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(1_048_576..))]
+    pub loader_memory_bytes: u32,
+
+    /// Milliseconds that one statement of the loader may take, 10 000 at most; then the organization's records are held.
+    #[arg(long, env = "ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(100..=10_000))]
+    pub loader_statement_timeout_ms: u32,
+
+    /// Milliseconds that the loader waits for a lock in an organization's schema; then its records are held.
+    #[arg(long, env = "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    pub loader_lock_timeout_ms: u32,
+}
+
+/// The loader's limits: checked.
+#[derive(Clone, Debug)]
+pub struct LoaderSettings {
+    /// Rows that close a batch.
+    pub batch_rows: usize,
+    /// Bytes of records that close a batch.
+    pub batch_bytes: usize,
+    /// Age of its oldest record that closes a batch.
+    pub batch_age: Duration,
+    /// Connections that write.
+    pub connections: NonZeroU32,
+    /// Bytes taken and not yet stored, over which nothing more is taken.
+    pub memory_bytes: usize,
+    /// Bound of one statement.
+    pub statement_timeout: Duration,
+    /// Bound of waiting for a lock.
+    pub lock_timeout: Duration,
+}
+
+impl LoaderArgs {
+    /// The limits.
+    ///
+    /// # Errors
+    /// Two of them contradict each other.
+    pub fn resolve(&self) -> Result<LoaderSettings, ConfigError> {
+        if self.loader_lock_timeout_ms >= self.loader_statement_timeout_ms {
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS ({}) must be below ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS ({})",
+                self.loader_lock_timeout_ms, self.loader_statement_timeout_ms
+            )));
+        }
+        Ok(LoaderSettings {
+            batch_rows: self.loader_batch_rows as usize,
+            batch_bytes: self.loader_batch_bytes as usize,
+            batch_age: Duration::from_millis(self.loader_batch_age_ms.into()),
+            connections: NonZeroU32::new(self.loader_connections).unwrap_or(NonZeroU32::MIN),
+            memory_bytes: self.loader_memory_bytes as usize,
+            statement_timeout: Duration::from_millis(self.loader_statement_timeout_ms.into()),
+            lock_timeout: Duration::from_millis(self.loader_lock_timeout_ms.into()),
+        })
+    }
+}

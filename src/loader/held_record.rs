@@ -1,0 +1,231 @@
+//! Records that their schema cannot take now: kept in order in the control schema, and drained from there.
+//!
+//! The rules (each of them, left out, loses or doubles something): hold never touches the tenant's watermark; the log's
+//! offset is committed only after the hold; a lane opens by reading watermark and held records in one snapshot, and does
+//! not go live while any are held; a drain writes the rows and the watermark in the organization's role, and deletes in
+//! the same transaction; what lies below the watermark is deleted unwritten.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, IsolationLevel};
+
+use super::flush::{Flushed, SealedBatch, store, watermark};
+use super::position::{Position, Watermark};
+use super::record_rows::{UndecodableRecord, rows_of};
+use super::statements::Statements;
+use super::unreadable::{self, Unreadable};
+use super::write::{Fates, WriteError};
+use crate::log::record::RecordView;
+use crate::tenant::OrganizationId;
+
+/// One record to be held.
+#[derive(Debug)]
+pub(super) struct ToHold<'a> {
+    pub(super) offset: i64,
+    pub(super) bytes: &'a [u8],
+    pub(super) events: i32,
+}
+
+/// What became of records that were to be held.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HoldOutcome {
+    /// They are held, by us or by an owner before us.
+    Held,
+    /// The organization was removed: nothing is held for it.
+    OrganizationRemoved,
+}
+
+/// Holds records in one statement, as the loader's own role.
+pub(super) async fn hold(
+    client: &Client,
+    organization: OrganizationId,
+    position: Position,
+    records: &[ToHold<'_>],
+    reason: &str,
+) -> Result<HoldOutcome, Error> {
+    const HOLD: &str = "INSERT INTO rollbook.held_record \
+         (generation, partition, log_offset, organization_id, record, events, reason, held_at) \
+         SELECT $1, $2, log_offset, $3, record, events, $4, now() \
+         FROM unnest($5, $6, $7) AS records (log_offset, record, events) \
+         ON CONFLICT (generation, partition, log_offset) DO NOTHING";
+    let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
+    let bytes: Vec<&[u8]> = records.iter().map(|record| record.bytes).collect();
+    let events: Vec<i32> = records.iter().map(|record| record.events).collect();
+    client
+        .execute_typed(
+            HOLD,
+            &[
+                (&position.generation, Type::INT4),
+                (&position.partition, Type::INT4),
+                (&organization.0, Type::UUID),
+                (&reason, Type::TEXT),
+                (&offsets, Type::INT8_ARRAY),
+                (&bytes, Type::BYTEA_ARRAY),
+                (&events, Type::INT4_ARRAY),
+            ],
+        )
+        .await?;
+    // The trigger passes over records of a removed organization; the state, read after it, says whether it did.
+    const STATE: &str = "SELECT state = 'removed' FROM rollbook.organization WHERE id = $1";
+    let removed = client.query_typed_opt(STATE, &[(&organization.0, Type::UUID)]).await?;
+    match removed.map(|row| row.get(0)) {
+        Some(false) => Ok(HoldOutcome::Held),
+        Some(true) | None => Ok(HoldOutcome::OrganizationRemoved),
+    }
+}
+
+/// How a lane finds its schema.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// The schema's watermark for the partition.
+    pub(super) watermark: Option<Watermark>,
+    /// Whether records are held that come before anything new.
+    pub(super) any_held: bool,
+}
+
+/// Reads the watermark and whether records are held, in one snapshot: a watermark read a moment apart from a drain would
+/// let the lane go live before what it has to wait for.
+pub(super) async fn open(
+    client: &mut Client,
+    statements: &Statements,
+    organization: OrganizationId,
+    position: Position,
+) -> Result<Opening, Error> {
+    const ANY_HELD: &str = "SELECT EXISTS (SELECT FROM rollbook.held_record \
+         WHERE generation = $1 AND partition = $2 AND organization_id = $3)";
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
+    let any_held = transaction
+        .query_typed_one(
+            ANY_HELD,
+            &[
+                (&position.generation, Type::INT4),
+                (&position.partition, Type::INT4),
+                (&organization.0, Type::UUID),
+            ],
+        )
+        .await?
+        .get(0);
+    transaction.batch_execute(&statements.become_role).await?;
+    let watermark = watermark(&transaction, &statements.read_watermark, position).await?;
+    transaction.commit().await?;
+    Ok(Opening { watermark, any_held })
+}
+
+/// Why a drain did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DrainError {
+    /// Postgres or the schema refused.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Another loader drains this organization, or wrote to it in between.
+    #[error("another loader is at it")]
+    Busy,
+}
+
+impl From<Error> for DrainError {
+    fn from(error: Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+/// Stores the first held records of a lane, up to `most_bytes` of them (at least one), in one transaction. `None`: none
+/// are held.
+pub(super) async fn drain_some(
+    client: &mut Client,
+    statements: &Statements,
+    organization: OrganizationId,
+    position: Position,
+    most_bytes: i64,
+) -> Result<Option<Fates>, DrainError> {
+    const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('rollbook drain ' || $1::text, 0))";
+    const FIRST: &str = "SELECT log_offset, record FROM ( \
+             SELECT log_offset, record, \
+                 sum(octet_length(record)) OVER (ORDER BY log_offset) - octet_length(record) AS bytes_before \
+             FROM (SELECT log_offset, record FROM rollbook.held_record \
+                 WHERE generation = $1 AND partition = $2 AND organization_id = $3 \
+                 ORDER BY log_offset LIMIT 1000) AS first \
+         ) AS measured WHERE bytes_before < $4 ORDER BY log_offset";
+    const DELETE: &str = "DELETE FROM rollbook.held_record \
+         WHERE generation = $1 AND partition = $2 AND organization_id = $3 AND log_offset <= $4";
+
+    let transaction = client.transaction().await?;
+    let locked = transaction.query_typed_one(LOCK, &[(&organization.0.to_string(), Type::TEXT)]).await?;
+    if !locked.get::<_, bool>(0) {
+        return Err(DrainError::Busy);
+    }
+    let (generation, partition, id) = (position.generation, position.partition, organization.0);
+    let held = transaction
+        .query_typed(
+            FIRST,
+            &[
+                (&generation, Type::INT4),
+                (&partition, Type::INT4),
+                (&id, Type::UUID),
+                (&most_bytes, Type::INT8),
+            ],
+        )
+        .await?;
+    let held: Vec<(i64, Vec<u8>)> = held.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let Some((last_offset, _)) = held.last() else { return Ok(None) };
+
+    transaction.batch_execute(&statements.become_role).await?;
+    let found = watermark(&transaction, &statements.lock_watermark, position).await?;
+    let (mut rows, mut next, mut undecodable) = (Vec::new(), None, Vec::new());
+    for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
+        match RecordView::parse(bytes).map_err(UndecodableRecord::from).and_then(|record| {
+            rows_of(&record, *offset, &mut rows)?;
+            Ok(record.record_id)
+        }) {
+            Ok(record_id) => next = Some(Watermark::after(*offset, record_id)),
+            Err(_) => undecodable.push((*offset, bytes)),
+        }
+    }
+    let fates = match next {
+        None => Fates::default(),
+        Some(next) => {
+            let batch = SealedBatch { organization, position, rows, next };
+            match store(&transaction, statements, found, batch).await? {
+                Flushed::Committed(fates) => fates,
+                Flushed::Stale => return Err(DrainError::Busy),
+            }
+        }
+    };
+    transaction.batch_execute("SET LOCAL ROLE NONE").await?;
+    for (offset, bytes) in undecodable {
+        let unreadable = Unreadable {
+            position,
+            offset,
+            organization: Some(organization),
+            events: None,
+            reason: "its events cannot be decoded",
+            record: Some(bytes),
+        };
+        unreadable::write(&transaction, &unreadable).await?;
+    }
+    transaction
+        .execute_typed(
+            DELETE,
+            &[
+                (&generation, Type::INT4),
+                (&partition, Type::INT4),
+                (&id, Type::UUID),
+                (last_offset, Type::INT8),
+            ],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(fates))
+}
+
+/// The lanes of these partitions that have held records: they have to be opened though nothing new comes for them.
+pub(super) async fn lanes_with_held(
+    client: &Client,
+    generation: i32,
+    partitions: &[i32],
+) -> Result<Vec<(i32, OrganizationId)>, Error> {
+    const LANES: &str = "SELECT DISTINCT partition, organization_id FROM rollbook.held_record \
+         WHERE generation = $1 AND partition = ANY($2)";
+    let rows =
+        client.query_typed(LANES, &[(&generation, Type::INT4), (&partitions, Type::INT4_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), OrganizationId(row.get(1)))).collect())
+}

@@ -1,0 +1,81 @@
+//! Small batches: one `INSERT … SELECT unnest(…) ON CONFLICT DO NOTHING`, an array a column.
+
+use std::fmt::Write as _;
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Transaction};
+
+use super::row::Row;
+use super::statements::Statements;
+
+/// Inserts what is not there yet; gives back how many rows were.
+pub(super) async fn insert_rows(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    rows: &[Row<'_>],
+) -> Result<u64, Error> {
+    macro_rules! column {
+        (|$event:ident| $value:expr) => {
+            rows.iter()
+                .map(|row| {
+                    let $event = &row.event;
+                    $value
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    let id = column!(|event| event.id);
+    let type_name = column!(|event| event.type_name.as_ref());
+    let session_id = column!(|event| event.session_id.as_ref());
+    let viewer_id = column!(|event| event.viewer_id.as_ref());
+    let content_id = column!(|event| event.content_id.as_ref());
+    let item_id = column!(|event| event.item_id.as_deref());
+    let occurred_at = column!(|event| event.occurred_at.0);
+    let client_occurred_at = column!(|event| event.client_occurred_at.0);
+    let received_at: Vec<_> = rows.iter().map(|row| row.received_at.0).collect();
+    let seq = column!(|event| event.seq.map(i64::from));
+    let position_ms = column!(|event| event.position_ms.map(u32::cast_signed));
+    let rate = column!(|event| event.rate);
+    let watched = column!(|event| event.watched.as_deref().map(ranges_literal));
+    let played_ms = column!(|event| event.played_ms.map(u32::cast_signed));
+    let answer = column!(|event| event.answer.as_deref());
+    let correct = column!(|event| event.correct);
+    let score = column!(|event| event.score);
+    let attempt = column!(|event| event.attempt.map(u16::cast_signed));
+    let elapsed_ms = column!(|event| event.elapsed_ms.map(u32::cast_signed));
+    let details = column!(|event| event.details.as_deref());
+    let columns: [(&(dyn ToSql + Sync), Type); 20] = [
+        (&id, Type::UUID_ARRAY),
+        (&type_name, Type::TEXT_ARRAY),
+        (&session_id, Type::TEXT_ARRAY),
+        (&viewer_id, Type::TEXT_ARRAY),
+        (&content_id, Type::TEXT_ARRAY),
+        (&item_id, Type::TEXT_ARRAY),
+        (&occurred_at, Type::INT8_ARRAY),
+        (&client_occurred_at, Type::INT8_ARRAY),
+        (&received_at, Type::INT8_ARRAY),
+        (&seq, Type::INT8_ARRAY),
+        (&position_ms, Type::INT4_ARRAY),
+        (&rate, Type::FLOAT4_ARRAY),
+        (&watched, Type::TEXT_ARRAY),
+        (&played_ms, Type::INT4_ARRAY),
+        (&answer, Type::TEXT_ARRAY),
+        (&correct, Type::BOOL_ARRAY),
+        (&score, Type::FLOAT4_ARRAY),
+        (&attempt, Type::INT2_ARRAY),
+        (&elapsed_ms, Type::INT4_ARRAY),
+        (&details, Type::TEXT_ARRAY),
+    ];
+    transaction.execute_typed(&statements.insert_rows, &columns).await
+}
+
+/// Intervals as the text of an `int4range[]`: an array of ranges cannot be unnested one range list a row.
+fn ranges_literal(intervals: &[(u32, u32)]) -> String {
+    let mut text = String::from("{");
+    for (index, (start, end)) in intervals.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        write!(text, "{comma}\"[{start},{end})\"").expect("writing to a String does not fail");
+    }
+    text.push('}');
+    text
+}

@@ -1,0 +1,84 @@
+//! What became of the events, counted where Prometheus sees it.
+
+use std::time::Duration;
+
+use metrics::{Gauge, counter, gauge, histogram};
+
+use super::lane::Arrived;
+use super::write::Fates;
+use crate::event::UnixMillis;
+
+/// One lane's counters, under its organization's label.
+#[derive(Clone, Debug)]
+pub(super) struct Outcomes {
+    label: String,
+}
+
+impl Outcomes {
+    pub(super) fn new(label: String) -> Self {
+        Self { label }
+    }
+
+    /// A batch was committed.
+    pub(super) fn flushed(&self, fates: &Fates, rows: usize, took: Duration) {
+        self.events("stored", fates.stored);
+        self.events("duplicate", fates.duplicate);
+        self.events("dead", fates.dead);
+        histogram!("rollbook_loader_batch_rows").record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
+        histogram!("rollbook_loader_batch_seconds").record(took.as_secs_f64());
+    }
+
+    /// These records can be seen by analysts now: from received to visible, once a record.
+    pub(super) fn visible<'a>(&self, records: impl Iterator<Item = &'a Arrived>) {
+        let now = UnixMillis::now();
+        let freshness = histogram!("rollbook_freshness_seconds");
+        for arrived in records {
+            let age_ms = now.0.saturating_sub(arrived.received_at.0).max(0);
+            freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
+        }
+    }
+
+    /// So many events are held.
+    pub(super) fn held(&self, events: usize) {
+        self.events("held", events as u64);
+    }
+
+    /// So many events belong to an organization that was removed.
+    pub(super) fn unattributed(&self, events: usize) {
+        self.events("unattributed", events as u64);
+    }
+
+    /// A record was written down as unreadable.
+    pub(super) fn unreadable(&self) {
+        unreadable();
+    }
+
+    fn events(&self, fate: &'static str, count: u64) {
+        counter!("rollbook_loader_events_total", "organization" => self.label.clone(), "fate" => fate)
+            .increment(count);
+    }
+
+    /// Counts the lane as in this state until the guard is dropped.
+    pub(super) fn count_lane(&self, state: &'static str) -> CountedLane {
+        let gauge = gauge!("rollbook_loader_lanes", "state" => state);
+        gauge.increment(1);
+        CountedLane { gauge }
+    }
+}
+
+/// A record was written down as unreadable.
+pub(super) fn unreadable() {
+    counter!("rollbook_loader_unreadable_records_total").increment(1);
+}
+
+/// See [`Outcomes::count_lane`].
+#[derive(Debug)]
+pub(super) struct CountedLane {
+    gauge: Gauge,
+}
+
+impl Drop for CountedLane {
+    fn drop(&mut self) {
+        self.gauge.decrement(1);
+    }
+}

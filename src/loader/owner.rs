@@ -1,0 +1,57 @@
+//! Whose records a lane carries.
+
+use tokio_postgres::types::Type;
+
+use super::Shared;
+use super::lane::Nobody;
+use super::refusal::Refusal;
+use super::statements::Statements;
+use crate::store::TENANT_SCHEMA_VERSION;
+use crate::tenant::{OrganizationId, RecordOwner, Tenant};
+
+/// The oldest schema version that this release can write to.
+const OLDEST_SCHEMA_VERSION: i32 = TENANT_SCHEMA_VERSION;
+
+/// Where the records belong.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// In this schema.
+    Schema(Statements),
+    /// In a schema that this release must not touch, for this reason.
+    Unusable(String),
+    /// Nowhere.
+    Nobody(Nobody),
+}
+
+/// Looks the organization up: in the snapshot, and in the control schema where the snapshot does not know it.
+pub(super) async fn owner_of(shared: &Shared, id: OrganizationId) -> Result<Owner, Refusal> {
+    match shared.directory.of_record(id) {
+        None => Err(Refusal::Server("organizations have not been loaded yet".to_owned())),
+        Some(RecordOwner::Removed) => Ok(Owner::Nobody(Nobody::Removed)),
+        Some(RecordOwner::Unknown) => unknown_to_the_snapshot(shared, id).await,
+        Some(RecordOwner::Tenant(tenant)) => Ok(in_schema(shared, &tenant)),
+    }
+}
+
+fn in_schema(shared: &Shared, tenant: &Tenant) -> Owner {
+    let version = tenant.organization().schema_version;
+    if (OLDEST_SCHEMA_VERSION..=TENANT_SCHEMA_VERSION).contains(&version) {
+        Owner::Schema(Statements::new(tenant, &shared.roles, &shared.settings))
+    } else {
+        Owner::Unusable(format!(
+            "the schema has version {version}, this release writes {OLDEST_SCHEMA_VERSION} to {TENANT_SCHEMA_VERSION}: run `rollbook migrate`"
+        ))
+    }
+}
+
+/// Either nobody ever had the id, or the organization is newer than the snapshot, which will know it in a moment.
+async fn unknown_to_the_snapshot(shared: &Shared, id: OrganizationId) -> Result<Owner, Refusal> {
+    const STATE: &str = "SELECT state FROM rollbook.organization WHERE id = $1";
+    let client = shared.pool.get().await?;
+    let found = client.query_typed_opt(STATE, &[(&id.0, Type::UUID)]).await?;
+    match found.map(|row| row.get::<_, String>(0)).as_deref() {
+        None => Ok(Owner::Nobody(Nobody::Unknown)),
+        Some("removed") => Ok(Owner::Nobody(Nobody::Removed)),
+        Some(_) => Err(Refusal::Again("the organization is newer than the snapshot".to_owned())),
+    }
+}

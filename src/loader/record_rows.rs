@@ -1,0 +1,34 @@
+//! The rows of a record.
+
+use super::row::Row;
+use crate::log::record::{BadRecord, RecordView};
+
+/// A record whose events cannot be read: nothing that intake wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("the record cannot be decoded")]
+pub(super) struct UndecodableRecord(#[from] BadRecord);
+
+/// Adds every row of a record, or none.
+pub(super) fn rows_of<'a>(
+    record: &RecordView<'a>,
+    offset: i64,
+    rows: &mut Vec<Row<'a>>,
+) -> Result<(), UndecodableRecord> {
+    let before = rows.len();
+    for event in record.events() {
+        match event {
+            Ok(event) => rows.push(Row {
+                event,
+                received_at: record.received_at,
+                organization: record.organization_id,
+                request_id: record.request_id,
+                log_offset: offset,
+            }),
+            Err(bad) => {
+                rows.truncate(before);
+                return Err(bad.into());
+            }
+        }
+    }
+    Ok(())
+}

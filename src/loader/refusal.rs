@@ -1,0 +1,67 @@
+//! Why something in the database did not happen, as a lane decides on it.
+
+use tokio_postgres::Error;
+
+use super::held_record::DrainError;
+use super::scope::{Scope, scope_of, sqlstate};
+use super::write::WriteError;
+use crate::store::PoolError;
+
+/// What to do is in the variant; the text is for people.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Wait, and try again.
+    Server(String),
+    /// Try again at once.
+    Again(String),
+    /// Hold the organization's records.
+    Schema(String),
+}
+
+impl Refusal {
+    /// For people.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Server(reason) | Self::Again(reason) | Self::Schema(reason) => reason,
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let reason = match error.as_db_error() {
+            Some(refused) => format!("{}: {}", sqlstate(&error), refused.message()),
+            None => error.to_string(),
+        };
+        match scope_of(&error) {
+            Scope::Server => Self::Server(reason),
+            Scope::Again => Self::Again(reason),
+            // Row trouble that was not met while writing rows is the schema's.
+            Scope::Row | Scope::Tenant => Self::Schema(reason),
+        }
+    }
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Postgres(error) => error.into(),
+            WriteError::TooManyDead { .. } => Self::Schema(error.to_string()),
+        }
+    }
+}
+
+impl From<DrainError> for Refusal {
+    fn from(error: DrainError) -> Self {
+        match error {
+            DrainError::Write(error) => error.into(),
+            DrainError::Busy => Self::Again(error.to_string()),
+        }
+    }
+}
+
+impl From<PoolError> for Refusal {
+    fn from(error: PoolError) -> Self {
+        Self::Server(error.to_string())
+    }
+}

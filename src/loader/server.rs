@@ -1,0 +1,51 @@
+//! Whether Postgres answers, as the lanes find it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often trouble that goes on is said again.
+const REPEAT: Duration = Duration::from_secs(10);
+
+/// Shared by all lanes, so that one outage is one line in the log and one reason in health.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    outage: Mutex<Option<Outage>>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    reason: String,
+    said_at: Instant,
+}
+
+impl Server {
+    /// A lane could not get at it.
+    pub(super) fn lost(&self, reason: &str) {
+        let now = Instant::now();
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let outage = match &mut *outage {
+            Some(outage) if now.duration_since(outage.said_at) < REPEAT => return,
+            Some(outage) => outage,
+            none => none.insert(Outage { since: now, reason: String::new(), said_at: now }),
+        };
+        reason.clone_into(&mut outage.reason);
+        outage.said_at = now;
+        let elapsed_s = now.duration_since(outage.since).as_secs();
+        tracing::warn!(reason, elapsed_s, "Postgres cannot be used; the loader waits and loses nothing");
+    }
+
+    /// A transaction went through.
+    pub(super) fn answered(&self) {
+        if let Some(outage) = self.outage.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let elapsed_s = outage.since.elapsed().as_secs();
+            tracing::info!(elapsed_s, "Postgres answers again");
+        }
+    }
+
+    /// Why Postgres cannot be used; `None`: it can, or nobody tried.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.as_ref().map(|outage| outage.reason.clone())
+    }
+}

@@ -1,0 +1,137 @@
+//! Rows into `event`, inside an open transaction: the way chosen by size, duplicates told apart, bad rows found.
+
+use std::collections::{HashSet, VecDeque};
+
+use futures_util::SinkExt;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Transaction};
+use uuid::Uuid;
+
+use super::copy::CopyEncoder;
+use super::dead_letter::{self, DeadRow};
+use super::insert::insert_rows;
+use super::position::Position;
+use super::row::Row;
+use super::scope::{Scope, scope_of, sqlstate};
+use super::statements::Statements;
+
+/// Up to here an `INSERT` costs less than a COPY (see `docs/decisions/`).
+const SMALL_BATCH_ROWS: usize = 150;
+/// More refused rows than this in one flush are not bad rows but a bad schema.
+const MOST_DEAD_ROWS: u64 = 16;
+
+/// What became of the rows of one flush. Together they are all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fates {
+    /// In `event` now.
+    pub(super) stored: u64,
+    /// Their ids were there already.
+    pub(super) duplicate: u64,
+    /// In `dead_letter` now.
+    pub(super) dead: u64,
+}
+
+/// Why the rows were not written. The transaction is of no further use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// Postgres refused, or was lost.
+    #[error("writing rows")]
+    Postgres(#[from] Error),
+    /// Too many rows were refused one by one; the last refusal stands for them.
+    #[error("more than {MOST_DEAD_ROWS} rows were refused, the last with {sqlstate}: {reason}")]
+    TooManyDead {
+        /// Of the last refusal.
+        sqlstate: String,
+        /// Of the last refusal.
+        reason: String,
+    },
+}
+
+/// Writes every row, once: those whose id repeats in `rows` or is in the table already are duplicates; those that
+/// Postgres refuses are halved apart under savepoints until they stand alone, and dead-lettered.
+pub(super) async fn write_rows(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    position: Position,
+    mut rows: Vec<Row<'_>>,
+) -> Result<Fates, WriteError> {
+    let all = rows.len();
+    let mut seen = HashSet::with_capacity(all);
+    rows.retain(|row| seen.insert(row.id()));
+    let mut fates = Fates { duplicate: (all - rows.len()) as u64, ..Fates::default() };
+
+    let mut parts = VecDeque::from([rows.as_slice()]);
+    while let Some(part) = parts.pop_front() {
+        if part.is_empty() {
+            continue;
+        }
+        transaction.batch_execute("SAVEPOINT part").await?;
+        match write_part(transaction, statements, part).await {
+            Ok(stored) => {
+                transaction.batch_execute("RELEASE SAVEPOINT part").await?;
+                fates.stored += stored;
+                fates.duplicate += part.len() as u64 - stored;
+            }
+            Err(error) if scope_of(&error) == Scope::Row => {
+                transaction.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
+                let [row] = part else {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.push_front(right);
+                    parts.push_front(left);
+                    continue;
+                };
+                fates.dead += 1;
+                let dead = DeadRow { row, sqlstate: sqlstate(&error), reason: reason(&error) };
+                if fates.dead > MOST_DEAD_ROWS {
+                    return Err(WriteError::TooManyDead {
+                        sqlstate: dead.sqlstate.to_owned(),
+                        reason: dead.reason,
+                    });
+                }
+                dead_letter::write(transaction, statements, position, &dead).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(fates)
+}
+
+/// Gives back how many of the rows were stored; the others were there.
+async fn write_part(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    rows: &[Row<'_>],
+) -> Result<u64, Error> {
+    if rows.len() <= SMALL_BATCH_ROWS {
+        return insert_rows(transaction, statements, rows).await;
+    }
+    let ids: Vec<Uuid> = rows.iter().map(Row::id).collect();
+    let stored = transaction.query_typed(&statements.stored_ids, &[(&ids, Type::UUID_ARRAY)]).await?;
+    let stored: HashSet<Uuid> = stored.iter().map(|row| row.get(0)).collect();
+    let new: Vec<&Row<'_>> = rows.iter().filter(|row| !stored.contains(&row.id())).collect();
+    copy_rows(transaction, statements, &new).await
+}
+
+async fn copy_rows(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    rows: &[&Row<'_>],
+) -> Result<u64, Error> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let sink = transaction.copy_in(statements.copy_rows.as_str()).await?;
+    let mut sink = std::pin::pin!(sink);
+    let mut encoder = CopyEncoder::new();
+    for row in rows {
+        if let Some(chunk) = encoder.push(row) {
+            sink.feed(chunk).await?;
+        }
+    }
+    sink.send(encoder.finish()).await?;
+    sink.finish().await
+}
+
+fn reason(error: &Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}

@@ -1,0 +1,48 @@
+//! One connection to Postgres, outside any pool.
+
+use std::time::Duration;
+
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{Error, tls};
+use crate::config::DatabaseUrl;
+
+/// How long a login may take when the URL says nothing about it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The half of a connection that talks to the server, and must be polled for the other half to work.
+pub(super) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// Logs in, and leaves the connection to a task of its own that ends when the client is dropped.
+///
+/// # Errors
+/// Postgres is not reachable, or refuses the login.
+pub async fn connect(url: &DatabaseUrl) -> Result<Client, Error> {
+    let (client, driver) = connect_with_driver(url).await?;
+    // Not awaited by anyone: it ends with the client, and whatever ends it early is what the client's next call says.
+    tokio::spawn(driver);
+    Ok(client)
+}
+
+/// Logs in, and hands over the connection's driver to someone who wants to see its notifications.
+pub(super) async fn connect_with_driver(url: &DatabaseUrl) -> Result<(Client, Driver), Error> {
+    let connector = tls::connector(url.tls())?;
+    driver_config(url)
+        .connect(connector)
+        .await
+        .map_err(|source| Error::Connect { login: url.user().to_owned(), source })
+}
+
+/// The URL with what every connection of ours has.
+pub(super) fn driver_config(url: &DatabaseUrl) -> tokio_postgres::Config {
+    let mut config = url.config().clone();
+    if config.get_application_name().is_none() {
+        config.application_name("rollbook");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    config
+}

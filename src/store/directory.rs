@@ -1,0 +1,149 @@
+//! Keeps the in-memory snapshot of organizations and keys in step with the control schema.
+//!
+//! One connection of its own listens for the control schema's announcements and reads the tables again; it also reads
+//! them once a second, should an announcement be lost. A change is in effect well within 2 s. While Postgres is away
+//! the last snapshot stays, and [`Directory::taken_at`] tells its age.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::poll_fn;
+use rand::RngExt;
+use tokio::sync::Notify;
+use tokio_postgres::{AsyncMessage, Client};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::connect::{Driver, connect_with_driver};
+use super::{Error, organizations};
+use crate::config::DatabaseUrl;
+use crate::tenant::{Directory, KeyDigest, OrganizationId, Snapshot};
+
+/// How often the tables are read when nothing is announced.
+const POLL: Duration = Duration::from_secs(1);
+/// Whoever may connect may notify; announcements closer together than this are read as one.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// A read that takes longer is given up with its connection: a server that hangs must not look like a quiet one.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait after the first failure, doubled with each further one up to the longest, half of it jitter.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+
+/// Whose snapshot it is: each login may read what its role needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Organizations and live keys.
+    Intake,
+    /// Organizations only.
+    Loader,
+}
+
+/// Follows the control schema until `stop` is cancelled.
+///
+/// # Cancel safety
+/// May be dropped at any time: the directory keeps its last snapshot.
+pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: &CancellationToken) {
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = follow_connection(url, view, directory, &mut failures) => ended,
+        };
+        let Err(error) = ended;
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(%error, cause, failures, "organizations cannot be read; the last snapshot stays");
+        failures += 1;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(back_off(failures)) => {}
+        }
+    }
+}
+
+/// What a connection's life ends with: always an error.
+type Ended = Result<std::convert::Infallible, Error>;
+
+/// Follows on one connection until it fails. `failures` goes back to 0 with the first snapshot.
+async fn follow_connection(
+    url: &DatabaseUrl,
+    view: View,
+    directory: &Directory,
+    failures: &mut u32,
+) -> Ended {
+    let (client, driver) = connect_with_driver(url).await?;
+    let announced = Arc::new(Notify::new());
+    // The driver runs inside this future, not in a task: both end together.
+    tokio::select! {
+        ended = drive(driver, &announced) => ended,
+        ended = read_on_announcement(&client, view, directory, &announced, failures) => ended,
+    }
+}
+
+/// Moves bytes between the client and the server, and passes on that something was announced.
+async fn drive(mut driver: Driver, announced: &Notify) -> Ended {
+    loop {
+        match poll_fn(|context| driver.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => announced.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.into()),
+            // The reader is told by its next query, and says it better.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn read_on_announcement(
+    client: &Client,
+    view: View,
+    directory: &Directory,
+    announced: &Notify,
+    failures: &mut u32,
+) -> Ended {
+    client.batch_execute("LISTEN rollbook_organization").await?;
+    let organizations = format!("SELECT {} FROM rollbook.organization", organizations::COLUMNS);
+    let keys = "SELECT digest, organization_id FROM rollbook.write_key WHERE revoked_at IS NULL";
+    let organizations = client.prepare(&organizations).await?;
+    let keys = match view {
+        View::Intake => Some(client.prepare(keys).await?),
+        View::Loader => None,
+    };
+    loop {
+        let read = read(client, &organizations, keys.as_ref());
+        let snapshot = tokio::time::timeout(READ_TIMEOUT, read).await.map_err(|_| Error::ReadTimedOut)??;
+        directory.replace(snapshot);
+        if *failures > 0 {
+            tracing::info!("organizations can be read again");
+            *failures = 0;
+        }
+        tokio::time::sleep(SHORTEST_PAUSE).await;
+        let _ = tokio::time::timeout(POLL - SHORTEST_PAUSE, announced.notified()).await;
+    }
+}
+
+async fn read(
+    client: &Client,
+    organizations: &tokio_postgres::Statement,
+    keys: Option<&tokio_postgres::Statement>,
+) -> Result<Snapshot, Error> {
+    let taken_at = Instant::now();
+    // Keys first: a key made between the two reads then waits for the next snapshot, together with its organization.
+    let mut live_keys = Vec::new();
+    if let Some(keys) = keys {
+        for row in client.query(keys, &[]).await? {
+            let id = OrganizationId(row.get::<_, Uuid>(1));
+            let digest = KeyDigest::from_slice(row.get(0)).map_err(|bytes| Error::UnreadableRow {
+                id,
+                why: format!("a key's digest has {bytes} bytes"),
+            })?;
+            live_keys.push((digest, id));
+        }
+    }
+    let rows = client.query(organizations, &[]).await?;
+    let organizations: Vec<_> = rows.iter().map(organizations::read).collect::<Result<_, _>>()?;
+    Ok(Snapshot::new(organizations, live_keys, taken_at))
+}
+
+fn back_off(failures: u32) -> Duration {
+    let longest = FIRST_BACK_OFF.saturating_mul(1 << failures.min(8)).min(LONGEST_BACK_OFF);
+    longest.mul_f64(rand::rng().random_range(0.5..1.0))
+}

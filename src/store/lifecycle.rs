@@ -1,0 +1,108 @@
+//! Changing an organization that stands: suspend, resume, and its settings. All can be repeated.
+
+use std::num::NonZeroU32;
+
+use serde_json::json;
+
+use super::organizations::{self, Described, Lock};
+use super::{Admin, Error, trail};
+use crate::tenant::{Slug, State};
+
+/// Intake answers 403 from now on; what was accepted before is still stored.
+///
+/// # Errors
+/// The organization does not exist, is not complete, or was removed.
+pub async fn suspend(admin: &mut Admin, slug: &Slug) -> Result<Described, Error> {
+    move_to(admin, slug, State::Suspended, "org.suspend").await
+}
+
+/// Takes events again.
+///
+/// # Errors
+/// As [`suspend`].
+pub async fn resume(admin: &mut Admin, slug: &Slug) -> Result<Described, Error> {
+    move_to(admin, slug, State::Active, "org.resume").await
+}
+
+async fn move_to(admin: &mut Admin, slug: &Slug, to: State, action: &str) -> Result<Described, Error> {
+    let transaction = admin.client.transaction().await?;
+    let found = organizations::find(&transaction, slug, Lock::ForUpdate).await?;
+    refuse_unless_standing(&found)?;
+    if found.organization.state != to {
+        let id = found.organization.id;
+        let sql = "UPDATE rollbook.organization SET state = $2 WHERE id = $1";
+        transaction.execute(sql, &[&id.0, &to.as_str()]).await?;
+        let what = json!({ "state": to.as_str() });
+        trail::record(&transaction, &admin.operator, action, Some(id), &what).await?;
+    }
+    transaction.commit().await?;
+    organizations::show(admin, slug).await
+}
+
+/// New values; `None` leaves the old one.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// For display.
+    pub name: Option<String>,
+    /// Events a second at intake.
+    pub rate_limit: Option<RateLimit>,
+    /// Browser origins that may write; empty: every origin.
+    pub origins: Option<Vec<String>>,
+}
+
+/// An organization's rate limit, as a person sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// The service's default.
+    Default,
+    /// So many events a second.
+    EventsPerSecond(NonZeroU32),
+}
+
+/// Changes settings. The trail holds what really changed, and nothing when nothing did.
+///
+/// # Errors
+/// As [`suspend`].
+pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<Described, Error> {
+    let transaction = admin.client.transaction().await?;
+    let found = organizations::find(&transaction, slug, Lock::ForUpdate).await?;
+    refuse_unless_standing(&found)?;
+
+    let old = &found.organization;
+    let name = changes.name.as_ref().unwrap_or(&found.name);
+    let origins = changes.origins.as_ref().unwrap_or(&old.origins);
+    let rate_limit = match changes.rate_limit {
+        None => old.rate_limit,
+        Some(RateLimit::Default) => None,
+        Some(RateLimit::EventsPerSecond(limit)) => Some(limit),
+    };
+    let mut what = serde_json::Map::new();
+    if *name != found.name {
+        what.insert("name".to_owned(), json!(name));
+    }
+    if rate_limit != old.rate_limit {
+        what.insert("rate_limit".to_owned(), json!(rate_limit));
+    }
+    if *origins != old.origins {
+        what.insert("origins".to_owned(), json!(origins));
+    }
+    if !what.is_empty() {
+        let sql =
+            "UPDATE rollbook.organization SET name = $2, rate_limit = $3, allowed_origins = $4 WHERE id = $1";
+        // The command line takes no limit that the column cannot hold.
+        let limit = rate_limit.map(|limit| i32::try_from(limit.get()).unwrap_or(i32::MAX));
+        transaction.execute(sql, &[&old.id.0, name, &limit, origins]).await?;
+        trail::record(&transaction, &admin.operator, "org.set", Some(old.id), &what.into()).await?;
+    }
+    transaction.commit().await?;
+    organizations::show(admin, slug).await
+}
+
+fn refuse_unless_standing(found: &Described) -> Result<(), Error> {
+    let slug = &found.organization.slug;
+    match found.organization.state {
+        State::Active | State::Suspended => Ok(()),
+        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
+        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
+    }
+}

@@ -1,0 +1,196 @@
+//! `rollbook migrate`: every organization's schema to this release's version.
+//!
+//! Schemas are independent: several are done at once, each under an advisory lock of its own, and one that fails or is
+//! busy does not stop the others. What is done stays done; a second run does the rest.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::organizations::{self, Described};
+use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
+use super::{grants, migrations, provision, retry, trail};
+use crate::config::{DatabaseUrl, Operator};
+use crate::tenant::{Slug, State};
+
+/// How to go about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Schemas at a time; each is a connection.
+    pub jobs: NonZeroUsize,
+    /// How long a statement may wait for a lock before its schema is reported as busy.
+    pub lock_timeout: Duration,
+    /// Whether anything is changed.
+    pub mode: Mode,
+}
+
+/// Whether anything is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Changes.
+    Apply,
+    /// Says what it would change.
+    DryRun,
+}
+
+/// What became of one schema.
+#[derive(Debug)]
+pub struct Report {
+    /// Whose.
+    pub organization: Slug,
+    /// Its version before; `None` when it could not be read.
+    pub from: Option<i32>,
+    /// The version that this release works with.
+    pub to: i32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of one schema.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was at this release's version already.
+    Current,
+    /// It has been brought there.
+    Migrated,
+    /// It would have been brought there.
+    WouldMigrate,
+    /// It is where it was, or part of the way.
+    Failed(Problem),
+}
+
+/// Why a schema was not brought to this release's version.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Another `migrate` or `org add` works on it.
+    #[error("another administrator is at work on it")]
+    Locked,
+    /// A newer release was here.
+    #[error("it is at version {0}, newer than this release: use the newer release")]
+    Newer(i32),
+    /// It is not complete.
+    #[error(transparent)]
+    NotComplete(Error),
+    /// Everything else.
+    #[error(transparent)]
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The organizations whose schemas `migrate` is about: one, or all that have a complete one.
+///
+/// # Errors
+/// [`Error::NoSuchOrganization`], [`Error::OrganizationRemoved`], or Postgres.
+pub async fn select(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Described>, Error> {
+    let Some(slug) = only else {
+        let mut all = organizations::list(admin).await?;
+        all.retain(|one| matches!(one.organization.state, State::Active | State::Suspended));
+        return Ok(all);
+    };
+    let one = organizations::show(admin, slug).await?;
+    match one.organization.state {
+        State::Active | State::Suspended => Ok(vec![one]),
+        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
+        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
+    }
+}
+
+/// Brings the schemas of `organizations` to this release's version, and tells `progress` of each as it is done.
+///
+/// # Errors
+/// Only when no connection can be made at all; what befalls one schema is in its report.
+pub async fn migrate(
+    url: &DatabaseUrl,
+    operator: &Operator,
+    installation: &Installation,
+    organizations: Vec<Described>,
+    manner: Manner,
+    progress: impl Fn(&Report),
+) -> Result<Vec<Report>, Error> {
+    let jobs = manner.jobs.get().min(organizations.len());
+    let waiting = Mutex::new(VecDeque::from(organizations));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let mut admins = Vec::with_capacity(jobs);
+    for _ in 0..jobs {
+        let admin = Admin::connect(url, operator.clone()).await?;
+        let timeout = format!("SET lock_timeout = {}", manner.lock_timeout.as_millis());
+        admin.client.batch_execute(&timeout).await?;
+        admins.push(admin);
+    }
+    let workers = admins.into_iter().map(async |mut admin| {
+        let mut reports = Vec::new();
+        while let Some(one) = next() {
+            let report = one_schema(&mut admin, installation, &one, manner.mode).await;
+            progress(&report);
+            reports.push(report);
+        }
+        reports
+    });
+    let mut reports: Vec<Report> = join_all(workers).await.into_iter().flatten().collect();
+    reports.sort_by(|a, b| a.organization.cmp(&b.organization));
+    Ok(reports)
+}
+
+async fn one_schema(admin: &mut Admin, installation: &Installation, one: &Described, mode: Mode) -> Report {
+    let schema = &one.organization.schema_name;
+    let from = migrations::version(&admin.client, schema).await;
+    let (from, outcome) = match (from, mode) {
+        (Err(error), _) => (None, Outcome::Failed(error.into())),
+        (Ok(from), _) if from > TENANT_SCHEMA_VERSION => (Some(from), Outcome::Failed(Problem::Newer(from))),
+        (Ok(from), Mode::DryRun) if from == TENANT_SCHEMA_VERSION => (Some(from), Outcome::Current),
+        (Ok(from), Mode::DryRun) => (Some(from), Outcome::WouldMigrate),
+        (Ok(from), Mode::Apply) => {
+            let outcome = match under_lock(admin, installation, one).await {
+                Ok(()) if from == TENANT_SCHEMA_VERSION => Outcome::Current,
+                Ok(()) => Outcome::Migrated,
+                Err(problem) => Outcome::Failed(problem),
+            };
+            (Some(from), outcome)
+        }
+    };
+    Report { organization: one.organization.slug.clone(), from, to: TENANT_SCHEMA_VERSION, outcome }
+}
+
+async fn under_lock(admin: &mut Admin, installation: &Installation, one: &Described) -> Result<(), Problem> {
+    let key = retry::lock_key(&one.organization.schema_name);
+    let row = admin.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await?;
+    if !row.get::<_, bool>(0) {
+        return Err(Problem::Locked);
+    }
+    let outcome = bring_up_to_date(admin, installation, one).await;
+    admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await?;
+    Ok(outcome?)
+}
+
+async fn bring_up_to_date(
+    admin: &mut Admin,
+    installation: &Installation,
+    one: &Described,
+) -> Result<(), Error> {
+    let names = TenantNames::new(installation, &one.organization.slug);
+    admin.run_migrations(&migrations::TENANT, &names.schema).await?;
+    provision::pin_organization(admin, &names.schema, one.organization.id).await?;
+    grants::ensure(admin, installation, &names).await?;
+    record_version(admin, one).await
+}
+
+/// Last of all, so that the loader takes the schema for new when it is.
+async fn record_version(admin: &mut Admin, one: &Described) -> Result<(), Error> {
+    let id = one.organization.id;
+    let transaction = admin.client.transaction().await?;
+    let sql = "UPDATE rollbook.organization SET schema_version = $2 WHERE id = $1 AND schema_version <> $2";
+    if transaction.execute(sql, &[&id.0, &TENANT_SCHEMA_VERSION]).await? > 0 {
+        let what = json!({ "schema_version": TENANT_SCHEMA_VERSION });
+        trail::record(&transaction, &admin.operator, "migrate", Some(id), &what).await?;
+    }
+    Ok(transaction.commit().await?)
+}

@@ -1,0 +1,112 @@
+//! Connections that are shared, and recycled by age.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bb8_postgres::PostgresConnectionManager;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::connect::driver_config;
+use super::{Error, tls};
+use crate::config::DatabaseUrl;
+
+type Manager = PostgresConnectionManager<MakeRustlsConnect>;
+
+/// A connection lent by the pool; dereferences to `tokio_postgres::Client`.
+pub type PooledClient<'a> = bb8::PooledConnection<'a, Manager>;
+
+/// How a pool behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// Most connections at a time; each is a process in Postgres.
+    pub connections: NonZeroU32,
+    /// A connection older than this is closed when it comes back. A backend remembers every table that it touched
+    /// (18 kB an organization), and only its end makes it forget.
+    pub max_lifetime: Duration,
+    /// How long to wait for a connection before giving up.
+    pub wait: Duration,
+}
+
+/// Connections of one login. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    connections: bb8::Pool<Manager>,
+}
+
+impl Pool {
+    /// Makes a pool without connecting: the first [`Pool::get`] does, so that a service can start while Postgres is
+    /// away.
+    ///
+    /// # Errors
+    /// Certificates for TLS cannot be loaded.
+    pub fn new(url: &DatabaseUrl, settings: PoolSettings) -> Result<Self, Error> {
+        let manager = Manager::new(driver_config(url), tls::connector(url.tls())?);
+        let connections = bb8::Pool::builder()
+            .max_size(settings.connections.get())
+            .max_lifetime(Some(settings.max_lifetime))
+            .connection_timeout(settings.wait)
+            .error_sink(Box::new(LogErrors))
+            // `get` looks whether the connection is closed; asking the server as well would cost a round trip each time.
+            .test_on_check_out(false)
+            .build_unchecked(manager);
+        Ok(Self { connections })
+    }
+
+    /// Lends a connection, waiting for one at most as long as the settings say.
+    ///
+    /// # Errors
+    /// Postgres is not reachable, or every connection stayed lent.
+    pub async fn get(&self) -> Result<PooledClient<'_>, PoolError> {
+        loop {
+            let client = self.connections.get().await.map_err(|error| match error {
+                bb8::RunError::User(source) => PoolError::Connect(source),
+                bb8::RunError::TimedOut => PoolError::TimedOut,
+            })?;
+            // One that died while idle is closed as it goes back; the next may be alive.
+            if !client.is_closed() {
+                return Ok(client);
+            }
+        }
+    }
+
+    /// How many connections are open, and how many of them nobody uses.
+    pub fn state(&self) -> PoolState {
+        let state = self.connections.state();
+        PoolState { open: state.connections, idle: state.idle_connections }
+    }
+}
+
+/// Why the pool has no connection to lend.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// Postgres is not reachable, or refuses the login.
+    #[error("cannot connect to Postgres")]
+    Connect(#[source] tokio_postgres::Error),
+    /// None became free, or none could be made, in time; the log says which.
+    #[error("no database connection in time")]
+    TimedOut,
+}
+
+/// The pool's connections, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// Open, lent or not.
+    pub open: u32,
+    /// Open and not lent.
+    pub idle: u32,
+}
+
+/// The pool retries by itself until a caller's wait is over; this is where the reason is seen.
+#[derive(Clone, Copy, Debug)]
+struct LogErrors;
+
+impl bb8::ErrorSink<tokio_postgres::Error> for LogErrors {
+    fn sink(&self, error: tokio_postgres::Error) {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(%error, cause, "a database connection failed");
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<tokio_postgres::Error>> {
+        Box::new(*self)
+    }
+}
