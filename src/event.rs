@@ -24,6 +24,7 @@ mod json;
 mod names;
 mod number;
 pub mod proto;
+mod protobuf;
 mod refusal;
 pub mod table;
 mod text;

@@ -5,14 +5,15 @@ use std::collections::HashSet;
 
 use super::RefusalCode::{BadAnswer, BadType};
 use super::fault::Fault;
-use super::json;
 use super::number::{MAX_EXPONENT, digit_count, has_small_exponent, is_decimal_string};
 use super::text::{Text, check_length};
 use super::value::Value;
+use super::wire::Malformed;
+use super::{json, protobuf};
 
-const CHOICE_CHARS: (usize, usize) = (1, 64);
+const MAX_CHOICE_CHARS: usize = 64;
 const MAX_CHOICES: usize = 64;
-const TEXT_CHARS: (usize, usize) = (0, 10_000);
+const MAX_TEXT_CHARS: usize = 10_000;
 const MAX_DIGITS: usize = 34;
 
 /// The JSON text of the answer: as it was sent, for numbers keep their exact decimal value.
@@ -22,16 +23,14 @@ pub(super) fn answer<'a>(value: Value<'a>) -> Result<Cow<'a, str>, Fault> {
     match value {
         Value::Object(object) => {
             let (kind, inner) = only_member(object)?;
-            let checked = match &*kind {
-                "choice" => check_choice(inner).map(drop),
-                "choices" => check_choices(inner),
-                "text" => check_text(inner),
-                "number" => check_number(inner),
-                "bool" => inner.boolean().map(drop).map_err(as_bad_answer),
-                _ => Err(bad("is no kind of answer (choice, choices, text, number, bool)")),
-            };
-            checked.map_err(|fault| fault.at(&kind))?;
+            check(&kind, inner).map_err(|fault| fault.at(&kind))?;
             Ok(Cow::Borrowed(object))
+        }
+        Value::Answer(message) => {
+            let (kind, inner) =
+                protobuf::answer(message).ok_or_else(|| bad("must be exactly one kind of answer"))?;
+            check(kind, inner).map_err(|fault| fault.at(kind))?;
+            Ok(Cow::Owned(format!(r#"{{"{kind}":{}}}"#, inner.to_json())))
         }
         _ => Err(bad("must be an object")),
     }
@@ -63,54 +62,69 @@ fn read_key(key: Text<'_>) -> Result<Cow<'_, str>, Fault> {
     key.read().map_err(|fault| fault.at(&key.show()))
 }
 
+fn check(kind: &str, inner: Value<'_>) -> Result<(), Fault> {
+    match kind {
+        "choice" => check_choice(inner).map(drop),
+        "choices" => check_choices(inner),
+        "text" => check_length(&text(inner)?, 0, MAX_TEXT_CHARS),
+        "number" => check_number(inner),
+        "bool" => inner.boolean().map(drop).map_err(|fault| fault.filed_under(BadAnswer)),
+        _ => Err(bad("is no kind of answer (choice, choices, text, number, bool)")),
+    }
+}
+
 fn check_choice(value: Value<'_>) -> Result<Cow<'_, str>, Fault> {
     let choice = text(value)?;
-    check_length(&choice, CHOICE_CHARS.0, CHOICE_CHARS.1)?;
+    check_length(&choice, 1, MAX_CHOICE_CHARS)?;
     Ok(choice)
 }
 
 fn check_choices(value: Value<'_>) -> Result<(), Fault> {
-    let Value::List(list) = value else { return Err(bad("must be a list of strings")) };
-    let mut choices = Vec::new();
-    for (index, element) in json::elements(list).enumerate() {
-        push_choice(&mut choices, index, element)?;
+    let mut earlier = Vec::new();
+    match value {
+        Value::List(list) => {
+            for (index, choice) in json::elements(list).enumerate() {
+                push_choice(&mut earlier, index, choice)?;
+            }
+        }
+        Value::Choices(message) => {
+            for (index, choice) in protobuf::choices(message).enumerate() {
+                push_choice(&mut earlier, index, choice.map_err(|Malformed| bad("is malformed"))?)?;
+            }
+        }
+        _ => return Err(bad("must be a list of strings")),
     }
     Ok(())
 }
 
-fn push_choice<'a>(choices: &mut Vec<Cow<'a, str>>, index: usize, element: Value<'a>) -> Result<(), Fault> {
+fn push_choice<'a>(earlier: &mut Vec<Cow<'a, str>>, index: usize, value: Value<'a>) -> Result<(), Fault> {
     if index >= MAX_CHOICES {
         return Err(bad(format!("has more than {MAX_CHOICES} choices, the limit")));
     }
-    let choice = check_choice(element).map_err(|fault| fault.at(&index.to_string()))?;
-    if choices.contains(&choice) {
+    let choice = check_choice(value).map_err(|fault| fault.at(&index.to_string()))?;
+    if earlier.contains(&choice) {
         return Err(bad("repeats an earlier choice").at(&index.to_string()));
     }
-    choices.push(choice);
+    earlier.push(choice);
     Ok(())
-}
-
-fn check_text(value: Value<'_>) -> Result<(), Fault> {
-    check_length(&text(value)?, TEXT_CHARS.0, TEXT_CHARS.1)
 }
 
 fn check_number(value: Value<'_>) -> Result<(), Fault> {
     match value {
-        Value::Text(text) => check_decimal_string(text),
+        Value::Text(_) => {
+            let decimal = text(value)?;
+            if is_decimal_string(&decimal) {
+                check_digits(&decimal)
+            } else {
+                Err(bad("must be a decimal such as -12.50"))
+            }
+        }
         Value::Number(token) if !has_small_exponent(token) => {
             Err(bad(format!("has an exponent over {MAX_EXPONENT} either way")))
         }
         Value::Number(token) => check_digits(token),
         _ => Err(bad("must be a number or a decimal string")),
     }
-}
-
-fn check_decimal_string(text: Text<'_>) -> Result<(), Fault> {
-    let decimal = text.read()?;
-    if !is_decimal_string(&decimal) {
-        return Err(bad("must be a decimal such as -12.50"));
-    }
-    check_digits(&decimal)
 }
 
 fn check_digits(token: &str) -> Result<(), Fault> {
@@ -125,10 +139,6 @@ fn text(value: Value<'_>) -> Result<Cow<'_, str>, Fault> {
         Value::Text(text) => text.read(),
         _ => Err(bad("must be a string")),
     }
-}
-
-fn as_bad_answer(fault: Fault) -> Fault {
-    fault.filed_under(BadAnswer)
 }
 
 fn bad(what: impl Into<String>) -> Fault {

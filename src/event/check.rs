@@ -124,7 +124,7 @@ impl<'e, 'a> Checker<'e, 'a> {
                 let is = value.boolean()?;
                 match to {
                     Target::Column(set) => set(event, is),
-                    Target::Details => details.add(field.name, value),
+                    Target::Details => details.add(field.name, Value::Bool(is)),
                 }
             }
             Kind::Watched => event.watched = Some(watched(value)?),

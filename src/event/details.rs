@@ -1,9 +1,7 @@
 //! The `details` column: what has no column of its own.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use super::text::Text;
 use super::value::Value;
 
 /// Assembles a JSON object of fields under their own names, and `ext`. Takes no memory while there is nothing in it.
@@ -17,26 +15,7 @@ impl<'a> Details<'a> {
     /// Adds a checked field as it was sent: numbers keep the digits they were written with.
     pub(super) fn add(&mut self, name: &'static str, value: Value<'a>) {
         self.open(name);
-        let text = &mut self.members;
-        match value {
-            Value::Text(Text::Escaped(inside)) => {
-                text.push('"');
-                text.push_str(inside);
-                text.push('"');
-            }
-            Value::Text(Text::Plain(plain)) => push_json_string(text, plain),
-            Value::Number(json) | Value::Object(json) | Value::List(json) => text.push_str(json),
-            Value::Bool(is) => text.push_str(if is { "true" } else { "false" }),
-            Value::Whole(number) => {
-                let _infallible = write!(text, "{number}");
-            }
-            Value::Double(number) => {
-                let _infallible = write!(text, "{number}");
-            }
-            Value::Null | Value::Text(Text::Unfit) | Value::Intervals(_) | Value::Answer(_) => {
-                text.push_str("null");
-            }
-        }
+        value.push_json(&mut self.members);
     }
 
     /// `ext` comes last, whenever it is judged.
@@ -59,31 +38,8 @@ impl<'a> Details<'a> {
     }
 
     fn open(&mut self, name: &'static str) {
-        let text = &mut self.members;
-        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
-        text.push_str(name);
-        text.push_str("\":");
+        self.members.push_str(if self.members.is_empty() { "{\"" } else { ",\"" });
+        self.members.push_str(name);
+        self.members.push_str("\":");
     }
-}
-
-/// Appends `text` as a JSON string.
-pub(super) fn push_json_string(json: &mut String, text: &str) {
-    json.reserve(text.len() + 2);
-    json.push('"');
-    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    if !text.bytes().any(needs_escape) {
-        json.push_str(text);
-        json.push('"');
-        return;
-    }
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => json.extend(['\\', character]),
-            '\0'..'\u{20}' => {
-                let _infallible = write!(json, "\\u{:04x}", u32::from(character));
-            }
-            _ => json.push(character),
-        }
-    }
-    json.push('"');
 }

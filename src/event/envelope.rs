@@ -11,6 +11,7 @@ use super::value::Value;
 
 mod json;
 mod ndjson;
+mod protobuf;
 
 /// The most events that one request carries.
 pub const MAX_EVENTS: usize = 500;
@@ -87,8 +88,8 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// See [`EnvelopeError`].
-    pub fn from_protobuf(_body: &'a [u8]) -> Result<Self, EnvelopeError> {
-        Err(EnvelopeError::BadBody("protobuf is not read yet".to_owned()))
+    pub fn from_protobuf(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        protobuf::cut(body)
     }
 
     /// Takes one of the fields around the events in.

@@ -1,13 +1,17 @@
 //! The fields of one event, each in its slot, whatever order and form they came in.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+
+use uuid::Uuid;
 
 use super::RefusalCode::{BadText, BadType, UnknownField};
 use super::fault::Fault;
 use super::names::{NAMES, Slot, Slots};
 use super::text::Text;
 use super::value::Value;
-use super::{RawEvent, Refusal, json};
+use super::wire::Malformed;
+use super::{RawEvent, Refusal, json, protobuf};
 
 /// What a value was sent under.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +19,8 @@ pub(super) enum Key<'a> {
     Known(Slot),
     /// A key in JSON that no field has.
     Stranger(Text<'a>),
+    /// A field number of protobuf that no field has.
+    Number(u32),
 }
 
 /// The fields of one event. Made once for a batch and filled again for each event.
@@ -44,10 +50,10 @@ impl<'a> Fields<'a> {
         self.seen = Slots::NONE;
         self.has_strangers = false;
         match event {
-            RawEvent::Json(text) if text.starts_with('{') => self.fill_from(json_fields(text)),
+            RawEvent::Json(text) if text.starts_with('{') => self.fill_from(json_fields(text).map(Ok)),
             RawEvent::Json(_) => Err(Misfit::NoObject("is not an object")),
             RawEvent::NotJson(_) => Err(Misfit::NoObject("is not JSON")),
-            RawEvent::Protobuf(_) => Err(Misfit::NoObject("is not a rollbook.v1.Event")),
+            RawEvent::Protobuf(bytes) => self.fill_from(protobuf::fields(bytes)),
         }
     }
 
@@ -57,9 +63,14 @@ impl<'a> Fields<'a> {
         !self.has_strangers && self.seen.is_within(known)
     }
 
-    fn fill_from(&mut self, fields: impl Iterator<Item = (Key<'a>, Value<'a>)>) -> Result<(), Misfit<'a>> {
+    #[inline]
+    fn fill_from(
+        &mut self,
+        fields: impl Iterator<Item = Result<(Key<'a>, Value<'a>), Malformed>>,
+    ) -> Result<(), Misfit<'a>> {
         let mut strangers = HashSet::new();
-        for (key, value) in fields {
+        for field in fields {
+            let (key, value) = field.map_err(|Malformed| Misfit::NoObject("is not a rollbook.v1.Event"))?;
             let is_new = match key {
                 Key::Known(slot) => {
                     let is_new = !self.seen.contains(slot);
@@ -67,9 +78,9 @@ impl<'a> Fields<'a> {
                     self.values[slot.index()] = value;
                     is_new
                 }
-                Key::Stranger(text) => {
+                Key::Stranger(_) | Key::Number(_) => {
                     self.has_strangers = true;
-                    strangers.insert(text.show())
+                    strangers.insert(key.show())
                 }
             };
             if !is_new {
@@ -88,7 +99,7 @@ pub(super) enum Misfit<'a> {
 }
 
 impl Misfit<'_> {
-    pub(super) fn refuse(self, id: Option<uuid::Uuid>) -> Refusal {
+    pub(super) fn refuse(self, id: Option<Uuid>) -> Refusal {
         match self {
             Self::NoObject(what) => Fault::new(BadType, what).of_event(id),
             Self::Repeated(key) => Fault::new(BadType, "is there more than once").of_field(&key.show(), id),
@@ -97,10 +108,11 @@ impl Misfit<'_> {
 }
 
 impl<'a> Key<'a> {
-    fn show(self) -> std::borrow::Cow<'a, str> {
+    fn show(self) -> Cow<'a, str> {
         match self {
             Self::Known(slot) => slot.name().into(),
             Self::Stranger(text) => text.show(),
+            Self::Number(number) => number.to_string().into(),
         }
     }
 
@@ -109,6 +121,7 @@ impl<'a> Key<'a> {
         match self {
             Self::Known(slot) if known.contains(slot) => None,
             Self::Known(_) => Some(Fault::new(UnknownField, "is no field of this type")),
+            Self::Number(_) => Some(Fault::new(UnknownField, "is no field number of an event")),
             Self::Stranger(text) => Some(match text.read() {
                 Ok(_) => {
                     Fault::new(UnknownField, "is no field of an event; an organization's own go in `ext`")
@@ -120,17 +133,22 @@ impl<'a> Key<'a> {
 }
 
 /// The first field, in the order sent, that is not one of `known`.
-pub(super) fn first_unknown(event: RawEvent<'_>, known: Slots, id: uuid::Uuid) -> Option<Refusal> {
-    let RawEvent::Json(text) = event else { return None };
-    json_fields(text)
-        .find_map(|(key, _)| key.misplaced(known).map(|fault| fault.of_field(&key.show(), Some(id))))
+pub(super) fn first_unknown(event: RawEvent<'_>, known: Slots, id: Uuid) -> Option<Refusal> {
+    find_map(event, |key, _| key.misplaced(known).map(|fault| fault.of_field(&key.show(), Some(id))))
 }
 
 /// The first value that was sent as `slot`, in an event that may be wrong in any way.
 pub(super) fn find(event: RawEvent<'_>, slot: Slot) -> Option<Value<'_>> {
-    let RawEvent::Json(text) = event else { return None };
-    json_fields(text)
-        .find_map(|(key, value)| matches!(key, Key::Known(known) if known == slot).then_some(value))
+    find_map(event, |key, value| matches!(key, Key::Known(known) if known == slot).then_some(value))
+}
+
+fn find_map<'a, T>(event: RawEvent<'a>, mut look: impl FnMut(Key<'a>, Value<'a>) -> Option<T>) -> Option<T> {
+    let mut look = |(key, value)| look(key, value);
+    match event {
+        RawEvent::Json(text) => json_fields(text).find_map(&mut look),
+        RawEvent::NotJson(_) => None,
+        RawEvent::Protobuf(bytes) => protobuf::fields(bytes).map_while(Result::ok).find_map(&mut look),
+    }
 }
 
 fn json_fields<'a>(text: &'a str) -> impl Iterator<Item = (Key<'a>, Value<'a>)> {

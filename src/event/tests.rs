@@ -4,6 +4,7 @@ use super::*;
 
 mod accepted;
 mod envelopes;
+mod properties;
 mod refusals;
 
 const NOW: UnixMillis = UnixMillis(1_795_384_100_123);

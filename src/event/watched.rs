@@ -2,10 +2,11 @@
 
 use super::RefusalCode::BadWatched;
 use super::fault::Fault;
-use super::json;
 use super::number::whole;
 use super::table::TWO_DAYS_MS;
 use super::value::Value;
+use super::wire::Malformed;
+use super::{json, protobuf};
 
 const MAX_INTERVALS: usize = 64;
 
@@ -17,6 +18,14 @@ pub(super) fn watched(value: Value<'_>) -> Result<Vec<(u32, u32)>, Fault> {
             let mut intervals = Vec::with_capacity((list.len() / 6).min(MAX_INTERVALS));
             for (index, interval) in json::elements(list).enumerate() {
                 push(&mut intervals, index, bounds(interval))?;
+            }
+            Ok(intervals)
+        }
+        Value::Intervals(message) => {
+            let mut intervals = Vec::new();
+            for (index, interval) in protobuf::intervals(message).enumerate() {
+                let interval = interval.map_err(|Malformed| Fault::kind("an interval"));
+                push(&mut intervals, index, interval.and_then(|(start, end)| whole_bounds(start, end)))?;
             }
             Ok(intervals)
         }
@@ -53,7 +62,11 @@ fn bounds(interval: Value<'_>) -> Result<(u32, u32), Fault> {
     let Value::List(list) = interval else { return Err(not_a_pair()) };
     let mut elements = json::elements(list);
     match (elements.next(), elements.next(), elements.next()) {
-        (Some(start), Some(end), None) => Ok((whole(start, 0, TWO_DAYS_MS)?, whole(end, 0, TWO_DAYS_MS)?)),
+        (Some(start), Some(end), None) => whole_bounds(start, end),
         _ => Err(not_a_pair()),
     }
+}
+
+fn whole_bounds(start: Value<'_>, end: Value<'_>) -> Result<(u32, u32), Fault> {
+    Ok((whole(start, 0, TWO_DAYS_MS)?, whole(end, 0, TWO_DAYS_MS)?))
 }
