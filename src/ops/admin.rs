@@ -95,3 +95,44 @@ fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::ops::Role;
+
+    #[tokio::test]
+    async fn an_operator_sees_metrics_and_health_and_nothing_else() {
+        let health = Health::new();
+        health.answer_for(Role::Loader, || Err("no partitions yet".into()));
+        let admin = Admin { exporter: Exporter::install().expect("the only recorder"), health };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(admin.run(listener, stop.clone()));
+        for (asked, status, part) in [
+            ("GET /metrics", "200", "rollbook_build_info{version="),
+            ("GET /healthz", "200", r#"{"status":"alive"}"#),
+            (
+                "GET /readyz",
+                "503",
+                r#"{"status":"unready","loader":{"ready":false,"reason":"no partitions yet"}}"#,
+            ),
+            ("HEAD /readyz", "503", "\r\n\r\n"),
+            ("POST /metrics", "405", "allow: GET, HEAD"),
+            ("POST /v1/events", "404", "not found"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("a listener");
+            let request = format!("{asked} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("an open connection");
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.expect("a reply");
+            assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{asked}: {reply}");
+            assert!(reply.contains(part), "{asked}: {reply}");
+        }
+        stop.cancel();
+        running.await.expect("no panic");
+    }
+}

@@ -2,8 +2,14 @@
 
 use std::io::Write;
 
+use proptest::prelude::any;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use prost::Message;
+
 use super::client::{Asking, Wire};
 use super::*;
+use crate::event::proto;
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -147,4 +153,43 @@ async fn ndjson_brings_its_envelope_in_headers() {
     }
     let reply = asking.with("rollbook-sent-at", "yesterday").send(room.address).await;
     assert_eq!(reply.code(), "bad_envelope");
+}
+
+#[tokio::test]
+async fn protobuf_is_refused_event_by_event_too() {
+    let (room, acme) = room_of_one(&[], "bodies_protobuf").await;
+    let nameless = proto::Event { r#type: Some("video.played".to_owned()), ..Default::default() };
+    let request = proto::IngestRequest {
+        organization: Some(acme.slug.clone()),
+        key: Some(acme.key.clone()),
+        events: vec![nameless.clone(), nameless],
+        ..Default::default()
+    };
+    let asking = Asking::batch(&acme, request.encode_to_vec())
+        .with("authorization", "")
+        .with("organization", "")
+        .with("content-type", "application/x-protobuf");
+    let body = asking.send(room.address).await.json();
+    assert_eq!((&body["rejected"], &body["results"][1]["field"]), (&2.into(), &"id".into()));
+    let cut = Asking { body: asking.body[..asking.body.len() - 1].to_vec(), ..asking };
+    assert_eq!(cut.send(room.address).await.code(), "bad_body");
+}
+
+#[tokio::test]
+async fn any_bytes_in_any_form_get_an_answer_on_a_connection_that_stays_open() {
+    let (room, acme) = room_of_one(&[], "bodies_any").await;
+    let forms = ["application/json", "text/plain", "application/x-ndjson", "application/x-protobuf"];
+    let mut runner = TestRunner::deterministic();
+    let mut wire = Wire::open(room.address).await;
+    for case in 0..400 {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..300);
+        let body = bytes.new_tree(&mut runner).expect("no filter").current();
+        let encoding = ["", "gzip", "zstd", "br"][case / 4 % 4];
+        let asking = Asking::batch(&acme, body)
+            .with("content-type", forms[case % 4])
+            .with("content-encoding", encoding);
+        wire.write(&asking.bytes()).await;
+        let status = wire.reply().await.status;
+        assert!([200, 400].contains(&status), "{status} for {:?} {encoding}", asking.body);
+    }
 }

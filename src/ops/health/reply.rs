@@ -1,12 +1,39 @@
 //! `/healthz` and `/readyz`, as both listeners answer them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use super::{Health, Readiness, Reason};
+use super::{Health, Readiness, Reason, Role};
+
+/// The body of `/healthz`.
+#[derive(Serialize)]
+struct Liveness {
+    status: &'static str,
+    /// By part.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    silent_seconds: BTreeMap<&'static str, u64>,
+}
+
+/// The body of `/readyz`.
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    /// By role.
+    #[serde(flatten)]
+    roles: BTreeMap<&'static str, Condition>,
+}
+
+#[derive(Serialize)]
+struct Condition {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+}
 
 /// Answers a health route; `None` for any other path or method.
 pub fn reply(health: &Health, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
@@ -15,10 +42,10 @@ pub fn reply(health: &Health, method: &Method, path: &str) -> Option<Response<Fu
     }
     let (is_well, body) = match path {
         "/healthz" => liveness(health),
-        "/readyz" => readiness(&health.readiness()),
+        "/readyz" => readiness(health.readiness()),
         _ => return None,
     };
-    let body = if method == Method::HEAD { Bytes::new() } else { Bytes::from(body.to_string()) };
+    let body = if method == Method::HEAD { Bytes::new() } else { body };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = response.headers_mut();
@@ -27,32 +54,30 @@ pub fn reply(health: &Health, method: &Method, path: &str) -> Option<Response<Fu
     Some(response)
 }
 
-fn liveness(health: &Health) -> (bool, Value) {
-    let stuck = health.stuck();
-    if stuck.is_empty() {
-        return (true, json!({ "status": "alive" }));
-    }
-    let silent: Map<String, Value> =
-        stuck.into_iter().map(|(part, silence)| (part.to_owned(), silence.as_secs().into())).collect();
-    (false, json!({ "status": "stuck", "silent_seconds": silent }))
+fn liveness(health: &Health) -> (bool, Bytes) {
+    let silent_seconds: BTreeMap<_, _> =
+        health.stuck().into_iter().map(|(part, silence)| (part, silence.as_secs())).collect();
+    let is_alive = silent_seconds.is_empty();
+    let status = if is_alive { "alive" } else { "stuck" };
+    (is_alive, json(&Liveness { status, silent_seconds }))
 }
 
-fn readiness(readiness: &Readiness) -> (bool, Value) {
+fn readiness(readiness: Readiness) -> (bool, Bytes) {
     let status = match &readiness.verdict {
         Ok(()) => "ready",
         Err(_) if readiness.draining => "draining",
         Err(_) => "unready",
     };
-    let mut body = Map::from_iter([("status".to_owned(), Value::from(status))]);
-    body.extend(
-        readiness.roles.iter().map(|(role, condition)| (role.as_str().to_owned(), of_role(condition))),
-    );
-    (readiness.verdict.is_ok(), Value::Object(body))
+    let roles = readiness.roles.into_iter().map(|(role, condition)| (Role::as_str(role), condition.into()));
+    (readiness.verdict.is_ok(), json(&Ready { status, roles: roles.collect() }))
 }
 
-fn of_role(condition: &Result<(), Reason>) -> Value {
-    match condition {
-        Ok(()) => json!({ "ready": true }),
-        Err(reason) => json!({ "ready": false, "reason": reason }),
+impl From<Result<(), Reason>> for Condition {
+    fn from(condition: Result<(), Reason>) -> Self {
+        Self { ready: condition.is_ok(), reason: condition.err() }
     }
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("writing text and numbers to memory cannot fail").into()
 }

@@ -67,6 +67,8 @@ pub const LOG_QUEUE_BYTES: &str = "rollbook_log_queue_bytes";
 pub const LOADER_EVENTS: &str = "rollbook_loader_events_total";
 /// Records that could not be read.
 pub const LOADER_UNREADABLE_RECORDS: &str = "rollbook_loader_unreadable_records_total";
+/// Database errors that no scope is known for; label `sqlstate`.
+pub const LOADER_UNKNOWN_ERRORS: &str = "rollbook_loader_unknown_errors_total";
 /// Rows of one flush.
 pub const LOADER_BATCH_ROWS: &str = "rollbook_loader_batch_rows";
 /// One flush, from its begin to its commit.
@@ -90,7 +92,7 @@ pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 20] = [
+pub const CATALOGUE: [Metric; 21] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -101,6 +103,7 @@ pub const CATALOGUE: [Metric; 20] = [
     gauge(LOG_QUEUE_BYTES, Unit::Bytes, "Records that wait for the log's acknowledgement."),
     counter(LOADER_EVENTS, "Fates of events, by organization (the first 100 since the start, then `_other`)."),
     counter(LOADER_UNREADABLE_RECORDS, "Records that cannot be decoded, or that name an organization nobody ever had."),
+    counter(LOADER_UNKNOWN_ERRORS, "Database errors that we do not know, by SQLSTATE; each held its organization's records."),
     histogram(LOADER_BATCH_ROWS, BATCH_ROWS, Unit::Count, "Rows of one flush."),
     histogram(LOADER_BATCH_SECONDS, LATENCY_SECONDS, Unit::Seconds, "One flush, from its begin to its commit."),
     gauge(LOADER_LAG_RECORDS, Unit::Count, "Records between what is safe and the log's end, by partition."),
