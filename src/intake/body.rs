@@ -9,16 +9,14 @@ use super::budget::Reservation;
 use super::problem::{BodyForm, Problem};
 use crate::config::intake::IntakeSettings;
 
-/// Refuses by its declared length a body that need not be read to be too large.
-pub(super) fn check_declared_length(body: &Incoming, settings: &IntakeSettings) -> Result<(), Problem> {
-    let at_least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if at_least > settings.max_body_bytes { Err(too_large(settings)) } else { Ok(()) }
+/// What a body says of its length before it comes; 0 when it says nothing.
+pub(super) fn declared_bytes(body: &Incoming) -> usize {
+    usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)
 }
 
-/// The bytes to reserve before the first one is read.
-pub(super) fn bytes_to_reserve(body: &Incoming, settings: &IntakeSettings) -> usize {
-    let at_least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    at_least.min(settings.max_body_bytes)
+/// Refuses a body that need not be read to be too large.
+pub(super) fn check_declared_length(body: &Incoming, settings: &IntakeSettings) -> Result<(), Problem> {
+    if declared_bytes(body) > settings.max_body_bytes { Err(too_large(settings)) } else { Ok(()) }
 }
 
 /// Reads a body to its end, counted from `started`.
@@ -42,7 +40,7 @@ async fn collect(
     settings: &IntakeSettings,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Problem> {
-    let declared = bytes_to_reserve(body, settings);
+    let declared = declared_bytes(body).min(settings.max_body_bytes);
     let mut collected = Collected::Nothing;
     while let Some(frame) = body.frame().await {
         let frame =

@@ -1,7 +1,8 @@
 //! The bytes of all unanswered requests together: what bounds intake's memory.
 //!
 //! A request reserves before it holds anything, and a reservation that is dropped is given back. Nothing waits for
-//! room: a full house is answered at once.
+//! room: a full house is answered at once. A body is reserved as it arrives, not as it is declared: otherwise a hundred
+//! clients that announce large bodies and send nothing would shut everybody else out.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::problem::Problem;
 use crate::config::intake::REQUEST_BYTES;
 
-/// A body without a declared length reserves in steps of this.
-const STEP_BYTES: usize = 64 * 1024;
+/// A body is reserved in steps of this.
+const STEP_BYTES: usize = 16 * 1024;
 
 /// What may still be reserved.
 #[derive(Clone, Debug)]
@@ -31,9 +32,9 @@ impl Budget {
         Self { free: Arc::new(Semaphore::new(bytes as usize)) }
     }
 
-    /// Makes room for one request whose body declares `body_bytes`.
+    /// Makes room for one request and the beginning of its body, which declares `body_bytes`.
     pub(super) fn reserve(&self, body_bytes: usize) -> Result<Reservation, Problem> {
-        let permit = self.take(body_bytes.saturating_add(REQUEST_BYTES as usize))?;
+        let permit = self.take(body_bytes.min(STEP_BYTES) + REQUEST_BYTES as usize)?;
         Ok(Reservation { budget: self.clone(), permit })
     }
 
@@ -49,7 +50,8 @@ impl Reservation {
         let missing =
             body_bytes.saturating_add(REQUEST_BYTES as usize).saturating_sub(self.permit.num_permits());
         if missing > 0 {
-            self.permit.merge(self.budget.take(missing.next_multiple_of(STEP_BYTES))?);
+            self.permit
+                .merge(self.budget.take(missing.checked_next_multiple_of(STEP_BYTES).unwrap_or(missing))?);
         }
         Ok(())
     }
@@ -93,6 +95,7 @@ mod tests {
         let mut first = budget.reserve(10).expect("room for one");
         assert!(matches!(budget.reserve(usize::MAX), Err(Problem::Overloaded)));
         assert!(matches!(budget.reserve(REQUEST_BYTES as usize), Err(Problem::Overloaded)));
+        assert!(matches!(first.cover(usize::MAX), Err(Problem::Overloaded)));
         assert!(matches!(first.cover(REQUEST_BYTES as usize * 2), Err(Problem::Overloaded)));
         assert_eq!(free(&budget), REQUEST_BYTES as usize - 10);
     }

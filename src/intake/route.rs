@@ -135,7 +135,7 @@ fn admit(intake: &Intake, body: &Incoming) -> Result<Reservation, Problem> {
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
     }
-    intake.budget.reserve(body::bytes_to_reserve(body, &intake.settings))
+    intake.budget.reserve(body::declared_bytes(body))
 }
 
 fn check_route(head: &Parts) -> Result<(), Problem> {
