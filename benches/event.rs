@@ -1,13 +1,14 @@
 //! From a body to checked events, into a record and out of it again.
 //!
 //! Batches of 1, 50 and 500 events of a generated viewing session: mostly heartbeats and pauses with a watched
-//! interval, now and then a seek, a question, an answer with `ext`; about 300 bytes of JSON an event. Throughput is in
+//! interval, now and then a seek, a question, an answer with `ext`; about 350 bytes of JSON an event. Throughput is in
 //! events. Making the bodies is outside of what is timed.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rollbook::event::{Clock, Envelope, Event, UnixMillis, Verdict, check_batch};
+use prost::Message as _;
+use rollbook::event::{Clock, Envelope, Event, UnixMillis, Verdict, check_batch, proto};
 use rollbook::log::record::{RecordBuilder, RecordView};
 use rollbook::tenant::OrganizationId;
 use uuid::Uuid;
@@ -72,7 +73,7 @@ fn record(events: &[Event<'_>], body_bytes: usize) -> Vec<u8> {
     builder.finish().remove(0).bytes
 }
 
-fn decode(criterion: &mut Criterion) {
+fn decode_json(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("json");
     for size in SIZES {
         let body = body(size);
@@ -86,6 +87,42 @@ fn decode(criterion: &mut Criterion) {
             bench.iter(|| {
                 let envelope = Envelope::from_json(black_box(body.as_bytes())).expect("a valid body");
                 check_batch(&envelope, clock()).len()
+            });
+        });
+    }
+}
+
+/// The most frequent event in the protobuf form: a heartbeat with one interval.
+fn protobuf_body(events: u32) -> Vec<u8> {
+    let some = |text: &str| Some(text.to_owned());
+    let heartbeat = |n: u32| proto::Event {
+        id: Some(Uuid::now_v7().to_string()),
+        r#type: some("video.heartbeat"),
+        occurred_at: Some(NOW.0),
+        session_id: some("b9f5497e-2a8e-5678-b749-66f909ea95e5"),
+        viewer_id: some("9eb7f6a6-34c3-408e-a79f-966935cce578"),
+        content_id: some("0aecfa93-cef3-45ae-b7f5-a603e9e45f50"),
+        seq: Some(n),
+        position_ms: Some(n * 10_000),
+        watched: Some(proto::Intervals {
+            intervals: vec![proto::Interval { start_ms: n * 10_000, end_ms: n * 10_000 + 10_000 }],
+        }),
+        played_ms: Some(n * 10_000),
+        ..proto::Event::default()
+    };
+    proto::IngestRequest { events: (0..events).map(heartbeat).collect(), ..Default::default() }
+        .encode_to_vec()
+}
+
+fn decode_protobuf(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("protobuf");
+    for size in [1, 50, 500] {
+        let body = protobuf_body(size);
+        group.throughput(Throughput::Elements(u64::from(size)));
+        group.bench_function(BenchmarkId::new("cut and check", size), |bench| {
+            bench.iter(|| {
+                let envelope = Envelope::from_protobuf(black_box(&body)).expect("a valid body");
+                accepted(&envelope).len()
             });
         });
     }
@@ -117,5 +154,5 @@ fn records(criterion: &mut Criterion) {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-criterion_group!(benches, decode, records);
+criterion_group!(benches, decode_json, decode_protobuf, records);
 criterion_main!(benches);

@@ -3,9 +3,15 @@
 //! Parse, don't validate: [`Event`] is made by [`check_batch`] from what a client sent, or read back from a
 //! record that intake wrote. Nothing behind this room checks a field again.
 //!
-//! In reading order: [`table`] says what events there are; `envelope` cuts a body into raw events; `fields` puts the
-//! members of one into slots; `check` judges them in the table's order, with a file per kind of value (`text`,
-//! `number`, `time`, `watched`, `answer`, `ext`); `batch` does so for a whole request.
+//! In reading order:
+//!
+//! - [`table`]: what events there are, and what each may carry
+//! - `envelope`: a body cut into raw events, per form (JSON, NDJSON, protobuf)
+//! - `fields`: the members of one event, each in its slot (`names`), as `value`s that look the same in every form;
+//!   `json` and `protobuf` find them, `wire` is protobuf's format
+//! - `check`: one event against every rule, with a file per kind of value: `text`, `number`, `time` and `clock`,
+//!   `watched`, `answer`, `ext`; what has no column goes to `details`; what is wrong is a `fault`
+//! - `batch`: the verdicts of a whole request
 
 use std::borrow::Cow;
 

@@ -49,6 +49,7 @@ pub(super) struct Elements<'a>(Walker<'a>);
 impl<'a> Iterator for Members<'a> {
     type Item = (Text<'a>, Value<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // What stands before a member is the opening brace or a comma.
         if !matches!(self.0.next_token()?, b'{' | b',') || self.0.next_token()? != b'"' {

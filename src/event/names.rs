@@ -55,16 +55,36 @@ impl Slot {
     /// # Panics
     /// The name is not in [`NAMES`].
     pub(super) const fn of(name: &str) -> Self {
-        match find(name.as_bytes()) {
-            Some(slot) => slot,
-            None => panic!("this field name is missing in NAMES"),
+        let mut at = 0;
+        while at < NAMES.len() {
+            if equal(NAMES[at].as_bytes(), name.as_bytes()) {
+                return Self::at(at);
+            }
+            at += 1;
         }
+        panic!("this field name is missing in NAMES")
     }
 
     /// The slot of a key that a client sent.
     #[inline]
     pub(super) fn find(key: &str) -> Option<Self> {
-        find(key.as_bytes())
+        let mut at = hash(key.as_bytes()) % TABLE_LEN;
+        while let Some(slot) = TABLE[at] {
+            if slot.name() == key {
+                return Some(slot);
+            }
+            at = (at + 1) % TABLE_LEN;
+        }
+        None
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "NAMES has at most 32 entries; `try_from` is not const"
+    )]
+    const fn at(position: usize) -> Self {
+        assert!(position < NAMES.len());
+        Self(position as u8)
     }
 
     /// The slot of a field number in `ingest.proto`.
@@ -104,9 +124,8 @@ impl Slots {
 }
 
 /// An open-addressed hash table of [`NAMES`], laid out by the compiler. At most half full, so that every probe ends.
-const TABLE: [u8; TABLE_LEN] = lay_out();
+static TABLE: [Option<Slot>; TABLE_LEN] = lay_out();
 const TABLE_LEN: usize = 64;
-const VACANT: u8 = u8::MAX;
 
 const _: () = assert!(NAMES.len() * 2 <= TABLE_LEN, "a fuller table makes long probes");
 
@@ -120,33 +139,17 @@ const fn hash(key: &[u8]) -> usize {
     }
 }
 
-#[inline]
-const fn find(key: &[u8]) -> Option<Slot> {
-    let mut at = hash(key) % TABLE_LEN;
-    while TABLE[at] != VACANT {
-        if equal(NAMES[TABLE[at] as usize].as_bytes(), key) {
-            return Some(Slot(TABLE[at]));
-        }
-        at = (at + 1) % TABLE_LEN;
-    }
-    None
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "NAMES has at most 32 entries; `try_from` is not const")]
-const fn lay_out() -> [u8; TABLE_LEN] {
-    let mut table = [VACANT; TABLE_LEN];
-    let mut name = 0;
-    while name < NAMES.len() {
-        let mut at = hash(NAMES[name].as_bytes()) % TABLE_LEN;
-        while table[at] != VACANT {
-            assert!(
-                !equal(NAMES[table[at] as usize].as_bytes(), NAMES[name].as_bytes()),
-                "a name is there twice"
-            );
+const fn lay_out() -> [Option<Slot>; TABLE_LEN] {
+    let mut table = [None; TABLE_LEN];
+    let mut position = 0;
+    while position < NAMES.len() {
+        assert!(Slot::of(NAMES[position]).index() == position, "a name is there twice");
+        let mut at = hash(NAMES[position].as_bytes()) % TABLE_LEN;
+        while table[at].is_some() {
             at = (at + 1) % TABLE_LEN;
         }
-        table[at] = name as u8;
-        name += 1;
+        table[at] = Some(Slot::at(position));
+        position += 1;
     }
     table
 }
@@ -186,7 +189,7 @@ mod tests {
     fn probes_are_short() {
         let displaced = NAMES
             .iter()
-            .filter(|name| TABLE[hash(name.as_bytes()) % TABLE_LEN] as usize != Slot::of(name).index())
+            .filter(|name| TABLE[hash(name.as_bytes()) % TABLE_LEN] != Some(Slot::of(name)))
             .count();
         assert!(displaced <= 8, "{displaced} names are not where their hash says");
     }

@@ -10,7 +10,7 @@ use super::json;
 use super::names::Slot;
 use super::text::Text;
 use super::value::Value;
-use super::wire::{Fields, Malformed, Wire};
+use super::wire::{Malformed, Wire, WireFields};
 
 const OCCURRED_AT: Slot = Slot::of("occurred_at");
 const EXT: Slot = Slot::of("ext");
@@ -21,7 +21,7 @@ const ANSWER: Slot = Slot::of("answer");
 
 /// The fields of an encoded `rollbook.v1.Event`, in the order sent.
 pub(super) fn fields(event: &[u8]) -> impl Iterator<Item = Result<(Key<'_>, Value<'_>), Malformed>> {
-    Fields::of(event).map(|field| {
+    WireFields::of(event).map(|field| {
         let (number, wire) = field?;
         Ok(match Slot::of_number(number) {
             Some(slot) => (Key::Known(slot), value_in(slot, wire)?),
@@ -68,7 +68,7 @@ fn ext(text: &[u8]) -> Value<'_> {
 
 /// What a `rollbook.v1.Setting` is set to; one without anything in it counts as left out.
 fn setting(message: &[u8]) -> Result<Value<'_>, Malformed> {
-    let mut fields = Fields::of(message);
+    let mut fields = WireFields::of(message);
     match (fields.next().transpose()?, fields.next()) {
         (None, _) => Ok(Value::Null),
         (Some((1, wire @ Wire::Fixed64(_)) | (2, wire @ Wire::Bytes(_))), None) => scalar(wire),
@@ -78,7 +78,7 @@ fn setting(message: &[u8]) -> Result<Value<'_>, Malformed> {
 
 /// The kind of a `rollbook.v1.Answer`, if it has exactly one, and the answer itself.
 pub(super) fn answer(message: &[u8]) -> Option<(&'static str, Value<'_>)> {
-    let mut fields = Fields::of(message);
+    let mut fields = WireFields::of(message);
     let (Some(Ok(field)), None) = (fields.next(), fields.next()) else { return None };
     let kind = match field {
         (1, Wire::Bytes(_)) => "choice",
@@ -93,10 +93,10 @@ pub(super) fn answer(message: &[u8]) -> Option<(&'static str, Value<'_>)> {
 
 /// The bounds of each interval in a `rollbook.v1.Intervals`.
 pub(super) fn intervals(message: &[u8]) -> impl Iterator<Item = Result<(Value<'_>, Value<'_>), Malformed>> {
-    Fields::of(message).map(|field| {
+    WireFields::of(message).map(|field| {
         let (1, Wire::Bytes(interval)) = field? else { return Err(Malformed) };
         let (mut start, mut end) = (Value::Whole(0), Value::Whole(0));
-        for bound in Fields::of(interval) {
+        for bound in WireFields::of(interval) {
             match bound? {
                 (1, wire) => start = varint(wire)?,
                 (2, wire) => end = varint(wire)?,
@@ -109,7 +109,7 @@ pub(super) fn intervals(message: &[u8]) -> impl Iterator<Item = Result<(Value<'_
 
 /// The strings of a `rollbook.v1.Choices`.
 pub(super) fn choices(message: &[u8]) -> impl Iterator<Item = Result<Value<'_>, Malformed>> {
-    Fields::of(message).map(|field| match field? {
+    WireFields::of(message).map(|field| match field? {
         (1, wire @ Wire::Bytes(_)) => scalar(wire),
         _ => Err(Malformed),
     })

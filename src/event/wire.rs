@@ -18,11 +18,11 @@ pub(crate) enum Wire<'a> {
 
 /// The fields of one message, number and value, in the order sent. Ends after the first malformed one.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct WireFields<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
+impl<'a> WireFields<'a> {
     pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
@@ -50,7 +50,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for WireFields<'a> {
     type Item = Result<(u32, Wire<'a>), Malformed>;
 
     #[inline]
@@ -191,7 +191,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_to_an_end(bytes: Vec<u8>) {
-            let fields: Vec<_> = Fields::of(&bytes).collect();
+            let fields: Vec<_> = WireFields::of(&bytes).collect();
             prop_assert!(fields.len() <= bytes.len());
             prop_assert!(fields.iter().rev().skip(1).all(Result::is_ok));
         }
@@ -207,7 +207,7 @@ mod tests {
         for bytes in
             [&[0x00_u8, 0x00][..], &[0x0a, 0x02, 0x00], &[0x0d, 0, 0, 0], &[0x09, 0], &[0x0b], &[0x0e]]
         {
-            assert_eq!(Fields::of(bytes).next(), Some(Err(Malformed)), "{bytes:?}");
+            assert_eq!(WireFields::of(bytes).next(), Some(Err(Malformed)), "{bytes:?}");
         }
     }
 }

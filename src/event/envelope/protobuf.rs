@@ -1,7 +1,7 @@
 //! The protobuf form: a `rollbook.v1.IngestRequest`, its events left encoded.
 
 use super::super::protobuf::{scalar, varint};
-use super::super::wire::{Fields, Malformed, Wire};
+use super::super::wire::{Malformed, Wire, WireFields};
 use super::{Envelope, EnvelopeError, MAX_EVENTS, RawEvent};
 
 /// The names of its fields, in the order of their numbers from 1 on. The events come after them.
@@ -10,12 +10,12 @@ const EVENTS: u32 = 8;
 
 pub(super) fn cut(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
     // A complaint about one field must not hide that the body is no protobuf at all.
-    if Fields::of(body).any(|field| field.is_err()) {
+    if WireFields::of(body).any(|field| field.is_err()) {
         return Err(Malformed.into());
     }
     let mut envelope = Envelope::default();
     let mut seen = Vec::with_capacity(NAMES.len());
-    for field in Fields::of(body) {
+    for field in WireFields::of(body) {
         match field? {
             (EVENTS, Wire::Bytes(_)) if envelope.events.len() == MAX_EVENTS => {
                 return Err(EnvelopeError::too_many());

@@ -2,14 +2,14 @@
 //!
 //! The bytes come from the log, which others may write to: anything in them may be wrong, and what is wrong is an
 //! error. What is read as an [`Event`] keeps the promises that the columns rest on: text is UTF-8, numbers and times
-//! fit, intervals run forwards. Fields that a newer release wrote are skipped.
+//! fit, intervals run forwards. WireFields that a newer release wrote are skipped.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
 use super::{BOUNDS_MS, event_field, record_field};
-use crate::event::wire::{Fields, Malformed, Wire, varint};
+use crate::event::wire::{Malformed, Wire, WireFields, varint};
 use crate::event::{Event, UnixMillis};
 use crate::tenant::OrganizationId;
 
@@ -46,13 +46,13 @@ pub struct RecordView<'a> {
     pub received_at: UnixMillis,
     /// How many events it holds.
     pub event_count: usize,
-    fields: Fields<'a>,
+    fields: WireFields<'a>,
 }
 
 /// The events of a record, decoded one by one; see [`RecordView::events`].
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
-    fields: Fields<'a>,
+    fields: WireFields<'a>,
 }
 
 impl<'a> RecordView<'a> {
@@ -61,7 +61,7 @@ impl<'a> RecordView<'a> {
     /// # Errors
     /// See [`BadRecord`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BadRecord> {
-        let fields = Fields::of(bytes);
+        let fields = WireFields::of(bytes);
         let (mut organization_id, mut record_id, mut request_id) = (None, None, None);
         let mut received_at = UnixMillis(0);
         let mut event_count = 0;
@@ -117,7 +117,7 @@ fn read_event(bytes: &[u8]) -> Result<Event<'_>, BadRecord> {
     use event_field as field;
     let mut id = None;
     let mut event = empty_event();
-    for field in Fields::of(bytes) {
+    for field in WireFields::of(bytes) {
         let (number, value) = field?;
         match number {
             field::EVENT_ID => id = Some(uuid(value, "event_id")?),
@@ -226,7 +226,7 @@ fn float(value: Wire<'_>, name: &'static str) -> Result<f32, BadRecord> {
 /// grow to four times their size here and no further.
 fn watched(value: Wire<'_>) -> Result<Vec<(u32, u32)>, BadRecord> {
     let mut intervals = Vec::new();
-    for field in Fields::of(bytes_of(value, "watched")?) {
+    for field in WireFields::of(bytes_of(value, "watched")?) {
         let (number, value) = field?;
         if number == BOUNDS_MS {
             read_bounds(bytes_of(value, "watched")?, &mut intervals)?;
