@@ -6,6 +6,7 @@
 mod admin;
 mod failure;
 mod key;
+pub mod load;
 mod migrate;
 mod org;
 mod output;

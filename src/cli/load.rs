@@ -1,0 +1,3 @@
+//! `rollbook load`: (in the making)
+
+pub mod sessions;
