@@ -1,3 +1,4 @@
 //! `rollbook load`: (in the making)
 
+mod replay;
 pub mod sessions;

@@ -25,8 +25,10 @@ const EVENTS_PER_ARRIVAL: i64 = 48;
 const HOUR_MS: i64 = 3_600_000;
 /// Far from the 30 days after which intake calls an event too old.
 const LONGEST_SPAN_MS: i64 = 7 * 24 * HOUR_MS;
-/// What goes into an hour before the span grows: about 2 500 viewers at once.
+/// What goes into an hour before the span grows: some 4 000 viewers at once.
 const EVENTS_PER_HOUR: i64 = 1_000_000;
+/// Bounds how many viewers are there at once, and with them the memory, whatever is expected.
+const SHORTEST_MEAN_GAP_MS: i64 = 100;
 
 /// One viewer at one video.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +90,7 @@ impl Timeline {
             zipf: Zipf::new(settings.organizations),
             begins_ms,
             ends_ms: settings.now.0,
-            mean_gap_ms: span_ms / arrivals,
+            mean_gap_ms: (span_ms / arrivals).max(SHORTEST_MEAN_GAP_MS),
             next_arrival_ms: begins_ms,
             live: BTreeMap::new(),
             arrivals: 0,
@@ -139,7 +141,7 @@ impl Timeline {
         } else {
             self.begin(Profile::draw(random), organization, video, at_ms, random);
         }
-        self.next_arrival_ms += random.random_range(0..=self.mean_gap_ms * 2).max(1);
+        self.next_arrival_ms += random.random_range(1..=self.mean_gap_ms * 2);
     }
 
     fn begin(
