@@ -119,7 +119,7 @@ impl Item {
             1 => multiple_choice(off_by),
             2 => Attempt { answer: Answer::Text(TEXTS[random.random_range(0..TEXTS.len())]), judged: None },
             3 => Attempt { answer: Answer::Number(secret * 125 + off_by), judged },
-            _ => Attempt { answer: Answer::Bool((secret % 2 == 0) == right), judged },
+            _ => Attempt { answer: Answer::Bool(secret.is_multiple_of(2) == right), judged },
         }
     }
 

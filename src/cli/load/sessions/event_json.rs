@@ -15,7 +15,7 @@ use crate::event::UnixMillis;
 pub(super) fn write(json: &mut String, moment: &Moment, random: &mut Random) {
     let mount = &moment.mount;
     json.push('{');
-    first(json, "id", &id(moment.at_ms, random));
+    first(json, "id", id(moment.at_ms, random));
     text(json, "type", type_name(&moment.step.what));
     occurred_at(json, mount.time_form, UnixMillis(moment.at_ms));
     text(json, "session_id", mount.session_id);
@@ -158,7 +158,7 @@ fn answer(json: &mut String, answer: Answer) {
         }
         Answer::Text(quoted) => put(json, format_args!(r#""text":{quoted}"#)),
         // The contract takes a decimal string, which keeps its last zeros, and a JSON number.
-        Answer::Number(hundredths) if hundredths % 2 == 0 => {
+        Answer::Number(hundredths) if hundredths.is_multiple_of(2) => {
             first(json, "number", format_args!("{}.{:02}", hundredths / 100, hundredths % 100));
         }
         Answer::Number(hundredths) => {
