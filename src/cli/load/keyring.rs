@@ -23,7 +23,7 @@ impl Keyring {
                 .split_once('=')
                 .ok_or_else(|| format!("has an entry that is not SLUG=KEY: number {place}"))?;
             let slug: Slug = slug.parse().map_err(|bad| format!("has a bad slug in entry {place}: {bad}"))?;
-            let key = WriteKey::parse(key).map_err(|bad| format!("has for {slug} {bad}"))?;
+            let key = WriteKey::parse(key).map_err(|bad| format!("names {slug} with what is {bad}"))?;
             if keyring.organizations.contains(&slug) {
                 return Err(format!("names {slug} twice"));
             }
@@ -75,7 +75,7 @@ mod tests {
             (vec![good.clone(), key.reveal().to_owned()], "has an entry that is not SLUG=KEY: number 2"),
             (
                 vec![format!("{good}x")],
-                "has for acme not a write key: it has the wrong shape or a typing error in it",
+                "names acme with what is not a write key: it has the wrong shape or a typing error in it",
             ),
         ] {
             assert_eq!(parse(&entries).expect_err("not good"), complaint);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::tally::{Reasons, Tally};
+use super::tally::Tally;
 
 /// The shape of contract 4.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,7 @@ impl Report {
             rejected: tally.rejected,
             retry: tally.retry,
             failed_requests: tally.failed_requests,
-            seconds: millis(took) / 1_000.0,
+            seconds: (took.as_secs_f64() * 1_000.0).round() / 1_000.0,
             p50_ms: millis(tally.latency(0.5)),
             p99_ms: millis(tally.latency(0.99)),
         }
@@ -63,20 +63,18 @@ pub(super) fn text(tally: &Tally, took: Duration, seed: Option<u64>) -> String {
     if let Some(values) = table.column_mut(1) {
         values.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}{}", table.trim_fmt(), lines("rejected", &tally.rejections))
+    let rejections = tally.rejections.iter();
+    let reasons =
+        rejections.map(|(code, count, first)| format!("\nrejected: {count} × {code}, the first: {first}"));
+    format!("{}{}", table.trim_fmt(), reasons.collect::<String>())
 }
 
-/// Why requests failed, in one text; empty when none did.
+/// How many requests failed and why, in one line.
 pub(super) fn failures(tally: &Tally) -> String {
-    format!("{} requests were given up{}", tally.failed_requests, lines("failed", &tally.failures))
-}
-
-/// One line a code, each after a line break.
-fn lines(what: &str, reasons: &Reasons) -> String {
-    reasons
-        .iter()
-        .map(|(code, count, first)| format!("\n{what}: {count} × {code}, the first: {first}"))
-        .collect()
+    let kinds: Vec<_> =
+        tally.failures.iter().map(|(code, count, first)| format!("{count} × {code} ({first})")).collect();
+    let rest = if tally.is_hopeless() { "; nothing was ever answered, so the rest was not sent" } else { "" };
+    format!("{} requests were given up: {}{rest}", tally.failed_requests, kinds.join(", "))
 }
 
 fn millis(time: Duration) -> f64 {
@@ -86,4 +84,37 @@ fn millis(time: Duration) -> f64 {
 fn per_second(count: u64, time: Duration) -> u64 {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1_000_000) / micros
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::Trouble;
+    use super::super::delivery::{Counts, Delivery, End};
+    use super::*;
+
+    fn tally() -> Tally {
+        let mut tally = Tally::default();
+        let rejections = vec![("too_old".to_owned(), "occurred_at is …".to_owned())];
+        let counts = Counts { sent: 3, accepted: 2, rejected: 1, rejections, ..Counts::default() };
+        tally.add(Delivery { counts, end: End::Answered { latency: Duration::from_millis(2) } });
+        let trouble = Trouble { code: "503 overloaded".to_owned(), message: "later".to_owned() };
+        tally.add(Delivery { counts: Counts { sent: 5, ..Counts::default() }, end: End::GivenUp(trouble) });
+        tally
+    }
+
+    #[test]
+    fn machines_get_the_fields_of_the_contract_and_no_others() {
+        let report = Report::new(&tally(), Duration::from_micros(1_234_567));
+        assert_eq!(
+            serde_json::to_string(&report).expect("a plain struct"),
+            r#"{"sent":8,"accepted":2,"duplicate":0,"rejected":1,"retry":0,"failed_requests":1,"seconds":1.235,"p50_ms":2.0,"p99_ms":2.0}"#
+        );
+    }
+
+    #[test]
+    fn people_get_the_reasons_too() {
+        let text = text(&tally(), Duration::from_secs(1), Some(7));
+        assert!(text.ends_with("\nrejected: 1 × too_old, the first: occurred_at is …"), "{text}");
+        assert_eq!(failures(&tally()), "1 requests were given up: 1 × 503 overloaded (later)");
+    }
 }
