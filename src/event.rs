@@ -23,12 +23,14 @@ mod fields;
 mod json;
 mod names;
 mod number;
+pub mod proto;
 mod refusal;
 pub mod table;
 mod text;
 mod time;
 mod value;
 mod watched;
+pub(crate) mod wire;
 
 pub use batch::{Verdict, check_batch};
 pub use clock::Clock;

@@ -5,11 +5,14 @@
 //! mark. [`topic::ensure`] makes the log's topic.
 
 mod kafka;
+mod partitioning;
 pub mod record;
 
 pub use kafka::consumer::{
     Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation, Start,
 };
+pub use kafka::lag::lag_by_partition;
 pub use kafka::publisher::{PublishError, Publisher};
 pub use kafka::topic;
+pub use partitioning::partition_of;
 pub use record::{RecordBuilder, SealedRecord};

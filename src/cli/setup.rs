@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
+use super::failure::chain;
 use super::{Failure, output};
+use crate::config::log::{LogArgs, TopicArgs};
 use crate::config::{
     AdminDatabase, ConfigError, DatabaseUrl, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
+use crate::log::topic::{self, Ensured};
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 
@@ -24,6 +27,10 @@ pub(super) struct Arguments {
     service: ServiceDatabases,
     #[command(flatten)]
     prefix: RolePrefixSetting,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    topic: TopicArgs,
 }
 
 #[derive(Serialize)]
@@ -32,6 +39,7 @@ struct Answer {
     loader_login: String,
     role_prefix: String,
     log: String,
+    partitions: usize,
     generation: i32,
 }
 
@@ -42,9 +50,14 @@ impl Arguments {
         let loader = self.service.loader(self.admin.stand_in())?;
         refuse_contradictions(&url, &intake, &loader)?;
 
-        // The log's own part of setup belongs here, before the database's: a generation is declared only for a log
-        // that is there.
-        let log = LogIdentity { kind: "kafka", name: "rollbook.events".to_owned() };
+        let log_settings = self.log.resolve()?;
+
+        // First the log: a generation is declared only for one that is there.
+        let ensured = topic::ensure(&log_settings, &self.topic)
+            .await
+            .map_err(|error| Failure::new("log_unavailable", chain(&error)))?;
+        let (Ensured::Created { partitions } | Ensured::Existed { partitions }) = ensured;
+        let log = LogIdentity { kind: "kafka", name: log_settings.topic };
 
         let new_generation = if self.new_generation { NewGeneration::Declare } else { NewGeneration::Keep };
         let plan = Plan { intake, loader, prefix: self.prefix.role_prefix, log, new_generation };
@@ -55,12 +68,13 @@ impl Arguments {
             loader_login: outcome.installation.loader_login,
             role_prefix: outcome.installation.prefix.as_str().to_owned(),
             log: plan.log.name,
+            partitions,
             generation: outcome.generation,
         };
         output::one(self.output, &answer, |answer| {
             format!(
-                "ready: intake logs in as {}, the loader as {}; the log is {}, generation {}",
-                answer.intake_login, answer.loader_login, answer.log, answer.generation
+                "ready: intake logs in as {}, the loader as {}; the log is {} with {} partitions, generation {}",
+                answer.intake_login, answer.loader_login, answer.log, answer.partitions, answer.generation
             )
         });
         Ok(())

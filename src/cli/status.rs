@@ -1,11 +1,12 @@
 //! `rollbook status`.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
+use crate::config::ConfigError;
+use crate::config::log::{GroupArg, LogArgs};
+use crate::log::{lag_by_partition, partition_of};
 use crate::store::status::{self, Standing};
 use crate::tenant::Slug;
 
@@ -16,15 +17,10 @@ pub(super) struct Arguments {
     slug: Option<Slug>,
     #[command(flatten)]
     admin: AdminArguments,
-}
-
-/// What only the log knows of an organization.
-#[derive(Debug, Default)]
-struct LogView {
-    /// Records that are not loaded yet.
-    lag_records: Option<i64>,
-    /// Why its partition is stopped.
-    stopped: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    group: GroupArg,
 }
 
 #[derive(Serialize)]
@@ -36,13 +32,13 @@ struct Answer {
     duplicate: Option<i64>,
     dead: Option<i64>,
     held: i64,
-    lag_records: Option<i64>,
+    lag_records: Option<u64>,
     freshness_seconds: Option<f64>,
     stopped: Option<String>,
 }
 
 impl Answer {
-    fn new(standing: &Standing, log: LogView) -> Self {
+    fn new(standing: &Standing, lag_records: Option<u64>) -> Self {
         let organization = &standing.organization.organization;
         Self {
             organization: organization.slug.to_string(),
@@ -52,9 +48,9 @@ impl Answer {
             duplicate: standing.totals.map(|totals| totals.duplicate),
             dead: standing.totals.map(|totals| totals.dead),
             held: standing.held,
-            lag_records: log.lag_records,
+            lag_records,
             freshness_seconds: standing.totals.and_then(|totals| totals.freshness_seconds),
-            stopped: log.stopped,
+            stopped: None,
         }
     }
 }
@@ -63,11 +59,14 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (admin, _) = self.admin.open().await?;
         let standings = status::status(&admin, self.slug.as_ref()).await?;
-        // The log is not asked yet: its part is unknown, which is null.
-        let mut log: HashMap<Slug, LogView> = HashMap::new();
+        let lag = self.lag().await?;
+        let lag_of = |slug: &Slug| {
+            let partitions = u32::try_from(lag.len()).ok()?;
+            lag.get(partition_of(slug.as_str(), partitions) as usize).copied()
+        };
         let answers: Vec<Answer> = standings
             .iter()
-            .map(|one| Answer::new(one, log.remove(&one.organization.organization.slug).unwrap_or_default()))
+            .map(|standing| Answer::new(standing, lag_of(&standing.organization.organization.slug)))
             .collect();
         let header = [
             "organization",
@@ -96,5 +95,19 @@ impl Arguments {
             ]
         });
         Ok(())
+    }
+
+    /// Records waiting in each partition; none where the log is not configured here or does not answer: then it is
+    /// unknown, which is null, and the rest of the answer still stands.
+    async fn lag(&self) -> Result<Vec<u64>, Failure> {
+        let settings = match self.log.resolve() {
+            Ok(settings) => settings,
+            Err(ConfigError::Missing { .. }) => return Ok(Vec::new()),
+            Err(bad) => return Err(bad.into()),
+        };
+        Ok(lag_by_partition(&settings, &self.group.kafka_group).await.unwrap_or_else(|error| {
+            output::complain(&format!("the log does not answer, so lag is unknown: {error}"));
+            Vec::new()
+        }))
     }
 }

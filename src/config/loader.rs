@@ -1,8 +1,11 @@
 //! The loader: how batches are cut, and what it may use.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Args;
+
+use super::ConfigError;
 
 /// Flags and variables of the loader.
 #[derive(Args, Clone, Debug)]
@@ -55,7 +58,7 @@ pub struct LoaderSettings {
     /// Age of its oldest record that closes a batch.
     pub batch_age: Duration,
     /// Connections that write.
-    pub connections: u32,
+    pub connections: NonZeroU32,
     /// Bytes taken and not yet stored, over which nothing more is taken.
     pub memory_bytes: usize,
     /// Bound of one statement.
@@ -64,37 +67,26 @@ pub struct LoaderSettings {
     pub lock_timeout: Duration,
 }
 
-/// Two settings that contradict each other.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum BadLoaderSettings {
-    /// A lock would never time out by itself.
-    #[error(
-        "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS ({lock}) must be below ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS ({statement})"
-    )]
-    LockAboveStatement {
-        /// As set.
-        lock: u32,
-        /// As set.
-        statement: u32,
-    },
-}
-
-impl TryFrom<&LoaderArgs> for LoaderSettings {
-    type Error = BadLoaderSettings;
-
-    fn try_from(args: &LoaderArgs) -> Result<Self, BadLoaderSettings> {
-        if args.loader_lock_timeout_ms >= args.loader_statement_timeout_ms {
-            let (lock, statement) = (args.loader_lock_timeout_ms, args.loader_statement_timeout_ms);
-            return Err(BadLoaderSettings::LockAboveStatement { lock, statement });
+impl LoaderArgs {
+    /// The limits.
+    ///
+    /// # Errors
+    /// Two of them contradict each other.
+    pub fn resolve(&self) -> Result<LoaderSettings, ConfigError> {
+        if self.loader_lock_timeout_ms >= self.loader_statement_timeout_ms {
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS ({}) must be below ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS ({})",
+                self.loader_lock_timeout_ms, self.loader_statement_timeout_ms
+            )));
         }
-        Ok(Self {
-            batch_rows: args.loader_batch_rows as usize,
-            batch_bytes: args.loader_batch_bytes as usize,
-            batch_age: Duration::from_millis(args.loader_batch_age_ms.into()),
-            connections: args.loader_connections,
-            memory_bytes: args.loader_memory_bytes as usize,
-            statement_timeout: Duration::from_millis(args.loader_statement_timeout_ms.into()),
-            lock_timeout: Duration::from_millis(args.loader_lock_timeout_ms.into()),
+        Ok(LoaderSettings {
+            batch_rows: self.loader_batch_rows as usize,
+            batch_bytes: self.loader_batch_bytes as usize,
+            batch_age: Duration::from_millis(self.loader_batch_age_ms.into()),
+            connections: NonZeroU32::new(self.loader_connections).unwrap_or(NonZeroU32::MIN),
+            memory_bytes: self.loader_memory_bytes as usize,
+            statement_timeout: Duration::from_millis(self.loader_statement_timeout_ms.into()),
+            lock_timeout: Duration::from_millis(self.loader_lock_timeout_ms.into()),
         })
     }
 }

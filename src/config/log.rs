@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::ConfigError;
+
 /// Flags and variables of everything that touches the log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
@@ -66,13 +68,22 @@ pub struct PublishArgs {
     pub kafka_publish_timeout_ms: u32,
 }
 
+/// The loaders' consumer group.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Consuming")]
+pub struct GroupArg {
+    /// Consumer group: loaders of one group share the partitions out.
+    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP", value_name = "GROUP", default_value = "rollbook-loader")]
+    pub kafka_group: String,
+}
+
 /// Flags and variables of the consuming end.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Consuming")]
 pub struct ConsumeArgs {
-    /// Consumer group: loaders of one group share the partitions out.
-    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP", value_name = "GROUP", default_value = "rollbook-loader")]
-    pub kafka_group: String,
+    /// Which group.
+    #[command(flatten)]
+    pub group: GroupArg,
 
     /// How loaders share partitions out: `consumer` is the broker-side protocol of Kafka 4 (KIP-848), `classic` the one
     /// that older brokers know.
@@ -144,23 +155,6 @@ impl fmt::Debug for LogSettings {
     }
 }
 
-/// Why the settings of the log do not go together.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum BadLogSettings {
-    /// No brokers.
-    #[error("ROLLBOOK_KAFKA_BROKERS is not set: the log is Kafka, and nothing says where it is")]
-    NoBrokers,
-    /// Not in this release.
-    #[error("ROLLBOOK_LOG is `embedded`: this release has no embedded log yet, set `kafka`")]
-    NoEmbeddedLog,
-    /// Without `=`. The text is not shown: it may be a password.
-    #[error("ROLLBOOK_KAFKA_PROPERTIES: entry {0} is not name=value")]
-    NotAProperty(usize),
-    /// One of those that are ours to set.
-    #[error("ROLLBOOK_KAFKA_PROPERTIES: `{0}` is what the guarantees rest on and cannot be changed")]
-    Protected(String),
-}
-
 /// Properties that exactly-once, placement or the settings above rest on, with their aliases in librdkafka.
 const PROTECTED: [&str; 24] = [
     "acks",
@@ -189,33 +183,40 @@ const PROTECTED: [&str; 24] = [
     "max.in.flight",
 ];
 
-impl TryFrom<&LogArgs> for LogSettings {
-    type Error = BadLogSettings;
-
-    fn try_from(args: &LogArgs) -> Result<Self, BadLogSettings> {
-        if args.kind == LogKind::Embedded {
-            return Err(BadLogSettings::NoEmbeddedLog);
+impl LogArgs {
+    /// Where the log is.
+    ///
+    /// # Errors
+    /// No brokers, a log that this release does not have, or a property that is not the operator's to set.
+    pub fn resolve(&self) -> Result<LogSettings, ConfigError> {
+        if self.kind == LogKind::Embedded {
+            let why = "is `embedded`: this release has no embedded log yet, set `kafka`".to_owned();
+            return Err(ConfigError::Invalid { variable: "ROLLBOOK_LOG", flag: "--log", why });
         }
-        let brokers = args.kafka_brokers.as_deref().unwrap_or_default().trim();
+        let brokers = self.kafka_brokers.as_deref().unwrap_or_default().trim();
         if brokers.is_empty() {
-            return Err(BadLogSettings::NoBrokers);
+            return Err(ConfigError::Missing { missing: "ROLLBOOK_KAFKA_BROKERS".to_owned() });
         }
-        Ok(Self {
-            brokers: brokers.to_owned(),
-            topic: args.kafka_topic.clone(),
-            properties: parse_properties(&args.kafka_properties.0)?,
-        })
+        let properties = parse_properties(&self.kafka_properties.0).map_err(|why| ConfigError::Invalid {
+            variable: "ROLLBOOK_KAFKA_PROPERTIES",
+            flag: "--kafka-properties",
+            why,
+        })?;
+        Ok(LogSettings { brokers: brokers.to_owned(), topic: self.kafka_topic.clone(), properties })
     }
 }
 
-fn parse_properties(text: &str) -> Result<Vec<(String, String)>, BadLogSettings> {
+/// The text of an error names an entry by its place and never repeats a value: it may be a password.
+fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
     let entries = text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty());
     entries
         .map(|(index, entry)| {
-            let (name, value) = entry.split_once('=').ok_or(BadLogSettings::NotAProperty(index + 1))?;
+            let (name, value) = entry
+                .split_once('=')
+                .ok_or_else(|| format!("has an entry without `=`: entry {}", index + 1))?;
             let name = name.trim();
-            if PROTECTED.contains(&name) || name.starts_with("topic.") {
-                return Err(BadLogSettings::Protected(name.to_owned()));
+            if PROTECTED.contains(&name) {
+                return Err(format!("sets `{name}`, which the guarantees rest on and nobody can change"));
             }
             Ok((name.to_owned(), value.trim().to_owned()))
         })
@@ -236,8 +237,8 @@ mod tests {
     #[test]
     fn properties_that_the_guarantees_rest_on_are_refused_by_name() {
         for name in PROTECTED {
-            let refused = parse_properties(&format!("client.id=a, {name}=1"));
-            assert_eq!(refused, Err(BadLogSettings::Protected(name.to_owned())));
+            let refused = parse_properties(&format!("client.id=a, {name}=1")).expect_err(name);
+            assert!(refused.contains(&format!("`{name}`")), "{refused}");
         }
         let kept = parse_properties("security.protocol=SASL_SSL,sasl.password=a=b");
         let expected = [("security.protocol", "SASL_SSL"), ("sasl.password", "a=b")];
@@ -247,7 +248,6 @@ mod tests {
     #[test]
     fn a_property_without_a_value_is_named_by_its_place_and_not_shown() {
         let refused = parse_properties("client.id=a,hunter2").expect_err("no `=`");
-        assert_eq!(refused, BadLogSettings::NotAProperty(2));
-        assert!(!refused.to_string().contains("hunter2"));
+        assert!(refused.contains("entry 2") && !refused.contains("hunter2"), "{refused}");
     }
 }

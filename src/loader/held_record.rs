@@ -174,7 +174,7 @@ pub(super) async fn drain_some(
     for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
         match RecordView::parse(bytes).map_err(UndecodableRecord::from).and_then(|record| {
             rows_of(&record, *offset, &mut rows)?;
-            Ok(record.record_id())
+            Ok(record.record_id)
         }) {
             Ok(record_id) => next = Some(Watermark::after(*offset, record_id)),
             Err(_) => undecodable.push((*offset, bytes)),

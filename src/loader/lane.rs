@@ -26,6 +26,7 @@ use super::position::{Position, Watermark};
 use super::progress::Progress;
 use super::refusal::Refusal;
 use super::statements::Statements;
+use crate::event::UnixMillis;
 use crate::log::LogRecord;
 use crate::tenant::OrganizationId;
 
@@ -39,6 +40,8 @@ pub(super) struct Arrived {
     pub(super) record: LogRecord,
     /// How many events its header says it carries.
     pub(super) events: usize,
+    /// When intake received its batch.
+    pub(super) received_at: UnixMillis,
     /// When the loader took it.
     pub(super) at: Instant,
 }

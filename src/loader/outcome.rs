@@ -7,7 +7,6 @@ use metrics::{Gauge, counter, gauge, histogram};
 use super::lane::Arrived;
 use super::write::Fates;
 use crate::event::UnixMillis;
-use crate::log::record::RecordView;
 
 /// One lane's counters, under its organization's label.
 #[derive(Clone, Debug)]
@@ -34,10 +33,8 @@ impl Outcomes {
         let now = UnixMillis::now();
         let freshness = histogram!("rollbook_freshness_seconds");
         for arrived in records {
-            if let Ok(record) = RecordView::parse(&arrived.record.bytes) {
-                let age_ms = now.0.saturating_sub(record.received_at().0).max(0);
-                freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
-            }
+            let age_ms = now.0.saturating_sub(arrived.received_at.0).max(0);
+            freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
         }
     }
 

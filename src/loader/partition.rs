@@ -66,9 +66,10 @@ impl Partition {
         let offset = record.offset;
         match RecordView::parse(&record.bytes) {
             Ok(view) => {
-                let (organization, events) = (view.organization(), view.event_count());
-                self.lock_progress().begin(offset, Some(view.received_at()));
-                let arrived = Arrived { record, events, at: Instant::now() };
+                let (organization, events, received_at) =
+                    (view.organization_id, view.event_count, view.received_at);
+                self.lock_progress().begin(offset, Some(received_at));
+                let arrived = Arrived { record, events, received_at, at: Instant::now() };
                 self.send(organization, arrived);
             }
             Err(bad) => {

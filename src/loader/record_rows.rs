@@ -19,9 +19,9 @@ pub(super) fn rows_of<'a>(
         match event {
             Ok(event) => rows.push(Row {
                 event,
-                received_at: record.received_at(),
-                organization: record.organization(),
-                request_id: record.request_id(),
+                received_at: record.received_at,
+                organization: record.organization_id,
+                request_id: record.request_id,
                 log_offset: offset,
             }),
             Err(bad) => {

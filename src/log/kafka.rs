@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use crate::config::log::LogSettings;
 
 pub(super) mod consumer;
+pub(super) mod lag;
 pub(super) mod publisher;
 pub mod topic;
 

@@ -183,7 +183,7 @@ impl Lane {
             rows_of(&view, record.offset, &mut rows).map_err(|_| Undecodable { at })?;
             bytes += record.bytes.len();
             records += 1;
-            next = Some(Watermark::after(record.offset, view.record_id()));
+            next = Some(Watermark::after(record.offset, view.record_id));
         }
         // `pending` is not empty here; were it, the batch would be too, and this record's place is as good as any.
         let next = next.ok_or(Undecodable { at: 0 })?;

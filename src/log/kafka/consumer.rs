@@ -195,7 +195,7 @@ fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
         config.set("queued.max.messages.kbytes", "16384");
     }
     config
-        .set("group.id", &settings.consume.kafka_group)
+        .set("group.id", &settings.consume.group.kafka_group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")

@@ -1,0 +1,163 @@
+//! Events into records: encoded where they will stay, split where a record would grow too large.
+
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use super::{BOUNDS_MS, MAX_RECORD_BYTES, event_field, record_field};
+use crate::event::wire::{Count, Sink, varint_len};
+use crate::event::{Event, UnixMillis};
+use crate::tenant::OrganizationId;
+
+/// An encoded record, ready for the log.
+#[derive(Debug)]
+pub struct SealedRecord {
+    /// `rollbook.v1.Record`.
+    pub bytes: Vec<u8>,
+    /// Which of the pushed events it holds, counted from the first push.
+    pub events: Range<usize>,
+}
+
+/// Encodes the accepted events of one batch.
+#[derive(Debug)]
+pub struct RecordBuilder {
+    organization: OrganizationId,
+    request_id: Uuid,
+    received_at: UnixMillis,
+    sealed: Vec<SealedRecord>,
+    /// The open record; empty before its first event.
+    bytes: Vec<u8>,
+    /// Its events, counted from the first push.
+    events: Range<usize>,
+}
+
+impl RecordBuilder {
+    /// Starts the records of one batch.
+    pub fn new(organization: OrganizationId, request_id: Uuid, received_at: UnixMillis) -> Self {
+        Self { organization, request_id, received_at, sealed: Vec::new(), bytes: Vec::new(), events: 0..0 }
+    }
+
+    /// Makes room for so many bytes of events at once: the size of the body is a good guess.
+    #[must_use]
+    pub fn with_capacity(mut self, bytes: usize) -> Self {
+        self.bytes.reserve_exact(bytes.min(MAX_RECORD_BYTES));
+        self
+    }
+
+    /// Adds one event; seals a record and starts the next when it would grow too large. A checked event is some 20 KiB
+    /// at most, so that one alone always fits.
+    pub fn push(&mut self, event: &Event<'_>) {
+        let mut count = Count::default();
+        write_event(event, &mut count);
+        let Count(length) = count;
+        // One byte of key before the length.
+        let needed = 1 + varint_len(length as u64) + length;
+        if !self.events.is_empty() && self.bytes.len() + needed > MAX_RECORD_BYTES {
+            self.seal();
+        }
+        if self.events.is_empty() {
+            self.open();
+        }
+        self.bytes.reserve(needed);
+        self.bytes.length_of_field(record_field::EVENTS, length);
+        write_event(event, &mut self.bytes);
+        self.events.end += 1;
+    }
+
+    /// Every record, in order; none when nothing was pushed.
+    pub fn finish(mut self) -> Vec<SealedRecord> {
+        if !self.events.is_empty() {
+            self.seal();
+        }
+        self.sealed
+    }
+
+    fn open(&mut self) {
+        let bytes = &mut self.bytes;
+        bytes.bytes_field(record_field::ORGANIZATION_ID, self.organization.0.as_bytes());
+        bytes.bytes_field(record_field::RECORD_ID, Uuid::now_v7().as_bytes());
+        bytes.bytes_field(record_field::REQUEST_ID, self.request_id.as_bytes());
+        time_field(bytes, record_field::RECEIVED_AT_MS, self.received_at);
+    }
+
+    fn seal(&mut self) {
+        let next = self.events.end;
+        let bytes = std::mem::take(&mut self.bytes);
+        let events = std::mem::replace(&mut self.events, next..next);
+        self.sealed.push(SealedRecord { bytes, events });
+    }
+}
+
+/// Writes the fields of a `RecordEvent`, in the order of their numbers.
+#[inline]
+fn write_event(event: &Event<'_>, out: &mut impl Sink) {
+    use event_field as field;
+    out.bytes_field(field::EVENT_ID, event.id.as_bytes());
+    text_field(out, field::TYPE, &event.type_name);
+    text_field(out, field::SESSION_ID, &event.session_id);
+    text_field(out, field::VIEWER_ID, &event.viewer_id);
+    text_field(out, field::CONTENT_ID, &event.content_id);
+    optional_text(out, field::ITEM_ID, event.item_id.as_deref());
+    time_field(out, field::OCCURRED_AT_MS, event.occurred_at);
+    time_field(out, field::CLIENT_OCCURRED_AT_MS, event.client_occurred_at);
+    optional_number(out, field::SEQ, event.seq);
+    optional_number(out, field::POSITION_MS, event.position_ms);
+    optional_float(out, field::RATE, event.rate);
+    if let Some(intervals) = &event.watched {
+        write_watched(intervals, out);
+    }
+    optional_number(out, field::PLAYED_MS, event.played_ms);
+    optional_text(out, field::ANSWER, event.answer.as_deref());
+    optional_number(out, field::CORRECT, event.correct.map(u32::from));
+    optional_float(out, field::SCORE, event.score);
+    optional_number(out, field::ATTEMPT, event.attempt.map(u32::from));
+    optional_number(out, field::ELAPSED_MS, event.elapsed_ms);
+    optional_text(out, field::DETAILS, event.details.as_deref());
+}
+
+/// A `Watched` inside the event: the lengths of the message and of its packed numbers stand before them.
+fn write_watched(intervals: &[(u32, u32)], out: &mut impl Sink) {
+    let bounds = || intervals.iter().flat_map(|&(start, end)| [start, end]).map(u64::from);
+    let packed: usize = bounds().map(varint_len).sum();
+    if packed == 0 {
+        return out.length_of_field(event_field::WATCHED, 0);
+    }
+    out.length_of_field(event_field::WATCHED, 1 + varint_len(packed as u64) + packed);
+    out.length_of_field(BOUNDS_MS, packed);
+    bounds().for_each(|bound| out.put_varint(bound));
+}
+
+/// As every protobuf writer, leaves an empty text out where absence means the same.
+#[inline]
+fn text_field(out: &mut impl Sink, number: u32, text: &str) {
+    optional_text(out, number, Some(text).filter(|text| !text.is_empty()));
+}
+
+/// As [`text_field`], for zero.
+#[inline]
+fn time_field(out: &mut impl Sink, number: u32, time: UnixMillis) {
+    if time.0 != 0 {
+        out.varint_field(number, time.0.cast_unsigned());
+    }
+}
+
+#[inline]
+fn optional_text(out: &mut impl Sink, number: u32, text: Option<&str>) {
+    if let Some(text) = text {
+        out.bytes_field(number, text.as_bytes());
+    }
+}
+
+#[inline]
+fn optional_number(out: &mut impl Sink, field: u32, number: Option<u32>) {
+    if let Some(number) = number {
+        out.varint_field(field, u64::from(number));
+    }
+}
+
+#[inline]
+fn optional_float(out: &mut impl Sink, field: u32, number: Option<f32>) {
+    if let Some(number) = number {
+        out.float_field(field, number);
+    }
+}
