@@ -1,8 +1,8 @@
 //! `rollbook load`: sends events through intake's front door, as players would, and tells what became of them.
 //!
-//! In reading order: a [`source`] (simulated [`sessions`] or the [`replay`] of a file) fills batches on a thread of
-//! its own; [`drive`] takes each when its [`pace`] says so; a [`delivery`] gets it to intake, again where intake asks
-//! for that; the [`tally`] counts verdicts, and the [`report`] prints them. It knows of intake what any client knows:
+//! In reading order: a `source` (simulated [`sessions`] or the `replay` of a file) fills batches on a thread of
+//! its own; `drive` takes each when its `pace` says so; a `delivery` gets it to intake, again where intake asks
+//! for that; the `tally` counts verdicts, and the `report` prints them. It knows of intake what any client knows:
 //! the contract.
 
 mod batch;

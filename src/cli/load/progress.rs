@@ -16,9 +16,9 @@ impl Progress {
     pub(super) fn begin(total: Option<u64>) -> Self {
         let (bar, template) = match total {
             Some(total) => {
-                (ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} events  {elapsed}  {msg}")
+                (ProgressBar::new(total), "{bar:20} {human_pos}/{human_len}  {elapsed}  {wide_msg}")
             }
-            None => (ProgressBar::no_length(), "{spinner} {human_pos} events  {elapsed}  {msg}"),
+            None => (ProgressBar::no_length(), "{spinner} {human_pos}  {elapsed}  {wide_msg}"),
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is one of the two above"));
         bar.enable_steady_tick(TICK);
@@ -42,7 +42,7 @@ impl Progress {
 fn summary(tally: &Tally, elapsed: Duration) -> String {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
     format!(
-        "{}/s  accepted {}  duplicate {}  rejected {}  retry {}  failed requests {}",
+        "{} events/s  accepted {}  duplicate {}  rejected {}  retry {}  failed requests {}",
         tally.sent.saturating_mul(1_000) / millis,
         tally.accepted,
         tally.duplicate,

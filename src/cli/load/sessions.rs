@@ -1,7 +1,7 @@
 //! Viewers as a player reports them: whole sessions, interleaved as they would happen, as JSON text.
 //!
 //! Everything comes from one seed and one `now`: the same settings give the same bytes. What is in a session follows
-//! from a simulated playhead ([`playback`]), so that watched intervals, positions and times agree with each other.
+//! from a simulated playhead (`playback`), so that watched intervals, positions and times agree with each other.
 //! Events come in time order, so that their version-7 ids nearly do too, as in real traffic.
 //!
 //! Benches and tests use the [`Generator`] as the load command does; it knows nothing of requests.
