@@ -6,6 +6,7 @@
 mod admin;
 mod failure;
 mod key;
+pub mod load;
 mod migrate;
 mod org;
 mod output;
@@ -48,6 +49,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Shows what stands in each organization's schema.
     Status(status::Arguments),
+    /// Sends events as viewers' players would, simulated or from a file, and measures.
+    Load(load::Arguments),
 }
 
 /// Runs the command that `arguments` name. `variables` are the names of all environment variables.
@@ -64,6 +67,7 @@ pub async fn run(
         Command::Key(command) => command.run().await,
         Command::Migrate(arguments) => arguments.run().await,
         Command::Status(arguments) => arguments.run().await,
+        Command::Load(arguments) => arguments.run().await,
     }
 }
 
