@@ -9,6 +9,7 @@ mod isolation;
 mod keys;
 mod migrations;
 mod organizations;
+mod pool;
 mod provisioning;
 mod rights;
 mod setup;

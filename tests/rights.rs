@@ -47,7 +47,7 @@ async fn whatever_is_too_much_is_named() {
         (
             "ALTER TABLE org_acme.event OWNER TO X",
             "ALTER TABLE org_acme.event OWNER TO session_user",
-            "owns 1 tables or views",
+            "owns `org_acme.event`",
         ),
         (
             "GRANT pg_read_all_data TO X",

@@ -31,7 +31,7 @@ async fn the_logins_are_made_with_the_passwords_of_their_urls_and_get_new_ones()
     let other = site.url(&site.role("intake"), "another password");
     site.rollbook("setup").env("ROLLBOOK_INTAKE_DATABASE_URL", &other).run().await.done();
     let config: tokio_postgres::Config = other.parse().expect("a URL");
-    config.connect(tokio_postgres::NoTls).await.expect("the new password works");
+    assert_eq!(sqlstate(&config.connect(tokio_postgres::NoTls).await), None, "the new password works");
     let former = site.intake_database().config().connect(tokio_postgres::NoTls).await;
     assert_eq!(sqlstate(&former), Some("28P01"));
 }
@@ -102,6 +102,31 @@ async fn another_login_takes_over_from_the_one_that_was_the_loader() {
 }
 
 #[tokio::test]
+async fn a_former_loader_keeps_nothing_unnoticed() {
+    let site = Site::empty().await;
+    let admin = site.role("admin");
+    site.execute(&format!(
+        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
+        site.database
+    ))
+    .await;
+    site.run("setup").await.done();
+    site.add("acme").await;
+    // The superuser gave the membership; a lesser administrator takes it away, or says that it cannot.
+    let ran = site
+        .rollbook("setup --json")
+        .env("ROLLBOOK_ADMIN_DATABASE_URL", &site.url(&admin, "pw"))
+        .env("ROLLBOOK_LOADER_DATABASE_URL", &site.url(&site.role("loader2"), "pw"))
+        .run()
+        .await;
+    let members = "SELECT count(*) FROM pg_auth_members WHERE pg_get_userbyid(member) = ";
+    match site.number(&format!("{members}'{}'", site.role("loader"))).await {
+        0 => drop(ran.done()),
+        _ => assert_eq!(ran.exits(1).error_code(), "insufficient_rights"),
+    }
+}
+
+#[tokio::test]
 async fn the_administrators_own_login_can_be_all_three_and_is_left_alone() {
     let site = Site::empty().await;
     for words in ["setup", "org add acme", "migrate", "status"] {
@@ -127,7 +152,7 @@ async fn a_superuser_that_is_not_the_administrator_is_no_login_for_the_service()
     let ran = site.rollbook("setup --json").env("ROLLBOOK_INTAKE_DATABASE_URL", &url).run().await.exits(1);
     assert_eq!(ran.error_code(), "login_is_superuser");
     let config: tokio_postgres::Config = site.url(&root, "keep").parse().expect("a URL");
-    config.connect(tokio_postgres::NoTls).await.expect("its password is what it was");
+    assert_eq!(sqlstate(&config.connect(tokio_postgres::NoTls).await), None, "its password is what it was");
 }
 
 #[tokio::test]
