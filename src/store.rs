@@ -6,7 +6,7 @@
 //! transaction. What provisioning makes carries a COMMENT with the organization's id; a schema or role of that name
 //! without it is somebody else's, and is left alone.
 //!
-//! Two kinds of callers: the running service uses [`connect`], [`Pool`], [`directory`] and [`rights`]; the
+//! Two kinds of callers: the running service uses [`connect()`], [`Pool`], [`directory`] and [`rights`]; the
 //! administrator's commands use everything else, through one [`Admin`] connection.
 
 mod admin;

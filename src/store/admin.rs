@@ -120,7 +120,10 @@ impl Admin {
         let key = retry::lock_key(what);
         self.client.execute("SELECT pg_advisory_lock($1)", &[&key]).await?;
         let result = work(self).await;
-        self.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await?;
-        result
+        let unlocked = self.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await;
+        // Why the work failed says more than that the connection is gone, and the lock with it.
+        let value = result?;
+        unlocked?;
+        Ok(value)
     }
 }

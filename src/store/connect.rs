@@ -12,6 +12,9 @@ use crate::config::DatabaseUrl;
 /// How long a login may take when the URL says nothing about it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A server that vanished without a word is given up after this long, whether we wait for it or it for us.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The half of a connection that talks to the server, and must be polled for the other half to work.
 pub(super) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
@@ -43,6 +46,9 @@ pub(super) fn driver_config(url: &DatabaseUrl) -> tokio_postgres::Config {
     }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE_TIMEOUT).keepalives_idle(SILENCE_TIMEOUT);
     }
     config
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::poll_fn;
 use rand::RngExt;
 use tokio::sync::Notify;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -99,17 +99,9 @@ async fn read_on_announcement(
     announced: &Notify,
     failures: &mut u32,
 ) -> Ended {
-    client.batch_execute("LISTEN rollbook_organization").await?;
-    let organizations = format!("SELECT {} FROM rollbook.organization", organizations::COLUMNS);
-    let keys = "SELECT digest, organization_id FROM rollbook.write_key WHERE revoked_at IS NULL";
-    let organizations = client.prepare(&organizations).await?;
-    let keys = match view {
-        View::Intake => Some(client.prepare(keys).await?),
-        View::Loader => None,
-    };
+    let queries = in_time(Queries::prepare(client, view)).await?;
     loop {
-        let read = read(client, &organizations, keys.as_ref());
-        let snapshot = tokio::time::timeout(READ_TIMEOUT, read).await.map_err(|_| Error::ReadTimedOut)??;
+        let snapshot = in_time(queries.read(client)).await?;
         directory.replace(snapshot);
         if *failures > 0 {
             tracing::info!("organizations can be read again");
@@ -120,27 +112,52 @@ async fn read_on_announcement(
     }
 }
 
-async fn read(
-    client: &Client,
-    organizations: &tokio_postgres::Statement,
-    keys: Option<&tokio_postgres::Statement>,
-) -> Result<Snapshot, Error> {
-    let taken_at = Instant::now();
-    // Keys first: a key made between the two reads then waits for the next snapshot, together with its organization.
-    let mut live_keys = Vec::new();
-    if let Some(keys) = keys {
-        for row in client.query(keys, &[]).await? {
-            let id = OrganizationId(row.get::<_, Uuid>(1));
-            let digest = KeyDigest::from_slice(row.get(0)).map_err(|bytes| Error::UnreadableRow {
-                id,
-                why: format!("a key's digest has {bytes} bytes"),
-            })?;
-            live_keys.push((digest, id));
-        }
+async fn in_time<T>(read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(READ_TIMEOUT, read).await.map_err(|_| Error::ReadTimedOut)?
+}
+
+/// What is asked again and again on one connection.
+struct Queries {
+    organizations: Statement,
+    /// `None`: the login may not read keys.
+    keys: Option<Statement>,
+}
+
+impl Queries {
+    /// Starts to listen, before the first read: what changes in between is then announced.
+    async fn prepare(client: &Client, view: View) -> Result<Self, Error> {
+        client.batch_execute("LISTEN rollbook_organization").await?;
+        let organizations = format!("SELECT {} FROM rollbook.organization", organizations::COLUMNS);
+        let organizations = client.prepare(&organizations).await?;
+        let keys = "SELECT digest, organization_id FROM rollbook.write_key WHERE revoked_at IS NULL";
+        let keys = match view {
+            View::Intake => Some(client.prepare(keys).await?),
+            View::Loader => None,
+        };
+        Ok(Self { organizations, keys })
     }
-    let rows = client.query(organizations, &[]).await?;
-    let organizations: Vec<_> = rows.iter().map(organizations::read).collect::<Result<_, _>>()?;
-    Ok(Snapshot::new(organizations, live_keys, taken_at))
+
+    async fn read(&self, client: &Client) -> Result<Snapshot, Error> {
+        let taken_at = Instant::now();
+        // Keys first: a key made between the two reads then waits for the next snapshot, with its organization.
+        let keys = match &self.keys {
+            Some(keys) => client.query(keys, &[]).await?.iter().map(read_key).collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        let rows = client.query(&self.organizations, &[]).await?;
+        let organizations: Vec<_> = rows.iter().map(organizations::read).collect::<Result<_, _>>()?;
+        Ok(Snapshot::new(organizations, keys, taken_at))
+    }
+}
+
+fn read_key(row: &Row) -> Result<(KeyDigest, OrganizationId), Error> {
+    let id = OrganizationId(row.get::<_, Uuid>(1));
+    let digest = KeyDigest::from_slice(row.get(0));
+    let digest = digest.map_err(|bytes| {
+        let why = format!("a key's digest has {bytes} bytes");
+        Error::UnreadableRow { id, why }
+    })?;
+    Ok((digest, id))
 }
 
 fn back_off(failures: u32) -> Duration {

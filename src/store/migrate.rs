@@ -167,8 +167,10 @@ async fn under_lock(admin: &mut Admin, installation: &Installation, one: &Descri
         return Err(Problem::Locked);
     }
     let outcome = bring_up_to_date(admin, installation, one).await;
-    admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await?;
-    Ok(outcome?)
+    let unlocked = admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await;
+    outcome?;
+    unlocked?;
+    Ok(())
 }
 
 async fn bring_up_to_date(

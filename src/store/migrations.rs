@@ -45,9 +45,10 @@ pub(super) async fn run(
     let (path, role) = (roles::quoted(schema), roles::quoted(owner));
     client.batch_execute(&format!("SET search_path = {path}; SET ROLE {role}")).await?;
     let outcome = runner.run_async(client).await;
-    client.batch_execute("RESET ROLE; RESET search_path").await?;
+    let reset = client.batch_execute("RESET ROLE; RESET search_path").await;
     let failed = |source| Error::Migration { schema: schema.to_owned(), source: Box::new(source) };
-    outcome.map(drop).map_err(failed)
+    outcome.map_err(failed)?;
+    Ok(reset?)
 }
 
 /// The newest migration that ran in `schema`; 0: none.

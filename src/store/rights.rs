@@ -20,18 +20,14 @@ const LOADER: &[&str] = &[
     "rollbook.unreadable_record INSERT",
 ];
 /// More of the same says nothing new.
-const MOST_TABLES_NAMED: usize = 5;
+const MOST_NAMED: usize = 5;
 
 /// What intake's login may do beyond its need; empty: nothing.
 ///
 /// # Errors
 /// Postgres.
 pub async fn check_intake(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
-    let mut excess = general(client).await?;
-    let memberships = memberships(client).await?;
-    excess.extend(memberships.iter().map(|role| format!("is a member of `{role}`")));
-    excess.extend(tables(client, INTAKE).await?);
-    Ok(excess)
+    excess(client, INTAKE, |_| false).await
 }
 
 /// What the loader's login may do beyond its need; empty: nothing. It may become the `org_…` roles of this
@@ -43,45 +39,74 @@ pub async fn check_loader(
     client: &Client,
     prefix: &RolePrefix,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let mut excess = general(client).await?;
     let slugs = client.query("SELECT slug FROM rollbook.organization", &[]).await?;
     let writers: HashSet<String> = slugs
         .iter()
         .filter_map(|row| row.get::<_, &str>(0).parse::<Slug>().ok())
         .map(|slug| prefix.writer_role(&slug))
         .collect();
-    let strange = memberships(client).await?.into_iter().filter(|role| !writers.contains(role));
-    excess.extend(strange.map(|role| format!("is a member of `{role}`")));
-    excess.extend(tables(client, LOADER).await?);
+    excess(client, LOADER, |role| writers.contains(role)).await
+}
+
+/// Everything that a login may do, but for privileges that are `needed` and memberships that it `may_have`.
+async fn excess(
+    client: &Client,
+    needed: &[&str],
+    may_have: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let attributes = attributes(client).await?;
+    // A superuser may do everything: listing that would hide what it is.
+    if attributes.iter().any(|attribute| attribute == SUPERUSER) {
+        return Ok(attributes);
+    }
+    let roles = memberships(client).await?.into_iter().filter(|role| !may_have(role));
+    let mut excess = attributes;
+    excess.extend(shortened(roles.map(|role| format!("is a member of `{role}`")).collect(), "roles"));
+    excess.extend(shortened(schemas(client).await?, "schemas"));
+    excess.extend(shortened(tables(client, needed).await?, "tables or views"));
     Ok(excess)
 }
 
-/// Attributes, ownership, and the right to make things.
-async fn general(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+fn shortened(mut list: Vec<String>, of_what: &str) -> Vec<String> {
+    if list.len() > MOST_NAMED {
+        let more = list.len() - MOST_NAMED;
+        list.truncate(MOST_NAMED);
+        list.push(format!("and the like of {more} more {of_what}"));
+    }
+    list
+}
+
+const SUPERUSER: &str = "is a superuser";
+
+/// What the login is, and what it may do with the database itself.
+async fn attributes(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
-        SELECT 'is a superuser' FROM pg_roles WHERE rolname = current_user AND rolsuper
-        UNION ALL SELECT 'may create roles' FROM pg_roles WHERE rolname = current_user AND rolcreaterole
-        UNION ALL SELECT 'may create databases' FROM pg_roles WHERE rolname = current_user AND rolcreatedb
-        UNION ALL SELECT 'may replicate' FROM pg_roles WHERE rolname = current_user AND rolreplication
-        UNION ALL SELECT 'bypasses row security' FROM pg_roles WHERE rolname = current_user AND rolbypassrls
-        UNION ALL SELECT 'owns the database' FROM pg_database
-            WHERE datname = current_database() AND pg_get_userbyid(datdba) = current_user
-        UNION ALL SELECT 'may create schemas'
-            WHERE has_database_privilege(current_database(), 'CREATE')
-        UNION ALL SELECT 'owns the schema `' || nspname || '`' FROM pg_namespace
-            WHERE pg_get_userbyid(nspowner) = current_user AND nspname !~ '^pg_'
-        UNION ALL SELECT 'may create things in the schema `' || nspname || '`' FROM pg_namespace
-            WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND has_schema_privilege(oid, 'CREATE')
-        UNION ALL SELECT 'owns ' || count(*) || ' tables or views' FROM pg_class
-            WHERE pg_get_userbyid(relowner) = current_user AND relkind IN ('r', 'p', 'v', 'm', 'f')
-              AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')
-            HAVING count(*) > 0";
+        SELECT says FROM pg_roles, pg_database, LATERAL (VALUES
+            (rolsuper, $1),
+            (rolcreaterole, 'may create roles'),
+            (rolcreatedb, 'may create databases'),
+            (rolreplication, 'may replicate'),
+            (rolbypassrls, 'bypasses row security'),
+            (datdba = pg_roles.oid, 'owns the database'),
+            (has_database_privilege(datname, 'CREATE'), 'may create schemas')) AS attribute (has_it, says)
+        WHERE rolname = current_user AND datname = current_database() AND has_it";
+    Ok(client.query(sql, &[&SUPERUSER]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// Schemas that the login owns, or may make things in.
+async fn schemas(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+    let sql = "
+        SELECT CASE WHEN pg_get_userbyid(nspowner) = current_user THEN 'owns the schema `' || nspname || '`'
+                    ELSE 'may create things in the schema `' || nspname || '`' END
+        FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+          AND (pg_get_userbyid(nspowner) = current_user OR has_schema_privilege(oid, 'CREATE'))
+        ORDER BY nspname";
     Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Roles that the login is in, directly or through another: what it inherits, or can become.
 async fn memberships(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
-    // A superuser is a member of everything, and has been named as a superuser.
     let sql = "
         WITH RECURSIVE member_of (oid) AS (
             SELECT roleid FROM pg_auth_members
@@ -92,28 +117,19 @@ async fn memberships(client: &Client) -> Result<Vec<String>, tokio_postgres::Err
     Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Privileges on tables and views that are not in `needed`; of a superuser none, since it has been named.
+/// Tables and views that the login owns, or has privileges on that are not in `needed`.
 async fn tables(client: &Client, needed: &[&str]) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
-        SELECT nspname || '.' || relname, string_agg(privilege, ', ' ORDER BY privilege)
+        SELECT CASE WHEN pg_get_userbyid(relowner) = current_user THEN 'owns `' || name || '`'
+                    ELSE 'may ' || string_agg(privilege, ', ' ORDER BY privilege) || ' `' || name || '`' END
         FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace,
+             LATERAL (SELECT nspname || '.' || relname AS name) AS named,
              unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
         WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
-          AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
           AND (has_table_privilege(pg_class.oid, privilege)
                OR CASE WHEN privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
                        THEN has_any_column_privilege(pg_class.oid, privilege) ELSE false END)
-          AND NOT nspname || '.' || relname || ' ' || privilege = ANY ($1)
-        GROUP BY 1 ORDER BY 1";
-    let needed: Vec<&str> = needed.to_vec();
-    let rows = client.query(sql, &[&needed]).await?;
-    let mut excess: Vec<String> = rows
-        .iter()
-        .take(MOST_TABLES_NAMED)
-        .map(|row| format!("may {} `{}`", row.get::<_, &str>(1), row.get::<_, &str>(0)))
-        .collect();
-    if rows.len() > MOST_TABLES_NAMED {
-        excess.push(format!("and the like on {} more tables or views", rows.len() - MOST_TABLES_NAMED));
-    }
-    Ok(excess)
+          AND NOT name || ' ' || privilege = ANY ($1)
+        GROUP BY relowner, name ORDER BY name";
+    Ok(client.query(sql, &[&needed]).await?.iter().map(|row| row.get(0)).collect())
 }

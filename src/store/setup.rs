@@ -4,6 +4,7 @@
 //! logins, or to bring the control schema to a newer release's version.
 
 mod generation;
+mod handover;
 mod logins;
 
 use serde_json::json;
@@ -70,6 +71,7 @@ async fn set_up(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
     logins::ensure_loader(admin, &plan.loader).await?;
     retry::on_conflict(async || close_to_the_public(admin, &installation).await).await?;
     retry::on_conflict(async || logins::grant(admin, &installation, former.as_ref()).await).await?;
+    retry::on_conflict(async || handover::hand_over(admin, &installation, former.as_ref()).await).await?;
     let generation = finish(admin, &installation, plan).await?;
     Ok(Outcome { installation, generation })
 }

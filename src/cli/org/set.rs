@@ -19,7 +19,7 @@ pub(in crate::cli) struct Arguments {
     /// Events a second that intake takes, in bursts of at least 500; `default`: whatever the service is set to.
     #[arg(long, group = "changes", value_name = "EVENTS", value_parser = rate_limit)]
     rate_limit: Option<RateLimit>,
-    /// A browser origin that may write, such as https://play.example.org; repeat it for several. They take the place
+    /// A browser origin that may write, such as `https://play.example.org`; repeat it for several. They take the place
     /// of those that were set before. `any`: every origin.
     #[arg(long, group = "changes", value_name = "ORIGIN", value_parser = origin)]
     origin: Option<Vec<Origin>>,

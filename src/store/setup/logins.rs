@@ -7,7 +7,7 @@ use postgres_protocol::password::scram_sha_256;
 use super::{Plan, role_exists};
 use crate::config::DatabaseUrl;
 use crate::store::roles::{self, literal, quoted};
-use crate::store::{Admin, Error, Installation, grants, retry};
+use crate::store::{Admin, Error, Installation, retry};
 
 /// What each login may do with the control schema. The loader has no rights on any organization's tables.
 const INTAKE: &[&str] = &["SELECT ON rollbook.organization", "SELECT ON rollbook.write_key"];
@@ -78,7 +78,6 @@ pub(super) async fn grant(
 ) -> Result<(), Error> {
     let own = admin.login().to_owned();
     let database = quoted(admin.database());
-    let memberships = memberships(admin, installation, former).await?;
     let transaction = admin.client.transaction().await?;
 
     let (intake, loader) = (&installation.intake_login, &installation.loader_login);
@@ -103,9 +102,6 @@ pub(super) async fn grant(
             transaction.batch_execute(&format!("GRANT {right} TO {to}")).await?;
         }
     }
-    for statement in memberships {
-        transaction.batch_execute(&statement).await?;
-    }
     Ok(transaction.commit().await?)
 }
 
@@ -115,27 +111,4 @@ fn revoke_all(database: &str, login: &str) -> String {
         "REVOKE ALL ON DATABASE {database} FROM {login}; REVOKE ALL ON SCHEMA rollbook FROM {login}; \
          REVOKE ALL ON ALL TABLES IN SCHEMA rollbook FROM {login};"
     )
-}
-
-/// When another login becomes the loader, every organization's role goes from the one to the other.
-async fn memberships(
-    admin: &Admin,
-    installation: &Installation,
-    former: Option<&Installation>,
-) -> Result<Vec<String>, Error> {
-    let Some(former) = former.filter(|former| former.loader_login != installation.loader_login) else {
-        return Ok(Vec::new());
-    };
-    let writers = "SELECT rolname::text FROM pg_roles, rollbook.organization \
-                   WHERE rolname = $1 || 'org_' || slug AND state <> 'removed'";
-    let writers = admin.client.query(writers, &[&installation.prefix.as_str()]).await?;
-    let former_exists = role_exists(&admin.client, &former.loader_login).await?;
-    let mut statements = Vec::new();
-    for writer in writers.iter().map(|row| row.get::<_, String>(0)) {
-        if former_exists {
-            statements.push(format!("REVOKE {} FROM {}", quoted(&writer), quoted(&former.loader_login)));
-        }
-        statements.push(grants::membership(admin, installation, &writer));
-    }
-    Ok(statements)
 }

@@ -1,0 +1,124 @@
+//! Settings, exit codes, and what must never be printed.
+
+use crate::harness::{Rollbook, Site};
+
+/// A URL that leads nowhere: nothing here gets as far as Postgres.
+const URL: &str = "postgres://ann:hunter2@127.0.0.1:1/nowhere";
+
+#[tokio::test]
+async fn an_unknown_variable_stops_the_start_and_the_nearest_is_named() {
+    let ran = Rollbook::new("org list")
+        .env("ROLLBOOK_DATABASE_URL", URL)
+        .env("ROLLBOOK_ADMIN_DATABASE_URI", "hunter2")
+        .run()
+        .await
+        .exits(64);
+    assert!(ran.stderr.contains("ROLLBOOK_ADMIN_DATABASE_URI"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nearest is ROLLBOOK_ADMIN_DATABASE_URL"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn what_kubernetes_injects_is_let_pass_and_so_is_any_commands_setting() {
+    let ran = Rollbook::new("org list --json")
+        .env("ROLLBOOK_DATABASE_URL", URL)
+        .env("ROLLBOOK_PORT_8080_TCP_ADDR", "10.0.0.1")
+        .env("ROLLBOOK_SERVICE_HOST", "10.0.0.1")
+        .env("ROLLBOOK_MIGRATE_JOBS", "2")
+        .run()
+        .await
+        .exits(1);
+    assert_eq!(ran.error_code(), "database_unavailable");
+}
+
+#[tokio::test]
+async fn a_missing_database_is_said_with_both_names_that_would_do() {
+    let ran = Rollbook::new("org list --json").run().await.exits(64);
+    assert_eq!(ran.error_code(), "missing_setting");
+    for name in ["ROLLBOOK_ADMIN_DATABASE_URL", "ROLLBOOK_DATABASE_URL"] {
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_unset() {
+    let ran = Rollbook::new("org list --json")
+        .env("ROLLBOOK_ADMIN_DATABASE_URL", "")
+        .env("ROLLBOOK_ROLE_PREFIX", "")
+        .run()
+        .await
+        .exits(64);
+    assert_eq!(ran.error_code(), "missing_setting");
+}
+
+#[tokio::test]
+async fn a_bad_value_is_64_from_the_environment_and_2_from_a_flag() {
+    let cases = [
+        (Rollbook::new("org list").env("ROLLBOOK_ROLE_PREFIX", "Not-A-Prefix"), 64),
+        (Rollbook::new("org list --role-prefix Not-A-Prefix"), 2),
+        (Rollbook::new("org list --role-prefix=Not-A-Prefix"), 2),
+        (Rollbook::new("org list").env("ROLLBOOK_ADMIN_DATABASE_URL", "mysql://x"), 64),
+        (Rollbook::new("org list --admin-database-url mysql://x"), 2),
+        (Rollbook::new("migrate").env("ROLLBOOK_MIGRATE_JOBS", "0"), 64),
+        (Rollbook::new("migrate --jobs 0"), 2),
+        (Rollbook::new("migrate --jobs 0").env("ROLLBOOK_MIGRATE_JOBS", "0"), 2),
+        (Rollbook::new("org show Acme"), 2),
+        (Rollbook::new("org fly acme"), 2),
+        (Rollbook::new("key revoke 7"), 2),
+        (Rollbook::new(""), 2),
+    ];
+    for (rollbook, code) in cases {
+        rollbook.run().await.exits(code);
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_are_answers() {
+    for words in ["--help", "org --help", "org set --help", "--version", "migrate --help"] {
+        let ran = Rollbook::new(words).env("ROLLBOOK_DATABASE_URL", URL).run().await.done();
+        assert!(ran.stdout.contains("rollbook"), "{words}: {}", ran.stdout);
+        assert!(!ran.stdout.contains("hunter2"), "{words}: {}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn no_failure_prints_a_password() {
+    let flags = [
+        format!("org list --admin-database-url {URL}"),
+        format!("org list --admin-database-url {URL}?sslmode=maybe"),
+        "org list --admin-database-url hunter2".to_owned(),
+        format!("org list --database-url {URL} --json"),
+        format!("org list {URL}"),
+        format!("setup --database-url {URL}?hunter2=1"),
+    ];
+    for words in flags {
+        let ran = Rollbook::new(&words).run().await;
+        assert!(!ran.stderr.contains("hunter2"), "{words}: {}", ran.stderr);
+        assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn three_urls_must_name_one_database_and_the_services_two_logins() {
+    let site = Site::empty().await;
+    let elsewhere = "postgres://ann:pw@127.0.0.1:1/elsewhere";
+    let ran = site.rollbook("setup").env("ROLLBOOK_LOADER_DATABASE_URL", elsewhere).run().await.exits(64);
+    assert!(ran.stderr.contains("ROLLBOOK_LOADER_DATABASE_URL"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("ROLLBOOK_ADMIN_DATABASE_URL"), "{}", ran.stderr);
+
+    let one = site.url(&site.role("both"), "pw");
+    let ran = site
+        .rollbook("setup --json")
+        .env("ROLLBOOK_INTAKE_DATABASE_URL", &one)
+        .env("ROLLBOOK_LOADER_DATABASE_URL", &one)
+        .run()
+        .await
+        .exits(64);
+    assert_eq!(ran.error_code(), "contradiction");
+}
+
+#[tokio::test]
+async fn a_database_without_setup_is_told_from_one_that_is_away() {
+    let site = Site::empty().await;
+    assert_eq!(site.run("org list --json").await.exits(1).error_code(), "not_set_up");
+}

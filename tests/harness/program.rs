@@ -1,0 +1,96 @@
+//! Runs the real program, with no environment but what the test gives it.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+/// One run of `rollbook`, to be.
+#[derive(Debug)]
+pub(crate) struct Rollbook {
+    command: tokio::process::Command,
+    words: String,
+}
+
+impl Rollbook {
+    /// A run with these words, split at white space.
+    pub(crate) fn new(words: &str) -> Self {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rollbook"));
+        command.args(words.split_whitespace()).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+        Self { command, words: words.to_owned() }
+    }
+
+    /// One more word, which may hold white space.
+    pub(crate) fn arg(mut self, word: &str) -> Self {
+        self.command.arg(word);
+        self
+    }
+
+    /// A variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Takes a variable back.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(mut self) -> Ran {
+        let output = self.command.output().await.expect("the program starts");
+        Ran {
+            words: self.words,
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("it prints text"),
+            stderr: String::from_utf8(output.stderr).expect("it prints text"),
+        }
+    }
+}
+
+/// What one run said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    words: String,
+    code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// It did what it was asked; nothing was complained of.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        self.exits(0)
+    }
+
+    /// It ended with this exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "`rollbook {}` said {}{}", self.words, self.stdout, self.stderr);
+        self
+    }
+
+    /// The one JSON value that `--json` prints.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("`rollbook {}`: {error} in {:?}", self.words, self.stdout))
+    }
+
+    /// The items of a list.
+    #[track_caller]
+    pub(crate) fn items(&self) -> Vec<Value> {
+        self.json()["items"].as_array().expect("a list has items").clone()
+    }
+
+    /// The code of a failure under `--json`; nothing else may stand on standard error.
+    #[track_caller]
+    pub(crate) fn error_code(&self) -> String {
+        let error: Value = serde_json::from_str(&self.stderr)
+            .unwrap_or_else(|error| panic!("`rollbook {}`: {error} in {:?}", self.words, self.stderr));
+        assert!(error["error"]["message"].is_string(), "{error}");
+        error["error"]["code"].as_str().expect("a failure has a code").to_owned()
+    }
+}

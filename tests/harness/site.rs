@@ -1,0 +1,195 @@
+//! A database, a role prefix and logins of one test's own, dropped at its end however it ends.
+
+use rollbook::config::{DatabaseUrl, Secret};
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+
+use super::{Ran, Rollbook};
+
+/// Names the server that the tests use; its login is a superuser.
+const SERVER: &str = "TEST_POSTGRES_URL";
+
+/// Where one test works.
+#[derive(Debug)]
+pub(crate) struct Site {
+    server: tokio_postgres::Config,
+    /// `host:port` for URLs.
+    address: String,
+    pub(crate) database: String,
+    /// Goes before every role name of this site, the logins' too.
+    pub(crate) prefix: String,
+}
+
+impl Site {
+    /// A database with nothing in it.
+    pub(crate) async fn empty() -> Self {
+        let server: tokio_postgres::Config = std::env::var(SERVER)
+            .unwrap_or_else(|_| panic!("{SERVER} is not set: run ./dev test"))
+            .parse()
+            .unwrap_or_else(|error| panic!("{SERVER}: {error}"));
+        let host = match server.get_hosts() {
+            [tokio_postgres::config::Host::Tcp(host)] => host.clone(),
+            _ => panic!("{SERVER} names one host"),
+        };
+        let address = format!("{host}:{}", server.get_ports().first().expect("a port"));
+        let prefix = format!("t{:05x}_", rand::random_range(0..0x10_0000));
+        let database = format!("rollbook_test_{prefix}");
+        let site = Self { server, address, database, prefix };
+        // Several tests may copy template1 at once only while nobody is connected to it; nobody ever is to template0.
+        let create = format!("CREATE DATABASE {} TEMPLATE template0", site.database);
+        connect(&site.server).await.batch_execute(&create).await.expect("a database of one's own");
+        site
+    }
+
+    /// A database where `rollbook setup` has run.
+    pub(crate) async fn set_up() -> Self {
+        let site = Self::empty().await;
+        site.run("setup").await.done();
+        site
+    }
+
+    /// A site with these organizations.
+    pub(crate) async fn with(slugs: &[&str]) -> Self {
+        let site = Self::set_up().await;
+        for slug in slugs {
+            site.add(slug).await;
+        }
+        site
+    }
+
+    /// A run of the program with this site's settings.
+    pub(crate) fn rollbook(&self, words: &str) -> Rollbook {
+        Rollbook::new(words)
+            .env("ROLLBOOK_ADMIN_DATABASE_URL", &self.admin_url())
+            .env("ROLLBOOK_INTAKE_DATABASE_URL", &self.url(&self.role("intake"), "intake password"))
+            .env("ROLLBOOK_LOADER_DATABASE_URL", &self.url(&self.role("loader"), "loader password"))
+            .env("ROLLBOOK_ROLE_PREFIX", &self.prefix)
+    }
+
+    /// Runs the program with this site's settings.
+    pub(crate) async fn run(&self, words: &str) -> Ran {
+        self.rollbook(words).run().await
+    }
+
+    /// Adds an organization, and gives what `org add --json` says.
+    pub(crate) async fn add(&self, slug: &str) -> Value {
+        self.run(&format!("org add {slug} --json")).await.done().json()
+    }
+
+    /// A role's full name.
+    pub(crate) fn role(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The superuser's URL of this site's database.
+    pub(crate) fn admin_url(&self) -> String {
+        let password = self.server.get_password().unwrap_or_default();
+        self.url(self.server.get_user().expect("a user"), &String::from_utf8_lossy(password))
+    }
+
+    /// Somebody's URL of this site's database.
+    pub(crate) fn url(&self, login: &str, password: &str) -> String {
+        format!("postgres://{login}:{}@{}/{}", password.replace(' ', "%20"), self.address, self.database)
+    }
+
+    /// Intake's own URL, as the service takes it.
+    pub(crate) fn intake_database(&self) -> DatabaseUrl {
+        self.parsed(&self.url(&self.role("intake"), "intake password"))
+    }
+
+    /// The loader's own URL, as the service takes it.
+    pub(crate) fn loader_database(&self) -> DatabaseUrl {
+        self.parsed(&self.url(&self.role("loader"), "loader password"))
+    }
+
+    fn parsed(&self, url: &str) -> DatabaseUrl {
+        let secret: Secret = url.parse().expect("a secret takes every text");
+        DatabaseUrl::parse(&secret).expect("a good URL")
+    }
+
+    /// The superuser in this site's database.
+    pub(crate) async fn superuser(&self) -> Client {
+        connect(&self.admin_url().parse().expect("a good URL")).await
+    }
+
+    /// Intake's own login.
+    pub(crate) async fn intake(&self) -> Client {
+        connect(self.intake_database().config()).await
+    }
+
+    /// The loader's own login.
+    pub(crate) async fn loader(&self) -> Client {
+        connect(self.loader_database().config()).await
+    }
+
+    /// A session with the rights of a role that nobody can log in as.
+    pub(crate) async fn session_of(&self, role: &str) -> Client {
+        let client = self.superuser().await;
+        let role = self.role(role);
+        client
+            .batch_execute(&format!("SET SESSION AUTHORIZATION {role}"))
+            .await
+            .expect("a role of this site");
+        client
+    }
+
+    /// Does something as the superuser.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.superuser().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The first column of what the superuser sees, as text.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.superuser().await.query(sql, &[]).await;
+        rows.unwrap_or_else(|error| panic!("{sql}: {error:?}")).iter().map(|row| row.get(0)).collect()
+    }
+
+    /// A number that the superuser sees.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let row = self.superuser().await.query_one(sql, &[]).await;
+        row.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+}
+
+impl Drop for Site {
+    /// Also when the test panicked. In a thread of its own, because the test's runtime may be going down.
+    fn drop(&mut self) {
+        let (server, database, prefix) = (self.server.clone(), self.database.clone(), self.prefix.clone());
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(drop_everything(&server, &database, &prefix))
+        });
+        match cleaning.join() {
+            Ok(Ok(())) => {}
+            failed => eprintln!("{} was not cleaned up: {failed:?}", self.database),
+        }
+    }
+}
+
+async fn drop_everything(
+    server: &tokio_postgres::Config,
+    database: &str,
+    prefix: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (client, driver) = server.connect(NoTls).await?;
+    let driver = tokio::spawn(driver);
+    client.batch_execute(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
+    let roles =
+        client.query("SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", &[&prefix]).await?;
+    for role in roles {
+        client.batch_execute(&format!("DROP ROLE {}", role.get::<_, &str>(0))).await?;
+    }
+    drop(client);
+    Ok(driver.await??)
+}
+
+async fn connect(config: &tokio_postgres::Config) -> Client {
+    let (client, driver) = config.connect(NoTls).await.expect("a login that works");
+    tokio::spawn(driver);
+    client
+}
+
+/// How Postgres refused something; `None`: it did not.
+pub(crate) fn sqlstate<T>(result: &Result<T, tokio_postgres::Error>) -> Option<&str> {
+    result.as_ref().err().map(|error| error.code().map_or("not from Postgres", |code| code.code()))
+}

@@ -1,0 +1,266 @@
+//! The second fence: what Postgres refuses, whatever our code does.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Client;
+
+use crate::harness::{Site, sqlstate};
+
+/// Who may do what, decided one by one. A relation that is missing here fails the test, and so does a right that
+/// is not written down.
+struct Decided {
+    relation: &'static str,
+    /// `(role or login, privileges)`; everybody else: none.
+    rights: &'static [(&'static str, &'static str)],
+}
+
+const fn decided(relation: &'static str, rights: &'static [(&'static str, &'static str)]) -> Decided {
+    Decided { relation, rights }
+}
+
+const CONTROL: &[Decided] = &[
+    decided("admin_event", &[]),
+    decided("admin_event_id_seq", &[]),
+    decided("held_record", &[("loader", "SELECT INSERT DELETE")]),
+    decided("installation", &[]),
+    decided("log", &[("loader", "SELECT")]),
+    decided("organization", &[("intake", "SELECT"), ("loader", "SELECT")]),
+    decided("refinery_schema_history", &[]),
+    decided("unreadable_record", &[("loader", "INSERT")]),
+    decided("write_key", &[("intake", "SELECT")]),
+];
+
+/// In the schema of the organization whose roles are `writer` and `reader`.
+const TENANT: &[Decided] = &[
+    decided("answer_event", &[("reader", "SELECT")]),
+    decided("dead_letter", &[("writer", "SELECT INSERT"), ("reader", "SELECT")]),
+    decided("dead_letter_id_seq", &[]),
+    decided("event", &[("writer", "SELECT INSERT"), ("reader", "SELECT")]),
+    decided("ingest_watermark", &[("writer", "SELECT INSERT UPDATE"), ("reader", "SELECT")]),
+    decided("refinery_schema_history", &[("reader", "SELECT")]),
+    decided("watch_event", &[("reader", "SELECT")]),
+];
+
+/// Every privilege that a role has on a relation, as Postgres sees it: columns, inheritance and PUBLIC included.
+const PRIVILEGES: &str = "
+    SELECT privilege
+    FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'USAGE'])
+                   WITH ORDINALITY AS p (privilege, position)
+    WHERE oid = $2::text::regclass
+      AND CASE WHEN relkind = 'S'
+               THEN privilege IN ('SELECT', 'UPDATE', 'USAGE') AND has_sequence_privilege($1, oid, privilege)
+               WHEN privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+               THEN has_any_column_privilege($1, oid, privilege)
+               ELSE privilege <> 'USAGE' AND has_table_privilege($1, oid, privilege) END
+    ORDER BY position";
+
+async fn privileges(client: &Client, role: &str, relation: &str) -> String {
+    let rows = client.query(PRIVILEGES, &[&role, &relation]).await.expect("a role and a relation");
+    rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join(" ")
+}
+
+async fn relations(client: &Client, schema: &str) -> BTreeSet<String> {
+    let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace \
+                 AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')";
+    client.query(sql, &[&schema]).await.expect("a schema").iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn every_role_and_login_may_do_what_was_decided_for_each_table_and_nothing_else() {
+    // Names that would collide if roles were told apart by a suffix, or slugs by what a pattern takes `_` for.
+    let slugs = ["acme", "acme_reader", "ac_me"];
+    let site = Site::with(&slugs).await;
+    let client = site.superuser().await;
+    site.execute(&format!("CREATE ROLE {}", site.role("stranger"))).await;
+    let mut everybody = vec!["intake".to_owned(), "loader".to_owned(), "stranger".to_owned()];
+    everybody.push("rollbook_readers".to_owned());
+    everybody.extend(slugs.iter().flat_map(|slug| [format!("org_{slug}"), format!("reader_{slug}")]));
+
+    let mut schemas = vec![("rollbook".to_owned(), CONTROL)];
+    schemas.extend(slugs.iter().map(|slug| (format!("org_{slug}"), TENANT)));
+    for (schema, decisions) in &schemas {
+        let decided: BTreeSet<String> = decisions.iter().map(|one| one.relation.to_owned()).collect();
+        assert_eq!(relations(&client, schema).await, decided, "a relation of {schema} has no decision");
+        for Decided { relation, rights } in *decisions {
+            for who in &everybody {
+                // In a tenant's schema `writer` and `reader` are that tenant's own roles.
+                let slug = schema.trim_start_matches("org_");
+                let part = match who.as_str() {
+                    own if own == format!("org_{slug}") => "writer",
+                    own if own == format!("reader_{slug}") => "reader",
+                    other => other,
+                };
+                let expected =
+                    rights.iter().find(|(role, _)| *role == part).map_or("", |(_, rights)| *rights);
+                let found = privileges(&client, &site.role(who), &format!("{schema}.{relation}")).await;
+                assert_eq!(found, expected, "{who} on {schema}.{relation}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_the_administrator_may_make_anything() {
+    let site = Site::with(&["acme"]).await;
+    for who in ["intake", "loader", "org_acme", "reader_acme"] {
+        let client = site.session_of(who).await;
+        for sql in [
+            "CREATE TABLE public.event (id int)",
+            "CREATE FUNCTION public.now() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TABLE org_acme.mine (id int)",
+            "CREATE TABLE rollbook.mine (id int)",
+            "CREATE TEMPORARY TABLE event (id int)",
+            "CREATE SCHEMA org_mine",
+            "CREATE ROLE mine",
+        ] {
+            assert_eq!(sqlstate(&client.batch_execute(sql).await), Some("42501"), "{who}: {sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn intakes_login_reads_organizations_and_keys_and_nothing_else() {
+    let site = Site::with(&["acme"]).await;
+    let intake = site.intake().await;
+    for sql in ["SELECT * FROM rollbook.organization", "SELECT * FROM rollbook.write_key"] {
+        intake.query(sql, &[]).await.expect(sql);
+    }
+    let become_writer = format!("SET ROLE {}", site.role("org_acme"));
+    for sql in [
+        "SELECT * FROM org_acme.event",
+        "SELECT * FROM rollbook.held_record",
+        "UPDATE rollbook.write_key SET revoked_at = NULL",
+        "INSERT INTO rollbook.organization SELECT * FROM rollbook.organization",
+        &become_writer,
+    ] {
+        assert_eq!(sqlstate(&intake.batch_execute(sql).await), Some("42501"), "{sql}");
+    }
+}
+
+/// A transaction of the loader in an organization's role.
+async fn as_writer(client: &mut Client, role: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&format!("SET LOCAL ROLE {role}")).await?;
+    transaction.batch_execute(sql).await?;
+    transaction.commit().await
+}
+
+const EVENT: &str = "(event_id, type, session_id, viewer_id, content_id, occurred_at, client_occurred_at, received_at) \
+                     VALUES (gen_random_uuid(), 'video.played', 's', 'v', 'c', now(), now(), now())";
+
+#[tokio::test]
+async fn the_loader_can_insert_only_where_its_role_of_the_moment_may() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let mut loader = site.loader().await;
+    let (acme, birch) = (site.role("org_acme"), site.role("org_birch"));
+    let into_acme = format!("INSERT INTO org_acme.event {EVENT}");
+
+    assert_eq!(sqlstate(&loader.batch_execute(&into_acme).await), Some("42501"), "in its own right");
+    as_writer(&mut loader, &acme, &into_acme).await.expect("as the organization's writer");
+    assert_eq!(
+        sqlstate(&as_writer(&mut loader, &birch, &into_acme).await),
+        Some("42501"),
+        "as another's writer"
+    );
+    assert_eq!(sqlstate(&loader.batch_execute(&into_acme).await), Some("42501"), "after the transaction");
+    for sql in [
+        "UPDATE org_acme.event SET viewer_id = 'x'",
+        "DELETE FROM org_acme.event",
+        "DELETE FROM org_acme.dead_letter",
+        "DELETE FROM org_acme.ingest_watermark",
+        "TRUNCATE org_acme.event",
+        "DROP TABLE org_acme.event",
+    ] {
+        assert_eq!(sqlstate(&as_writer(&mut loader, &acme, sql).await), Some("42501"), "{sql}");
+    }
+    assert_eq!(sqlstate(&as_writer(&mut loader, "rollbook_admin", "SELECT 1").await), Some("42501"));
+}
+
+#[tokio::test]
+async fn a_schema_takes_no_watermark_of_another_organization_even_from_its_own_writer() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let mut loader = site.loader().await;
+    let watermark = |of: &str| {
+        format!(
+            "INSERT INTO org_acme.ingest_watermark (generation, partition, organization_id, next_offset, last_record_id) \
+             SELECT 1, 0, id, 1, gen_random_uuid() FROM (VALUES ('{of}'::uuid)) AS o (id)"
+        )
+    };
+    let ids = site.texts("SELECT id::text FROM rollbook.organization ORDER BY slug").await;
+    let acme = site.role("org_acme");
+    assert_eq!(sqlstate(&as_writer(&mut loader, &acme, &watermark(&ids[1])).await), Some("23514"));
+    as_writer(&mut loader, &acme, &watermark(&ids[0])).await.expect("its own organization");
+    let moved = format!("UPDATE org_acme.ingest_watermark SET organization_id = '{}'", ids[1]);
+    assert_eq!(sqlstate(&as_writer(&mut loader, &acme, &moved).await), Some("23514"));
+}
+
+#[tokio::test]
+async fn a_reader_sees_its_own_organization_and_no_other() {
+    let site = Site::with(&["acme", "acme_reader", "ac_me"]).await;
+    for (own, others) in [
+        ("acme", ["acme_reader", "ac_me"]),
+        ("acme_reader", ["acme", "ac_me"]),
+        ("ac_me", ["acme", "acme_reader"]),
+    ] {
+        let reader = site.session_of(&format!("reader_{own}")).await;
+        for relation in ["event", "watch_event", "answer_event", "dead_letter", "ingest_watermark"] {
+            let read = |slug: &str| format!("SELECT * FROM org_{slug}.{relation}");
+            reader.query(&read(own), &[]).await.expect("its own");
+            for other in others {
+                assert_eq!(
+                    sqlstate(&reader.query(&read(other), &[]).await),
+                    Some("42501"),
+                    "{own} reads {other}"
+                );
+            }
+            let write = format!("DELETE FROM org_{own}.{relation}");
+            assert_eq!(
+                sqlstate(&reader.batch_execute(&write).await),
+                Some("42501"),
+                "{own} writes {relation}"
+            );
+        }
+        assert_eq!(sqlstate(&reader.query("SELECT * FROM rollbook.organization", &[]).await), Some("42501"));
+    }
+}
+
+#[tokio::test]
+async fn an_unqualified_name_finds_nothing_in_public() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("CREATE TABLE public.event (LIKE org_acme.event); GRANT ALL ON public.event TO PUBLIC")
+        .await;
+    let mut loader = site.loader().await;
+    let role = site.role("org_acme");
+    let ran = as_writer(&mut loader, &role, &format!("INSERT INTO event {EVENT}")).await;
+    assert_eq!(sqlstate(&ran), Some("42P01"));
+}
+
+#[tokio::test]
+async fn the_loader_keeps_records_that_no_schema_can_take() {
+    let site = Site::with(&["acme"]).await;
+    let loader = site.loader().await;
+    let unreadable = "INSERT INTO rollbook.unreadable_record (generation, partition, log_offset, reason, record) \
+                      VALUES (1, 0, 5, 'no record', 'x') ON CONFLICT DO NOTHING";
+    assert_eq!(loader.execute(unreadable, &[]).await.expect("inserted"), 1);
+    assert_eq!(loader.execute(unreadable, &[]).await.expect("seen before"), 0);
+    let read = loader.query("SELECT * FROM rollbook.unreadable_record", &[]).await;
+    assert_eq!(sqlstate(&read), Some("42501"));
+
+    let hold = "INSERT INTO rollbook.held_record \
+                    (generation, partition, log_offset, organization_id, record, events, reason) \
+                SELECT 1, 0, 7, id, 'x', 3, 'test' FROM rollbook.organization WHERE state <> 'removed' \
+                ON CONFLICT (generation, partition, log_offset) DO NOTHING";
+    assert_eq!(loader.execute(hold, &[]).await.expect("held"), 1);
+    assert_eq!(loader.execute(hold, &[]).await.expect("held before"), 0);
+    assert_eq!(loader.execute("DELETE FROM rollbook.held_record", &[]).await.expect("drained"), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_needs_no_more_than_the_right_to_insert() {
+    let site = Site::with(&["acme"]).await;
+    let mut loader = site.loader().await;
+    let dead = "INSERT INTO org_acme.dead_letter (event_id, generation, partition, log_offset, sqlstate, reason, event) \
+                VALUES (gen_random_uuid(), 1, 0, 7, '22P05', 'untranslatable', '{}')";
+    as_writer(&mut loader, &site.role("org_acme"), dead).await.expect("a dead letter");
+    assert_eq!(site.number("SELECT id FROM org_acme.dead_letter").await, 1);
+}

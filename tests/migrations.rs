@@ -1,0 +1,148 @@
+//! `rollbook migrate`: many schemas, each for itself.
+
+use rollbook::store::TENANT_SCHEMA_VERSION;
+use serde_json::{Value, json};
+
+use crate::harness::Site;
+
+/// Takes an organization's schema back to before its newest migration.
+async fn take_back(site: &Site, slug: &str) {
+    site.execute(&format!(
+        "DROP VIEW org_{slug}.watch_event, org_{slug}.answer_event; \
+         DELETE FROM org_{slug}.refinery_schema_history WHERE version = {TENANT_SCHEMA_VERSION}; \
+         UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'",
+        TENANT_SCHEMA_VERSION - 1
+    ))
+    .await;
+}
+
+fn outcomes(items: &[Value]) -> Vec<(&str, &str)> {
+    let text = |item: &'_ Value, name: &str| {
+        item[name].as_str().map(str::to_owned).unwrap_or_default().leak() as &str
+    };
+    items.iter().map(|item| (text(item, "organization"), text(item, "outcome"))).collect()
+}
+
+#[tokio::test]
+async fn schemas_that_are_behind_are_brought_up_to_date_and_granted() {
+    let site = Site::with(&["acme", "birch"]).await;
+    take_back(&site, "acme").await;
+    let items = site.run("migrate --jobs 2 --json").await.done().items();
+    assert_eq!(
+        items[0],
+        json!({
+            "organization": "acme", "from": TENANT_SCHEMA_VERSION - 1, "to": TENANT_SCHEMA_VERSION,
+            "outcome": "migrated", "error": null,
+        })
+    );
+    assert_eq!(outcomes(&items), [("acme", "migrated"), ("birch", "current")]);
+    let reader = site.session_of("reader_acme").await;
+    reader
+        .query("SELECT * FROM org_acme.watch_event", &[])
+        .await
+        .expect("new views are granted to the reader");
+    let behind = "SELECT count(*) FROM rollbook.organization WHERE schema_version <> ";
+    assert_eq!(site.number(&format!("{behind}{TENANT_SCHEMA_VERSION}")).await, 0);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+    let site = Site::with(&["acme", "birch"]).await;
+    take_back(&site, "acme").await;
+    for _ in 0..2 {
+        let items = site.run("migrate --dry-run --json").await.done().items();
+        assert_eq!(outcomes(&items), [("acme", "would_migrate"), ("birch", "current")]);
+    }
+}
+
+#[tokio::test]
+async fn one_organization_can_be_migrated_alone() {
+    let site = Site::with(&["acme", "birch"]).await;
+    take_back(&site, "acme").await;
+    take_back(&site, "birch").await;
+    assert_eq!(
+        outcomes(&site.run("migrate --org birch --json").await.done().items()),
+        [("birch", "migrated")]
+    );
+    let items = site.run("migrate --dry-run --json").await.done().items();
+    assert_eq!(outcomes(&items), [("acme", "would_migrate"), ("birch", "current")]);
+}
+
+#[tokio::test]
+async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_up() {
+    let site = Site::with(&["acme", "birch", "cedar"]).await;
+    for slug in ["acme", "birch", "cedar"] {
+        take_back(&site, slug).await;
+    }
+    let mut busy = site.superuser().await;
+    let lock = busy.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE org_birch.event IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+
+    let ran = site.run("migrate --jobs 2 --lock-timeout-ms 100 --json").await.exits(1);
+    let items = ran.items();
+    assert_eq!(outcomes(&items), [("acme", "migrated"), ("birch", "failed"), ("cedar", "migrated")]);
+    let error = items[1]["error"].as_str().expect("a reason");
+    assert!(error.contains("lock timeout"), "{error}");
+    assert_eq!(ran.error_code(), "migration_failed");
+    assert!(ran.stderr.contains("1 of 3 schemas failed: birch"), "{}", ran.stderr);
+
+    lock.rollback().await.expect("the lock is gone");
+    let items = site.run("migrate --json").await.done().items();
+    assert_eq!(outcomes(&items), [("acme", "current"), ("birch", "migrated"), ("cedar", "current")]);
+}
+
+#[tokio::test]
+async fn a_schema_that_another_administrator_works_on_is_reported_at_once() {
+    let site = Site::with(&["acme", "birch"]).await;
+    take_back(&site, "acme").await;
+    let other = site.superuser().await;
+    let lock = "SELECT pg_advisory_lock(('x' || left(encode(sha256('rollbook org_acme'), 'hex'), 16))::bit(64)::bigint)";
+    other.batch_execute(lock).await.expect("the lock of org_acme");
+    let items = site.run("migrate --json").await.exits(1).items();
+    assert_eq!(outcomes(&items), [("acme", "failed"), ("birch", "current")]);
+    assert_eq!(items[0]["error"], "another administrator is at work on it");
+}
+
+#[tokio::test]
+async fn a_broken_schema_does_not_stop_the_others() {
+    let site = Site::with(&["acme", "birch", "cedar"]).await;
+    site.execute("DROP SCHEMA org_acme CASCADE; DROP TABLE org_birch.dead_letter").await;
+    take_back(&site, "cedar").await;
+    let items = site.run("migrate --json").await.exits(1).items();
+    assert_eq!(outcomes(&items), [("acme", "failed"), ("birch", "failed"), ("cedar", "migrated")]);
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_release_is_left_alone() {
+    let site = Site::with(&["acme"]).await;
+    site.execute(
+        "INSERT INTO org_acme.refinery_schema_history VALUES (99, 'later', '2026-01-01T00:00:00Z', '1')",
+    )
+    .await;
+    for words in ["migrate --json", "migrate --dry-run --json"] {
+        let items = site.run(words).await.exits(1).items();
+        assert_eq!(outcomes(&items), [("acme", "failed")]);
+        assert_eq!(items[0]["from"], 99);
+    }
+}
+
+#[tokio::test]
+async fn a_control_schema_of_another_release_stops_every_command_but_setup() {
+    let site = Site::set_up().await;
+    site.execute(
+        "INSERT INTO rollbook.refinery_schema_history VALUES (99, 'later', '2026-01-01T00:00:00Z', '1')",
+    )
+    .await;
+    for words in ["org list", "migrate", "status", "setup"] {
+        let ran = site.run(&format!("{words} --json")).await.exits(1);
+        assert_eq!(ran.error_code(), "control_schema_version", "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_for_people_names_every_schema_and_its_outcome() {
+    let site = Site::with(&["acme"]).await;
+    let ran = site.run("migrate").await.done();
+    assert!(ran.stdout.contains("acme") && ran.stdout.contains("current"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "", "no progress bar where there is no terminal");
+}

@@ -1,0 +1,205 @@
+//! The life of an organization after `org add`.
+
+use serde_json::{Value, json};
+
+use crate::harness::Site;
+
+#[tokio::test]
+async fn list_and_show_answer_with_what_the_contract_names() {
+    let site = Site::with(&["birch"]).await;
+    site.rollbook("org add acme --name").arg("Acme School").run().await.done();
+    let items = site.run("org list --json").await.done().items();
+    let slugs: Vec<&Value> = items.iter().map(|item| &item["organization"]).collect();
+    assert_eq!(slugs, ["acme", "birch"]);
+
+    let acme = site.run("org show acme --json").await.done().json();
+    assert_eq!(acme, items[0]);
+    let names: Vec<&String> = acme.as_object().expect("an object").keys().collect();
+    assert_eq!(
+        names,
+        ["created_at", "id", "name", "organization", "origins", "rate_limit", "schema", "state"]
+    );
+    assert_eq!((&acme["name"], &acme["schema"]), (&json!("Acme School"), &json!("org_acme")));
+    assert_eq!((&acme["rate_limit"], &acme["origins"]), (&Value::Null, &json!([])));
+    let created_at = acme["created_at"].as_str().expect("a time");
+    assert!(created_at.ends_with('Z') && created_at.parse::<jiff::Timestamp>().is_ok(), "{created_at}");
+}
+
+#[tokio::test]
+async fn suspend_and_resume_can_be_repeated_and_are_written_down_once() {
+    let site = Site::with(&["acme"]).await;
+    for (words, state) in [
+        ("org suspend acme", "suspended"),
+        ("org suspend acme", "suspended"),
+        ("org resume acme", "active"),
+        ("org resume acme", "active"),
+    ] {
+        assert_eq!(site.run(&format!("{words} --json")).await.done().json()["state"], state);
+    }
+    let trail = "SELECT action FROM rollbook.admin_event WHERE organization_id IS NOT NULL ORDER BY id";
+    assert_eq!(site.texts(trail).await, ["org.add", "org.ready", "org.suspend", "org.resume"]);
+}
+
+#[tokio::test]
+async fn set_changes_what_is_named_and_leaves_the_rest() {
+    let site = Site::with(&["acme"]).await;
+    let set = "org set acme --json --rate-limit 250 --origin https://a.example --origin https://b.example";
+    let acme = site.run(set).await.done().json();
+    assert_eq!(acme["rate_limit"], 250);
+    assert_eq!(acme["origins"], json!(["https://a.example", "https://b.example"]));
+
+    let acme = site.rollbook("org set acme --json --name").arg("Acme & Co").run().await.done().json();
+    assert_eq!((&acme["name"], &acme["rate_limit"]), (&json!("Acme & Co"), &json!(250)));
+
+    let acme = site.run("org set acme --json --rate-limit default --origin any").await.done().json();
+    assert_eq!((&acme["rate_limit"], &acme["origins"]), (&Value::Null, &json!([])));
+
+    site.run("org set acme --origin any").await.done();
+    let trail = "SELECT what::text FROM rollbook.admin_event WHERE action = 'org.set' ORDER BY id";
+    assert_eq!(
+        site.texts(trail).await,
+        [
+            r#"{"origins": ["https://a.example", "https://b.example"], "rate_limit": 250}"#,
+            r#"{"name": "Acme & Co"}"#,
+            r#"{"origins": [], "rate_limit": null}"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn set_refuses_what_no_browser_sends_and_what_changes_nothing() {
+    let site = Site::with(&["acme"]).await;
+    for words in
+        ["", "--rate-limit 0", "--rate-limit -5", "--origin example.org", "--origin https://a.example/"]
+    {
+        site.run(&format!("org set acme {words}")).await.exits(2);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_organization_is_not_found_by_any_command() {
+    let site = Site::set_up().await;
+    for words in [
+        "org show acme",
+        "org suspend acme",
+        "org resume acme",
+        "org set acme --name X",
+        "org remove acme --yes",
+        "key add acme",
+        "key list acme",
+        "migrate --org acme",
+        "status acme",
+    ] {
+        let ran = site.run(&format!("{words} --json")).await.exits(1);
+        assert_eq!(ran.error_code(), "organization_not_found", "{words}");
+        assert_eq!(ran.stdout, "", "{words}");
+    }
+}
+
+#[tokio::test]
+async fn removal_asks_and_takes_no_answer_from_a_script() {
+    let site = Site::with(&["acme"]).await;
+    assert_eq!(site.run("org remove acme --json").await.exits(1).error_code(), "not_confirmed");
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+}
+
+/// What is left in Postgres under an organization's names.
+async fn left_of_acme(site: &Site) -> Vec<String> {
+    site.texts(&format!(
+        "SELECT rolname::text FROM pg_roles WHERE rolname IN ('{}', '{}') \
+         UNION ALL SELECT nspname::text FROM pg_namespace WHERE nspname = 'org_acme'",
+        site.role("org_acme"),
+        site.role("reader_acme")
+    ))
+    .await
+}
+
+#[tokio::test]
+async fn removal_takes_schema_roles_keys_and_held_records_and_keeps_the_row() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute(
+        "INSERT INTO rollbook.held_record (generation, partition, log_offset, organization_id, record, events, reason) \
+         SELECT 1, 0, row_number() OVER (), id, 'x', 3, 'test' FROM rollbook.organization",
+    )
+    .await;
+    let removed = site.run("org remove acme --yes --json").await.done().json();
+    assert_eq!(removed["state"], "removed");
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+    let live = "SELECT count(*) FROM rollbook.write_key WHERE revoked_at IS NULL";
+    assert_eq!(site.number(live).await, 1, "birch's key lives");
+    assert_eq!(site.number("SELECT count(*) FROM rollbook.held_record").await, 1, "birch's record is held");
+    let trail = "SELECT what::text FROM rollbook.admin_event WHERE action = 'org.remove'";
+    assert_eq!(
+        site.texts(trail).await,
+        [r#"{"state": "removed", "keys_revoked": 1, "held_records_deleted": 1}"#]
+    );
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(site.texts(trail).await.len(), 1, "a second removal changes nothing");
+}
+
+#[tokio::test]
+async fn a_removed_slug_is_never_used_again() {
+    let site = Site::with(&["acme"]).await;
+    site.run("org remove acme --yes").await.done();
+    for words in
+        ["org add acme", "org suspend acme", "org set acme --name X", "key add acme", "migrate --org acme"]
+    {
+        let ran = site.run(&format!("{words} --json")).await.exits(1);
+        assert_eq!(ran.error_code(), "organization_removed", "{words}");
+    }
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "removed");
+}
+
+#[tokio::test]
+async fn a_removal_that_was_interrupted_is_finished_by_the_same_command() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("UPDATE rollbook.organization SET state = 'removed'").await;
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn removal_leaves_what_somebody_else_made_under_the_same_name() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("COMMENT ON SCHEMA org_acme IS 'of the accounting department'").await;
+    site.run("org remove acme --yes").await.exits(1);
+    assert!(left_of_acme(&site).await.contains(&"org_acme".to_owned()));
+}
+
+#[tokio::test]
+async fn a_record_is_not_held_for_an_organization_that_is_being_removed() {
+    let site = Site::with(&["acme"]).await;
+    let mut removing = site.superuser().await;
+    let removal = removing.transaction().await.expect("a transaction");
+    let end = "UPDATE rollbook.organization SET state = 'removed'; DELETE FROM rollbook.held_record";
+    removal.batch_execute(end).await.expect("the first half of a removal");
+
+    let holding = site.loader().await;
+    let hold = "INSERT INTO rollbook.held_record \
+                    (generation, partition, log_offset, organization_id, record, events, reason) \
+                SELECT 1, 0, 7, id, 'x', 3, 'test' FROM rollbook.organization WHERE state <> 'removed' \
+                ON CONFLICT (generation, partition, log_offset) DO NOTHING";
+    let (held, ()) = tokio::join!(holding.execute(hold, &[]), async {
+        crate::harness::eventually("the hold waits for the removal", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                             AND wait_event_type = 'Lock'";
+            site.number(waiting).await == 1
+        })
+        .await;
+        removal.commit().await.expect("the removal goes first");
+    });
+    assert_eq!(held.expect("no error"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM rollbook.held_record").await, 0);
+}
+
+#[tokio::test]
+async fn the_trail_says_who_from_where_and_never_a_key() {
+    let site = Site::set_up().await;
+    let ran = site.rollbook("org add acme --json").env("USER", "ann").run().await.done();
+    let key = ran.json()["key"].as_str().expect("a key").to_owned();
+    let who = "SELECT DISTINCT concat_ws(' ', os_user, database_login = session_user, client_address IS NOT NULL) \
+               FROM rollbook.admin_event WHERE organization_id IS NOT NULL";
+    assert_eq!(site.texts(who).await, ["ann t t"]);
+    let all = site.texts("SELECT a::text FROM rollbook.admin_event a").await;
+    assert!(!all.iter().any(|line| line.contains(&key) || line.contains("password")), "{all:?}");
+}

@@ -1,0 +1,64 @@
+//! Pooled connections: lent, waited for, and never lent dead.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use rollbook::config::DatabaseUrl;
+use rollbook::store::{Pool, PoolError, PoolSettings};
+
+use crate::harness::{Site, eventually};
+
+fn settings(connections: u32) -> PoolSettings {
+    PoolSettings {
+        connections: NonZeroU32::new(connections).expect("more than none"),
+        max_lifetime: Duration::from_secs(600),
+        wait: Duration::from_millis(300),
+    }
+}
+
+async fn backend(client: &tokio_postgres::Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).await.expect("an answer").get(0)
+}
+
+#[tokio::test]
+async fn a_connection_is_lent_again_and_one_too_many_is_waited_for_in_vain() {
+    let site = Site::set_up().await;
+    let pool = Pool::new(&site.loader_database(), settings(1)).expect("a pool");
+    let first = {
+        let lent = pool.get().await.expect("a connection");
+        assert!(matches!(pool.get().await, Err(PoolError::TimedOut)));
+        backend(&lent).await
+    };
+    assert_eq!(backend(&pool.get().await.expect("a connection")).await, first);
+    assert_eq!((pool.state().open, pool.state().idle), (1, 1));
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_idle_is_not_lent() {
+    let site = Site::set_up().await;
+    let pool = Pool::new(&site.loader_database(), settings(1)).expect("a pool");
+    let lent = pool.get().await.expect("a connection");
+    let killed = backend(&lent).await;
+    site.execute(&format!("SELECT pg_terminate_backend({killed})")).await;
+    eventually("the end of the connection is seen", async || lent.is_closed()).await;
+    drop(lent);
+    assert_ne!(backend(&pool.get().await.expect("another")).await, killed);
+}
+
+#[tokio::test]
+async fn connections_say_whose_they_are() {
+    let site = Site::set_up().await;
+    let pool = Pool::new(&site.loader_database(), settings(1)).expect("a pool");
+    let lent = pool.get().await.expect("a connection");
+    let row = lent.query_one("SELECT current_setting('application_name'), current_user::text", &[]).await;
+    let row = row.expect("an answer");
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, String>(1)), ("rollbook", site.role("loader")));
+}
+
+#[tokio::test]
+async fn a_pool_can_be_made_while_postgres_is_away() {
+    let nowhere = "postgres://ann:pw@127.0.0.1:1/x".parse().expect("any text");
+    let nowhere = DatabaseUrl::parse(&nowhere).expect("a URL");
+    let pool = Pool::new(&nowhere, settings(2)).expect("a pool");
+    assert!(pool.get().await.is_err());
+}

@@ -1,0 +1,112 @@
+//! What a login may do beyond its role's need is found and named.
+
+use rollbook::store::rights;
+use rollbook::tenant::RolePrefix;
+
+use crate::harness::Site;
+
+async fn of_intake(site: &Site) -> Vec<String> {
+    rights::check_intake(&site.intake().await).await.expect("an answer")
+}
+
+async fn of_loader(site: &Site) -> Vec<String> {
+    let prefix: RolePrefix = site.prefix.parse().expect("a prefix");
+    rights::check_loader(&site.loader().await, &prefix).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn the_logins_that_setup_makes_have_nothing_too_much() {
+    let site = Site::with(&["acme", "birch"]).await;
+    assert_eq!(of_intake(&site).await, Vec::<String>::new());
+    assert_eq!(of_loader(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whatever_is_too_much_is_named() {
+    let site = Site::with(&["acme"]).await;
+    let (database, reader) = (&site.database, site.role("reader_acme"));
+    // What gives it, what takes it back, and what is said of it. `X` is the login.
+    let cases = [
+        ("ALTER ROLE X SUPERUSER", "ALTER ROLE X NOSUPERUSER", "is a superuser"),
+        ("ALTER ROLE X CREATEROLE", "ALTER ROLE X NOCREATEROLE", "may create roles"),
+        ("ALTER ROLE X CREATEDB", "ALTER ROLE X NOCREATEDB", "may create databases"),
+        ("ALTER ROLE X REPLICATION", "ALTER ROLE X NOREPLICATION", "may replicate"),
+        ("ALTER ROLE X BYPASSRLS", "ALTER ROLE X NOBYPASSRLS", "bypasses row security"),
+        (
+            "ALTER DATABASE D OWNER TO X",
+            // Ownership takes the former owner's own grants with it.
+            "ALTER DATABASE D OWNER TO session_user; GRANT CONNECT ON DATABASE D TO X",
+            "owns the database",
+        ),
+        ("GRANT CREATE ON DATABASE D TO X", "REVOKE CREATE ON DATABASE D FROM X", "may create schemas"),
+        (
+            "ALTER SCHEMA org_acme OWNER TO X",
+            "ALTER SCHEMA org_acme OWNER TO session_user",
+            "owns the schema `org_acme`",
+        ),
+        (
+            "ALTER TABLE org_acme.event OWNER TO X",
+            "ALTER TABLE org_acme.event OWNER TO session_user",
+            "owns `org_acme.event`",
+        ),
+        (
+            "GRANT pg_read_all_data TO X",
+            "REVOKE pg_read_all_data FROM X",
+            "is a member of `pg_read_all_data`",
+        ),
+        ("GRANT R TO X", "REVOKE R FROM X", "is a member of `R`"),
+        (
+            "GRANT CREATE ON SCHEMA public TO X",
+            "REVOKE CREATE ON SCHEMA public FROM X",
+            "may create things in the schema `public`",
+        ),
+        (
+            "GRANT SELECT ON org_acme.event TO X",
+            "REVOKE ALL ON org_acme.event FROM X",
+            "may SELECT `org_acme.event`",
+        ),
+        (
+            "GRANT UPDATE (name) ON rollbook.organization TO X",
+            "REVOKE UPDATE (name) ON rollbook.organization FROM X",
+            "may UPDATE `rollbook.organization`",
+        ),
+        (
+            "GRANT TRUNCATE ON rollbook.organization TO PUBLIC",
+            "REVOKE TRUNCATE ON rollbook.organization FROM PUBLIC",
+            "may TRUNCATE `rollbook.organization`",
+        ),
+    ];
+    for login in ["intake", "loader"] {
+        for (give, take, said) in cases {
+            let fill = |text: &str| {
+                let text = text
+                    .replace("DATABASE D", &format!("DATABASE {database}"))
+                    .replace(" X", &format!(" {}", site.role(login)));
+                text.replace("GRANT R ", &format!("GRANT {reader} "))
+                    .replace("REVOKE R ", &format!("REVOKE {reader} "))
+                    .replace("`R`", &format!("`{reader}`"))
+            };
+            site.execute(&fill(give)).await;
+            let excess = if login == "intake" { of_intake(&site).await } else { of_loader(&site).await };
+            assert!(excess.contains(&fill(said)), "{login}, {give}: {excess:?}");
+            site.execute(&fill(take)).await;
+        }
+    }
+    assert_eq!(of_intake(&site).await, Vec::<String>::new());
+    assert_eq!(of_loader(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn only_the_loader_may_become_a_writer_and_only_without_inheriting_its_rights() {
+    let site = Site::with(&["acme"]).await;
+    let (intake, loader, writer) = (site.role("intake"), site.role("loader"), site.role("org_acme"));
+    site.execute(&format!(
+        "GRANT {writer} TO {intake}; ALTER ROLE {loader} INHERIT; GRANT {writer} TO {loader}"
+    ))
+    .await;
+    assert_eq!(of_intake(&site).await, [format!("is a member of `{writer}`")]);
+    if site.number("SELECT current_setting('server_version_num')::bigint").await < 160_000 {
+        let excess = of_loader(&site).await;
+        assert!(excess.contains(&"may INSERT, SELECT `org_acme.event`".to_owned()), "{excess:?}");
+    }
+}

@@ -1,0 +1,44 @@
+//! `rollbook status`: what stands in each schema.
+
+use serde_json::{Value, json};
+
+use crate::harness::Site;
+
+#[tokio::test]
+async fn status_answers_with_what_the_contract_names() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute(
+        "INSERT INTO org_acme.ingest_watermark \
+             (generation, partition, organization_id, next_offset, last_record_id, stored, duplicate, dead, updated_at) \
+         SELECT 1, partition, id, 9, gen_random_uuid(), 10, 2, 1, now() - interval '1 minute' \
+         FROM rollbook.organization, generate_series(0, 1) AS partition WHERE slug = 'acme'; \
+         INSERT INTO org_acme.dead_letter \
+             (event_id, generation, partition, log_offset, sqlstate, reason, event, discarded_at) \
+         VALUES (gen_random_uuid(), 1, 0, 3, '22P05', 'r', '{}', NULL), \
+                (gen_random_uuid(), 1, 0, 4, '22P05', 'r', '{}', now()); \
+         INSERT INTO rollbook.held_record (generation, partition, log_offset, organization_id, record, events, reason) \
+         SELECT 1, 0, 12, id, 'x', 5, 'test' FROM rollbook.organization WHERE slug = 'acme'",
+    )
+    .await;
+    let mut items = site.run("status --json").await.done().items();
+    assert_eq!(items.len(), 2);
+    let fresh = items[0]["freshness_seconds"].take().as_f64().expect("a number");
+    assert!((60.0..120.0).contains(&fresh), "{fresh}");
+    assert_eq!(
+        items[0],
+        json!({
+            "organization": "acme", "state": "active", "schema_version": 4, "stored": 20, "duplicate": 4, "dead": 1,
+            "held": 5, "lag_records": null, "freshness_seconds": null, "stopped": null,
+        })
+    );
+    assert_eq!((&items[1]["stored"], &items[1]["freshness_seconds"]), (&json!(0), &Value::Null));
+    assert_eq!(site.run("status birch --json").await.done().items(), items[1..]);
+}
+
+#[tokio::test]
+async fn a_broken_schema_is_shown_as_one_that_cannot_be_read() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute("DROP SCHEMA org_acme CASCADE").await;
+    let items = site.run("status --json").await.done().items();
+    assert_eq!((&items[0]["stored"], &items[1]["stored"]), (&Value::Null, &json!(0)));
+}
