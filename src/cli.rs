@@ -10,6 +10,7 @@ pub mod load;
 mod migrate;
 mod org;
 mod output;
+mod serve;
 mod setup;
 mod status;
 
@@ -37,6 +38,8 @@ struct Arguments {
 /// Every command family, in the order in which someone meets them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the service: intake, loader, or both.
+    Serve(Box<serve::Arguments>),
     /// Makes the control schema, the login roles and the log's topic. Safe to repeat.
     Setup(setup::Arguments),
     /// Adds, shows, changes, suspends and removes organizations.
@@ -62,6 +65,7 @@ pub async fn run(
     variables: impl IntoIterator<Item = OsString>,
 ) -> Result<(), Failure> {
     match parse(arguments, variables)? {
+        Command::Serve(arguments) => arguments.run().await,
         Command::Setup(arguments) => arguments.run().await,
         Command::Org(command) => command.run().await,
         Command::Key(command) => command.run().await,
@@ -94,7 +98,7 @@ mod tests {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments().filter(|argument| argument.get_env().is_some()) {
                 let variable = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                assert!(variable.starts_with("ROLLBOOK_"), "{variable}");
+                assert!(variable.starts_with("ROLLBOOK_") || variable == "RUST_LOG", "{variable}");
                 assert!(argument.get_long().is_some(), "{variable}");
                 assert!(argument.get_help().is_some(), "{variable}");
             }

@@ -40,6 +40,22 @@ pub enum ConfigError {
     /// Two settings that cannot both be meant; names both.
     #[error("{0}")]
     Contradiction(String),
+    /// A service login that may do more than its role needs.
+    #[error(
+        "the login `{login}` of {role} may do more than it needs: it {}. Give {role} a login of its own (`rollbook \
+         setup` makes it from {variable}), or set ROLLBOOK_ALLOW_PRIVILEGED_LOGIN=true for development",
+        .excess.join("; it ")
+    )]
+    PrivilegedLogin {
+        /// The login role.
+        login: String,
+        /// `intake` or `loader`.
+        role: &'static str,
+        /// The setting that named it.
+        variable: &'static str,
+        /// What is too much, each as the end of a sentence about it.
+        excess: Vec<String>,
+    },
     /// `ROLLBOOK_*` variables that no command has.
     #[error("{}", .0.join("; "))]
     UnknownVariables(Vec<String>),

@@ -14,14 +14,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use metrics::gauge;
+use metrics::{SharedString, gauge};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
 use crate::log::{Consumer, ConsumerSettings, Delivery, LogRecord, Revocation, Start};
+use crate::ops::Heartbeat;
+use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::Pool;
-use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix, Slug};
+use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
 mod backoff;
 mod copy;
@@ -57,7 +59,6 @@ const COMMIT_PERIOD: Duration = Duration::from_secs(1);
 const HELD_PERIOD: Duration = Duration::from_secs(15);
 
 /// What the loader stands on.
-#[derive(Clone)]
 pub struct Parts {
     /// Limits.
     pub settings: LoaderSettings,
@@ -69,10 +70,10 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// How role names begin.
     pub roles: RolePrefix,
-    /// The label that metrics give an organization.
-    pub label: fn(&Slug) -> String,
     /// How the loader is, for those who ask.
     pub condition: Arc<Condition>,
+    /// Its proof of life.
+    pub heartbeat: Heartbeat,
 }
 
 /// How the loader is: written by it, read by health checks.
@@ -105,16 +106,16 @@ struct Shared {
     pool: Pool,
     directory: Arc<Directory>,
     roles: RolePrefix,
-    label: fn(&Slug) -> String,
     generation: i32,
     condition: Arc<Condition>,
 }
 
 impl Shared {
-    fn label(&self, id: OrganizationId) -> String {
+    /// How metrics call an organization.
+    fn label(&self, id: OrganizationId) -> SharedString {
         match self.directory.of_record(id) {
-            Some(RecordOwner::Tenant(tenant)) => (self.label)(tenant.slug()),
-            Some(RecordOwner::Removed | RecordOwner::Unknown) | None => "_other".to_owned(),
+            Some(RecordOwner::Tenant(tenant)) => organization_label(tenant.slug()),
+            Some(RecordOwner::Removed | RecordOwner::Unknown) | None => OTHER.into(),
         }
     }
 }
@@ -133,11 +134,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         pool: parts.pool,
         directory: parts.directory,
         roles: parts.roles,
-        label: parts.label,
         generation,
         condition: parts.condition,
     });
-    Loader { shared, consumer, partitions: HashMap::new() }.run(stop).await
+    Loader { shared, consumer, partitions: HashMap::new(), heartbeat: parts.heartbeat }.run(stop).await
 }
 
 /// Asks for the generation until Postgres answers; `None` when stopped before.
@@ -162,6 +162,7 @@ struct Loader {
     shared: Arc<Shared>,
     consumer: Consumer,
     partitions: HashMap<i32, Partition>,
+    heartbeat: Heartbeat,
 }
 
 impl Loader {
@@ -180,7 +181,10 @@ impl Loader {
                     self.partitions.values().for_each(Partition::begin_close);
                     self.consumer.close();
                 }
-                _ = commit.tick() => self.commit_and_measure()?,
+                _ = commit.tick() => {
+                    self.heartbeat.beat();
+                    self.commit_and_measure()?;
+                }
                 delivery = self.consumer.next() => match delivery {
                     Some(Delivery::Record(record)) => self.route(record),
                     Some(Delivery::Assigned(starts)) => {

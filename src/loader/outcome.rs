@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Gauge, counter, gauge, histogram};
+use metrics::{Gauge, SharedString, counter, gauge, histogram};
 
 use super::lane::Arrived;
 use super::write::Fates;
@@ -11,11 +11,11 @@ use crate::event::UnixMillis;
 /// One lane's counters, under its organization's label.
 #[derive(Clone, Debug)]
 pub(super) struct Outcomes {
-    label: String,
+    label: SharedString,
 }
 
 impl Outcomes {
-    pub(super) fn new(label: String) -> Self {
+    pub(super) fn new(label: SharedString) -> Self {
         Self { label }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Unreadable<'a> {
 pub(super) async fn write(client: &impl GenericClient, unreadable: &Unreadable<'_>) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO rollbook.unreadable_record \
          (generation, partition, log_offset, organization_id, events, reason, record, seen_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT (generation, partition, log_offset) DO NOTHING";
+         VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT DO NOTHING";
     client
         .execute_typed(
             INSERT,

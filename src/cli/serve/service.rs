@@ -1,0 +1,200 @@
+//! Wires the rooms together and runs them until told to stop.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::logins::{Checked, Login};
+use super::{IntakeRole, LoaderRole, Settings};
+use crate::cli::Failure;
+use crate::config::ConfigError;
+use crate::intake;
+use crate::loader::{self, Condition};
+use crate::log::{ConsumerSettings, Publisher};
+use crate::ops::metrics::Exporter;
+use crate::ops::{Health, Role, admin::Admin, signals, supervise};
+use crate::store::directory::{View, follow};
+use crate::store::{Pool, PoolSettings};
+use crate::tenant::Directory;
+
+/// What flushing and closing may take after the last request is finished.
+const CLOSE_GRACE: Duration = Duration::from_secs(45);
+/// A loader's connection is closed after so long: backends remember every table that they touched.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How long a lane waits for its turn at a connection.
+const CONNECTION_WAIT: Duration = Duration::from_secs(30);
+/// The loader's receive loop turns every second; a rebalance waits for open transactions.
+const LOADER_SILENCE: Duration = Duration::from_secs(60);
+
+type Parts = JoinSet<anyhow::Result<()>>;
+
+/// Runs the service until a signal, or until a part of it fails.
+pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
+    let unchecked = refuse_privileged_logins(&settings).await?;
+    let stop = CancellationToken::new();
+    serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
+        Ok(config) => config.into(),
+        Err(error) => Failure::new("service_failed", format!("{error:#}")),
+    })
+}
+
+/// Gives back the logins that Postgres, being away, says nothing about yet.
+async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, ConfigError> {
+    if settings.allow_privileged_login {
+        tracing::warn!(
+            "logins are not checked for their rights: the second fence between organizations is down"
+        );
+        return Ok(Vec::new());
+    }
+    let intake = settings.intake.as_ref().map(|intake| Login::Intake(intake.database.clone()));
+    let loader = settings
+        .loader
+        .as_ref()
+        .map(|loader| Login::Loader(loader.database.clone(), settings.prefix.clone()));
+    let mut unchecked = Vec::new();
+    for login in intake.into_iter().chain(loader) {
+        match login.check().await {
+            Checked::Fitting => {}
+            Checked::Privileged(error) => return Err(error),
+            Checked::Unanswered(reason) => {
+                tracing::warn!(reason, "a login's rights could not be checked yet");
+                unchecked.push(login);
+            }
+        }
+    }
+    Ok(unchecked)
+}
+
+async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToken) -> anyhow::Result<()> {
+    let health = Health::new();
+    let mut exporter = Exporter::install().context("installing the metrics recorder")?;
+    let mut parts = Parts::new();
+    for login in unchecked {
+        parts.spawn(login.check_until_answered(stop.clone()));
+    }
+    let admin_listener = bind(settings.ops.admin_addr).await?;
+    let grace = settings.drain.limit + CLOSE_GRACE;
+    if let Some(intake) = &settings.intake {
+        let directory = Arc::new(Directory::default());
+        exporter = exporter.with_snapshot_age(Arc::clone(&directory));
+        start_intake(&settings, intake, directory, &health, &stop, &mut parts).await?;
+    }
+    if let Some(loader) = &settings.loader {
+        let directory = Arc::new(Directory::default());
+        if settings.intake.is_none() {
+            exporter = exporter.with_snapshot_age(Arc::clone(&directory));
+        }
+        start_loader(&settings, loader, directory, &health, &stop, &mut parts)?;
+    }
+    let upkeep = exporter.clone().upkeep(stop.clone());
+    parts.spawn(async {
+        upkeep.await;
+        Ok(())
+    });
+
+    // The operator's listener outlives the drain, so that it can be watched.
+    let drained = CancellationToken::new();
+    let admin = tokio::spawn(Admin { exporter, health }.run(admin_listener, drained.clone()));
+    signals::stop_on_signal(stop.clone()).context("listening for signals")?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin_addr = %settings.ops.admin_addr, "serving");
+    let outcome = supervise(parts, stop, grace).await;
+    drained.cancel();
+    let _ = admin.await;
+    tracing::info!("stopped");
+    outcome
+}
+
+async fn start_intake(
+    settings: &Settings,
+    role: &IntakeRole,
+    directory: Arc<Directory>,
+    health: &Health,
+    stop: &CancellationToken,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    let listener = bind(role.http_addr).await?;
+    tracing::info!(http_addr = %listener.local_addr()?, "intake is listening");
+    let publisher =
+        Publisher::start(&settings.log, role.publish.timeout()).context("making the log's producer")?;
+    parts.spawn(follow_until(role.database.clone(), View::Intake, Arc::clone(&directory), stop.clone()));
+    let probe = publisher.clone().probe(stop.clone());
+    parts.spawn(async {
+        probe.await;
+        Ok(())
+    });
+    let server = intake::Server {
+        settings: role.settings.clone(),
+        drain: settings.drain,
+        directory,
+        publisher: publisher.clone(),
+        health: health.clone(),
+    };
+    let (stop, flush_timeout) = (stop.clone(), role.publish.timeout());
+    parts.spawn(async move {
+        let served = server.run(listener, stop).await;
+        tokio::task::spawn_blocking(move || publisher.flush(flush_timeout))
+            .await
+            .context("flushing the producer")?;
+        served
+    });
+    Ok(())
+}
+
+fn start_loader(
+    settings: &Settings,
+    role: &LoaderRole,
+    directory: Arc<Directory>,
+    health: &Health,
+    stop: &CancellationToken,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    let pool = Pool::new(
+        &role.database,
+        PoolSettings {
+            connections: role.settings.connections,
+            max_lifetime: CONNECTION_LIFETIME,
+            wait: CONNECTION_WAIT,
+        },
+    )?;
+    let condition = Arc::new(Condition::default());
+    health.answer_for(Role::Loader, {
+        let condition = Arc::clone(&condition);
+        move || condition.trouble().map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+    });
+    parts.spawn(follow_until(role.database.clone(), View::Loader, Arc::clone(&directory), stop.clone()));
+    let loader = loader::Parts {
+        settings: role.settings.clone(),
+        consumer: ConsumerSettings {
+            log: settings.log.clone(),
+            consume: role.consume.clone(),
+            budget_bytes: role.settings.memory_bytes,
+        },
+        pool,
+        directory,
+        roles: settings.prefix.clone(),
+        condition,
+        heartbeat: health.watch("loader", LOADER_SILENCE),
+    };
+    parts.spawn(loader::run(loader, stop.clone()));
+    Ok(())
+}
+
+async fn follow_until(
+    database: crate::config::DatabaseUrl,
+    view: View,
+    directory: Arc<Directory>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    follow(&database, view, &directory, &stop).await;
+    Ok(())
+}
+
+async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("listening on {addr}"))
+}
