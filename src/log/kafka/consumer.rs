@@ -214,7 +214,7 @@ fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
 /// The receive loop. Ends when asked to, or with the error that makes going on pointless.
 fn receive(consumer: &BaseConsumer<Group>, stop: &AtomicBool, budget_bytes: usize) -> Result<(), KafkaError> {
     let taken = Arc::new(AtomicUsize::new(0));
-    let mut last_complaint: Option<Instant> = None;
+    let mut complaints = Complaints::default();
     while !stop.load(Ordering::Relaxed) {
         if let Some(error) = consumer.context().failed.get() {
             return Err(error.clone());
@@ -228,13 +228,7 @@ fn receive(consumer: &BaseConsumer<Group>, stop: &AtomicBool, budget_bytes: usiz
                     break;
                 }
             }
-            Some(Err(error)) if is_passing(&error) => {
-                // librdkafka reconnects by itself; once a while is enough to say so.
-                if last_complaint.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-                    tracing::warn!(%error, "taking records from the log");
-                    last_complaint = Some(Instant::now());
-                }
-            }
+            Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
             Some(Err(error)) => {
                 tracing::error!(%error, "the log cannot be read any further");
                 return Err(error);
@@ -248,6 +242,21 @@ fn receive(consumer: &BaseConsumer<Group>, stop: &AtomicBool, budget_bytes: usiz
         let _ = consumer.poll(POLL);
     }
     Ok(())
+}
+
+/// librdkafka reconnects by itself; once in a while is enough to say so.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn hear(&mut self, error: &KafkaError) {
+        if self.last.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+            tracing::warn!(%error, "taking records from the log");
+            self.last = Some(Instant::now());
+        }
+    }
 }
 
 fn take(message: &BorrowedMessage<'_>, taken: &Arc<AtomicUsize>) -> LogRecord {
