@@ -28,6 +28,7 @@ use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 mod backoff;
 mod copy;
 mod dead_letter;
+pub mod direct;
 mod flush;
 mod generation;
 mod held_record;
