@@ -105,7 +105,8 @@ pub struct PartitionEnds {
 pub struct Consumer {
     shared: Arc<BaseConsumer<Group>>,
     topic: String,
-    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    /// `None` is the end: librdkafka's context holds a sender for as long as the consumer lives.
+    deliveries: mpsc::UnboundedReceiver<Option<Delivery>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), KafkaError>>>,
 }
@@ -133,7 +134,11 @@ impl Consumer {
             .name("log-consumer".to_owned())
             .spawn({
                 let (shared, stop, budget) = (Arc::clone(&shared), Arc::clone(&stop), settings.budget_bytes);
-                move || receive(&shared, &stop, budget)
+                move || {
+                    let ended = receive(&shared, &stop, budget);
+                    let _ = shared.context().sender.send(None);
+                    ended
+                }
             })
             .map_err(|_| KafkaError::ClientCreation("no thread for the consumer".to_owned()))?;
         Ok(Self { shared, topic, deliveries, stop, thread: Some(thread) })
@@ -144,7 +149,7 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
+        self.deliveries.recv().await.flatten()
     }
 
     /// Asks Kafka to remember the next offsets to read, without waiting for its answer: one that is lost costs reading
@@ -177,7 +182,13 @@ impl Consumer {
     pub async fn ended(mut self) -> Result<(), KafkaError> {
         self.close();
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        // Leaving the group may wait for brokers that are away: off the async threads.
+        let joined = tokio::task::spawn_blocking(move || {
+            let ended = thread.join();
+            drop(self);
+            ended
+        })
+        .await;
         joined.ok().and_then(Result::ok).unwrap_or(Err(KafkaError::Canceled))
     }
 }
@@ -224,7 +235,7 @@ fn receive(consumer: &BaseConsumer<Group>, stop: &AtomicBool, budget_bytes: usiz
             None => {}
             Some(Ok(message)) => {
                 let record = take(&message, &taken);
-                if consumer.context().sender.send(Delivery::Record(record)).is_err() {
+                if consumer.context().sender.send(Some(Delivery::Record(record))).is_err() {
                     break;
                 }
             }
@@ -310,7 +321,7 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<i32> {
 /// What librdkafka calls back into, on the thread that polls.
 struct Group {
     topic: String,
-    sender: mpsc::UnboundedSender<Delivery>,
+    sender: mpsc::UnboundedSender<Option<Delivery>>,
     paused: AtomicBool,
     /// A rebalance that failed leaves nothing to go on from.
     failed: OnceLock<KafkaError>,
@@ -337,7 +348,7 @@ impl Group {
         if self.paused.load(Ordering::Relaxed) {
             consumer.pause(&committed)?;
         }
-        let _ = self.sender.send(Delivery::Assigned(starts));
+        let _ = self.sender.send(Some(Delivery::Assigned(starts)));
         Ok(())
     }
 
@@ -345,7 +356,7 @@ impl Group {
         let (answer, answered) = std_mpsc::channel();
         let may_commit = !consumer.assignment_lost();
         let revocation = Revocation { partitions: partitions_of(revoked), may_commit, answer };
-        if self.sender.send(Delivery::Revoked(revocation)).is_ok() {
+        if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit && !next_offsets.is_empty() {
                 let committed = offsets(&self.topic, &next_offsets)
