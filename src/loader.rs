@@ -25,6 +25,7 @@ use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::Pool;
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
+mod arrived;
 mod backoff;
 mod copy;
 mod dead_letter;

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::lane::{Arrived, Lane};
+use super::arrived::Arrived;
+use super::lane::Lane;
 use super::outcome::{self, Outcomes};
 use super::position::Position;
 use super::progress::Progress;
