@@ -90,13 +90,15 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Why partitions are not being consumed; `None`: they are. A member of the group that has none is well.
+    /// Why partitions are not being consumed; `None`: they are. A member of the group that has no partitions is well.
     pub fn trouble(&self) -> Option<String> {
         if let Some(reason) = self.server.trouble() {
             return Some(format!("Postgres cannot be used: {reason}"));
         }
         let joined = self.joined.load(Ordering::Relaxed);
-        (!joined).then(|| "the log has not assigned partitions yet".to_owned())
+        (!joined).then(|| {
+            "not a member of the consumer group: the log is away, or is assigning partitions".to_owned()
+        })
     }
 
     /// How many partitions are assigned.
@@ -242,13 +244,14 @@ impl Loader {
     }
 
     fn tell_condition(&self) {
-        self.shared.condition.joined.store(true, Ordering::Relaxed);
+        self.shared.condition.joined.store(self.consumer.is_member(), Ordering::Relaxed);
         self.shared.condition.partitions.store(self.partitions.len(), Ordering::Relaxed);
         gauge!("rollbook_loader_partitions", "state" => "running").set(count(self.partitions.len()));
     }
 
     /// The low-water marks to the log, and how far behind it they are to the metrics.
     fn commit_and_measure(&mut self) -> anyhow::Result<()> {
+        self.tell_condition();
         let ends = self.consumer.ends();
         let mut next_offsets = Vec::new();
         for (number, partition) in &mut self.partitions {

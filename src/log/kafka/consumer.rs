@@ -160,6 +160,11 @@ impl Consumer {
         self.shared.context().ends.load_full()
     }
 
+    /// Whether the group counts us in, as of the last statistics (a second ago): with partitions, or waiting for some.
+    pub fn is_member(&self) -> bool {
+        self.shared.context().is_member.load(Ordering::Relaxed)
+    }
+
     /// Stops taking records. A last [`Delivery::Revoked`] follows, then `None`.
     pub fn close(&self) {
         self.stop.store(true, Ordering::Relaxed);

@@ -25,13 +25,16 @@ pub(super) struct Group {
     pub(super) paused: AtomicBool,
     /// A rebalance that failed leaves nothing to go on from.
     pub(super) failed: OnceLock<KafkaError>,
+    /// Whether the group's coordinator counts us in, with partitions or without.
+    pub(super) is_member: AtomicBool,
     pub(super) ends: ArcSwap<HashMap<i32, PartitionEnds>>,
 }
 
 impl Group {
     pub(super) fn new(topic: String, sender: mpsc::UnboundedSender<Option<Delivery>>) -> Self {
-        let (paused, failed, ends) = (AtomicBool::new(false), OnceLock::new(), ArcSwap::default());
-        Self { topic, sender, paused, failed, ends }
+        let (paused, is_member) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (failed, ends) = (OnceLock::new(), ArcSwap::default());
+        Self { topic, sender, paused, failed, is_member, ends }
     }
 
     /// Starts each partition at its committed offset, or at the log's very beginning: `auto.offset.reset` is `error`,
@@ -88,6 +91,9 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: rdkafka::Statistics) {
+        let is_member =
+            statistics.cgrp.is_some_and(|group| group.state == "up" && group.join_state == "steady");
+        self.is_member.store(is_member, Ordering::Relaxed);
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let ends = partitions
             .filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0)

@@ -36,7 +36,16 @@ pub(super) fn receive(
             }
             Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
             Some(Err(error)) => {
-                tracing::error!(%error, "the log cannot be read any further");
+                let hint = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::UnsupportedVersion) => {
+                        "a broker without KIP-848 needs ROLLBOOK_KAFKA_GROUP_PROTOCOL=classic"
+                    }
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                        "records that were not loaded are gone from the log: its retention, or a new topic of that name"
+                    }
+                    _ => "",
+                };
+                tracing::error!(%error, hint, "the log cannot be read any further");
                 return Err(error);
             }
         }
@@ -89,7 +98,8 @@ fn keep_within_budget(
 
 /// Trouble that librdkafka gets over by itself, as opposed to one that needs a person or another process.
 fn is_passing(error: &KafkaError) -> bool {
-    !matches!(
+    let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    let needs_a_person = matches!(
         error.rdkafka_error_code(),
         Some(
             RDKafkaErrorCode::Fatal
@@ -98,7 +108,8 @@ fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnsupportedVersion
         )
-    )
+    );
+    !is_fatal && !needs_a_person
 }
 
 /// Bytes charged to the budget until dropped.
