@@ -135,6 +135,9 @@ impl Shared {
 /// not committed is read again.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Some(generation) = current_generation(&parts, &stop).await? else { return Ok(()) };
+    if stop.run_until_cancelled(first_snapshot(&parts.directory)).await.is_none() {
+        return Ok(());
+    }
     let consumer = Consumer::start(&parts.consumer).context("joining the consumer group")?;
     let shared = Arc::new(Shared {
         settings: parts.settings,
@@ -161,6 +164,13 @@ async fn current_generation(parts: &Parts, stop: &CancellationToken) -> anyhow::
             () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(backoff.next()) => {}
         }
+    }
+}
+
+/// Records before the first snapshot would belong to nobody that we know.
+async fn first_snapshot(directory: &Directory) {
+    while directory.taken_at().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
