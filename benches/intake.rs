@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rollbook::config::intake::{IntakeArgs, IntakeSettings};
+use rollbook::config::intake::IntakeArgs;
 use rollbook::config::log::LogSettings;
 use rollbook::config::ops::DrainSettings;
 use rollbook::intake::Server;
@@ -82,7 +82,7 @@ async fn serve() -> (SocketAddr, WriteKey) {
     let nowhere =
         LogSettings { brokers: "127.0.0.1:1".to_owned(), topic: "none".to_owned(), properties: Vec::new() };
     let server = Server {
-        settings: IntakeSettings::try_from(&Flags::parse_from(["bench"]).intake).expect("defaults"),
+        settings: Flags::parse_from(["bench"]).intake.resolve().expect("defaults"),
         drain: DrainSettings { limit: Duration::from_secs(1), pause: Duration::ZERO },
         directory,
         publisher: Publisher::start(&nowhere, Duration::from_secs(1))

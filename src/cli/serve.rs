@@ -101,13 +101,11 @@ impl Arguments {
     }
 
     fn resolve(self) -> Result<Settings, ConfigError> {
-        let contradiction = |text: String| ConfigError::Contradiction(text);
         let intake = if self.roles.contains(&RoleArg::Intake) {
             Some(IntakeRole {
                 database: self.databases.intake(&self.stand_in)?,
                 http_addr: self.intake.http_addr,
-                settings: IntakeSettings::try_from(&self.intake)
-                    .map_err(|bad| contradiction(bad.to_string()))?,
+                settings: self.intake.resolve()?,
                 publish: self.publish,
             })
         } else {
@@ -128,7 +126,7 @@ impl Arguments {
             log: self.log.resolve()?,
             prefix: self.prefix.role_prefix.unwrap_or_default(),
             allow_privileged_login: self.allow_privileged_login,
-            drain: DrainSettings::try_from(&self.drain).map_err(|bad| contradiction(bad.to_string()))?,
+            drain: self.drain.resolve()?,
             ops: self.ops,
         })
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::ConfigError;
+
 /// Flags and variables of intake.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Intake")]
@@ -85,55 +87,40 @@ pub struct IntakeSettings {
     pub default_rate_limit: Option<NonZeroU32>,
 }
 
-/// Why the settings of intake do not go together.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum BadIntakeSettings {
-    /// A body that is sent as it is could never be read.
-    #[error("ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) must not be below ROLLBOOK_MAX_BODY_BYTES ({wire})")]
-    UnpackedBelowWire {
-        /// Bytes unpacked.
-        unpacked: u32,
-        /// Bytes as they arrive.
-        wire: u32,
-    },
-    /// The largest body would always be answered 503.
-    #[error(
-        "ROLLBOOK_IN_FLIGHT_BYTES ({in_flight}) must be at least ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) and \
-         another {REQUEST_BYTES}"
-    )]
-    NoRoomForOne {
-        /// Bytes of all requests.
-        in_flight: u32,
-        /// Bytes of one body unpacked.
-        unpacked: u32,
-    },
-}
-
 /// What an unanswered request is counted with beside its body: headers, tasks and verdicts.
 pub const REQUEST_BYTES: u32 = 16 * 1024;
 
-impl TryFrom<&IntakeArgs> for IntakeSettings {
-    type Error = BadIntakeSettings;
-
-    fn try_from(args: &IntakeArgs) -> Result<Self, BadIntakeSettings> {
-        let (wire, unpacked) = (args.max_body_bytes, args.max_unpacked_bytes);
+impl IntakeArgs {
+    /// The limits.
+    ///
+    /// # Errors
+    /// Two of them contradict each other.
+    pub fn resolve(&self) -> Result<IntakeSettings, ConfigError> {
+        let (wire, unpacked, in_flight) =
+            (self.max_body_bytes, self.max_unpacked_bytes, self.in_flight_bytes);
+        // A body that is sent as it is could never be read.
         if unpacked < wire {
-            return Err(BadIntakeSettings::UnpackedBelowWire { unpacked, wire });
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) must not be below ROLLBOOK_MAX_BODY_BYTES ({wire})"
+            )));
         }
-        if args.in_flight_bytes < unpacked + REQUEST_BYTES {
-            let in_flight = args.in_flight_bytes;
-            return Err(BadIntakeSettings::NoRoomForOne { in_flight, unpacked });
+        // The largest body would always be answered 503.
+        if in_flight < unpacked + REQUEST_BYTES {
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_IN_FLIGHT_BYTES ({in_flight}) must be at least ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) and \
+                 another {REQUEST_BYTES}"
+            )));
         }
-        Ok(Self {
-            connections: args.http_connections,
-            streams_per_connection: args.http_streams,
-            header_timeout: Duration::from_millis(args.header_timeout_ms.into()),
-            body_timeout: Duration::from_millis(args.body_timeout_ms.into()),
-            idle_timeout: Duration::from_millis(args.idle_timeout_ms.into()),
+        Ok(IntakeSettings {
+            connections: self.http_connections,
+            streams_per_connection: self.http_streams,
+            header_timeout: Duration::from_millis(self.header_timeout_ms.into()),
+            body_timeout: Duration::from_millis(self.body_timeout_ms.into()),
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms.into()),
             max_body_bytes: wire as usize,
             max_unpacked_bytes: unpacked as usize,
-            in_flight_bytes: args.in_flight_bytes,
-            default_rate_limit: args.default_rate_limit,
+            in_flight_bytes: self.in_flight_bytes,
+            default_rate_limit: self.default_rate_limit,
         })
     }
 }
@@ -150,9 +137,9 @@ mod tests {
         intake: IntakeArgs,
     }
 
-    fn settings(flags: &[&str]) -> Result<IntakeSettings, BadIntakeSettings> {
+    fn settings(flags: &[&str]) -> Result<IntakeSettings, ConfigError> {
         let command = Command::try_parse_from([&["test"], flags].concat()).expect("flags that clap takes");
-        IntakeSettings::try_from(&command.intake)
+        command.intake.resolve()
     }
 
     #[test]
@@ -171,6 +158,9 @@ mod tests {
             "ROLLBOOK_MAX_UNPACKED_BYTES (2048) must not be below ROLLBOOK_MAX_BODY_BYTES (4096)"
         );
         let no_room = settings(&["--in-flight-bytes", "4096"]).expect_err("no room for one body");
-        assert_eq!(no_room, BadIntakeSettings::NoRoomForOne { in_flight: 4096, unpacked: 2 * 1024 * 1024 });
+        assert_eq!(
+            no_room.to_string(),
+            "ROLLBOOK_IN_FLIGHT_BYTES (4096) must be at least ROLLBOOK_MAX_UNPACKED_BYTES (2097152) and another 16384"
+        );
     }
 }

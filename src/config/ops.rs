@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::ConfigError;
+
 /// Flags and variables of the operator's listener and of the process's own log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Operation")]
@@ -57,26 +59,20 @@ pub struct DrainSettings {
     pub pause: Duration,
 }
 
-/// Why the settings of the drain do not go together.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("ROLLBOOK_DRAIN_PAUSE_MS ({pause_ms}) must be below ROLLBOOK_DRAIN_SECONDS ({limit_seconds})")]
-pub struct BadDrainSettings {
-    pause_ms: u32,
-    limit_seconds: u32,
-}
-
-impl TryFrom<&DrainArgs> for DrainSettings {
-    type Error = BadDrainSettings;
-
-    fn try_from(args: &DrainArgs) -> Result<Self, BadDrainSettings> {
-        let limit = Duration::from_secs(args.drain_seconds.into());
-        let pause = Duration::from_millis(args.drain_pause_ms.into());
+impl DrainArgs {
+    /// How long a drain takes.
+    ///
+    /// # Errors
+    /// The pause leaves no time for the drain.
+    pub fn resolve(&self) -> Result<DrainSettings, ConfigError> {
+        let limit = Duration::from_secs(self.drain_seconds.into());
+        let pause = Duration::from_millis(self.drain_pause_ms.into());
         if pause >= limit {
-            return Err(BadDrainSettings {
-                pause_ms: args.drain_pause_ms,
-                limit_seconds: args.drain_seconds,
-            });
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_DRAIN_PAUSE_MS ({}) must be below ROLLBOOK_DRAIN_SECONDS ({})",
+                self.drain_pause_ms, self.drain_seconds
+            )));
         }
-        Ok(Self { limit, pause })
+        Ok(DrainSettings { limit, pause })
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Server;
-use crate::config::intake::{IntakeArgs, IntakeSettings};
+use crate::config::intake::IntakeArgs;
 use crate::config::log::LogSettings;
 use crate::config::ops::DrainSettings;
 use crate::log::Publisher;
@@ -62,7 +62,7 @@ impl Room {
     async fn open_with(flags: &[&str], directory: Arc<Directory>, pause: Duration) -> Self {
         let exporter = Exporter::install().expect("the only recorder");
         let flags = Flags::parse_from([&["test"], flags].concat());
-        let settings = IntakeSettings::try_from(&flags.intake).expect("settings that go together");
+        let settings = flags.intake.resolve().expect("settings that go together");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let health = Health::new();
