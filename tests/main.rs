@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod corpus;
 mod directory;
 mod environment;
 mod isolation;
@@ -12,6 +13,7 @@ mod organizations;
 mod pipeline;
 mod pool;
 mod provisioning;
+mod restart;
 mod rights;
 mod setup;
 mod status;

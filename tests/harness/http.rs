@@ -29,6 +29,11 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
     }
 
+    /// Where it sends to.
+    pub(crate) fn url(&self) -> String {
+        self.base.clone()
+    }
+
     /// Sends one request; an error means that no reply came.
     pub(crate) async fn try_send(
         &self,
