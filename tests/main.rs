@@ -13,6 +13,7 @@ mod organizations;
 mod pipeline;
 mod pool;
 mod provisioning;
+mod refusals;
 mod restart;
 mod rights;
 mod setup;

@@ -34,6 +34,11 @@ impl Http {
         self.base.clone()
     }
 
+    /// The same for whoever speaks without HTTP's rules.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     /// Sends one request; an error means that no reply came.
     pub(crate) async fn try_send(
         &self,

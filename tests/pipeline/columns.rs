@@ -1,11 +1,11 @@
 //! All types with all their fields, made from the one table of types: a new type is covered by being there.
 
 use rollbook::event::UnixMillis;
-use rollbook::event::table::{COMMON, EventType, Field, Kind, Presence, TYPES};
-use serde_json::{Map, Value, json};
+use rollbook::event::table::{COMMON, EventType, Kind, TYPES};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::harness::{Form, Service, Site, id_of};
+use crate::harness::{Carries, Form, Service, Site, event_of, id_of};
 
 /// The columns of an event as one JSON object. `watched` as pairs, times in milliseconds, `real` as the JSON of the same
 /// float: SQL does the reading back.
@@ -15,49 +15,6 @@ const ROW: &str = "SELECT event_id::text, (to_jsonb(e) - '{watched,occurred_at,c
         'watched', CASE WHEN watched IS NOT NULL THEN (SELECT coalesce(jsonb_agg(jsonb_build_array(lower(w), upper(w)) \
             ORDER BY n), '[]') FROM unnest(watched) WITH ORDINALITY AS each (w, n)) END))::text \
     FROM org_acme.event e";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carries {
-    Everything,
-    OnlyTheRequired,
-}
-
-/// A value that differs from event to event, as JSON text: as numbers are written, so they are kept.
-fn value(field: &Field, event_type: &EventType, n: usize) -> Value {
-    let parse = |text: String| serde_json::from_str(&text).expect("JSON");
-    match field.kind {
-        Kind::Id => json!(Uuid::now_v7()),
-        Kind::TypeName => json!(event_type.name),
-        Kind::OccurredAt => json!(UnixMillis::now().0 - i64::try_from(n).expect("few") * 1_001),
-        Kind::ViewerId { max_chars } => json!("ü".repeat(max_chars - n)),
-        Kind::Text { max_chars, .. } => json!(format!("{n}\"\\\t\u{1F980}{}", "x".repeat(max_chars - 6))),
-        Kind::Whole { max, .. } => json!(max - u32::try_from(n).expect("few")),
-        Kind::Number { max, .. } => {
-            let max: f64 = max.parse().expect("a number");
-            parse((max - max * f64::from(u32::try_from(n).expect("few")) / 64.0).to_string())
-        }
-        Kind::Bool { .. } => json!(n.is_multiple_of(2)),
-        Kind::Watched => json!([[5, 9_000], [2_000, 4_000 + n], [7, 7], [0, 172_800_000]]),
-        Kind::Answer => [
-            json!({"choice": "2"}),
-            json!({"choices": ["3", "1"]}),
-            json!({"text": "ein \"Text\"\n\u{1F980}"}),
-            json!({"number": "12.50"}),
-            json!({"bool": false}),
-        ][n % 5]
-            .clone(),
-        Kind::Ext => parse(r#"{"course":"a","nested":{"list":[1,null,true]}}"#.to_owned()),
-    }
-}
-
-fn event(event_type: &EventType, n: usize, carries: Carries) -> Map<String, Value> {
-    let fields = COMMON.iter().chain(event_type.fields);
-    let kept = fields.filter(|field| match field.presence {
-        Presence::Required | Presence::OrDefault(_) => true,
-        Presence::Optional => carries == Carries::Everything,
-    });
-    kept.map(|field| (field.name.to_owned(), value(field, event_type, n))).collect()
-}
 
 /// What has to stand in the row, by column.
 fn expected(event: &Map<String, Value>, event_type: &EventType, columns: &[String]) -> Map<String, Value> {
@@ -98,7 +55,7 @@ async fn every_field_of_every_type_comes_back_from_its_column() {
         .iter()
         .enumerate()
         .flat_map(|(n, of)| {
-            [Carries::Everything, Carries::OnlyTheRequired].map(|carries| (of, event(of, n, carries)))
+            [Carries::Everything, Carries::OnlyTheRequired].map(|carries| (of, event_of(of, n, carries)))
         })
         .collect();
     let events: Vec<Value> = cases.iter().map(|(_, event)| event.clone().into()).collect();
