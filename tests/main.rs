@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod corpus;
 mod directory;
 mod environment;
 mod isolation;
@@ -12,6 +13,8 @@ mod organizations;
 mod pipeline;
 mod pool;
 mod provisioning;
+mod refusals;
+mod restart;
 mod rights;
 mod setup;
 mod status;

@@ -29,6 +29,16 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
     }
 
+    /// Where it sends to.
+    pub(crate) fn url(&self) -> String {
+        self.base.clone()
+    }
+
+    /// The same for whoever speaks without HTTP's rules.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     /// Sends one request; an error means that no reply came.
     pub(crate) async fn try_send(
         &self,
