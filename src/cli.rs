@@ -4,6 +4,7 @@
 //! work, prints the answer. What can go wrong ends as a [`Failure`], which knows its exit code.
 
 mod admin;
+mod audit;
 mod failure;
 mod key;
 pub mod load;
@@ -52,6 +53,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Shows what stands in each organization's schema.
     Status(status::Arguments),
+    /// Compares the log with every schema: whatever was accepted is where it belongs, and nowhere else.
+    Audit(audit::Arguments),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
 }
@@ -71,6 +74,7 @@ pub async fn run(
         Command::Key(command) => command.run().await,
         Command::Migrate(arguments) => arguments.run().await,
         Command::Status(arguments) => arguments.run().await,
+        Command::Audit(arguments) => arguments.run().await,
         Command::Load(arguments) => arguments.run().await,
     }
 }

@@ -10,6 +10,7 @@
 //! administrator's commands use everything else, through one [`Admin`] connection.
 
 mod admin;
+pub mod audit;
 mod connect;
 pub mod directory;
 mod error;
