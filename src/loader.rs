@@ -5,13 +5,13 @@
 //! a record that is neither stored nor held. The watermark in each schema is what makes a record count once, however
 //! often it is read.
 //!
-//! A row's way: [`partition`] routes, [`lane`] waits and decides, [`flush`] is the transaction, [`write`] the rows in
-//! it, [`copy`] and [`insert`] their two forms. What goes wrong is sorted by [`scope`].
+//! A row's way: `partition` routes, `lane` waits and decides, `flush` is the transaction, `write` the rows in
+//! it, `copy` and `insert` their two forms. What goes wrong is sorted by `scope`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use metrics::{SharedString, gauge};
@@ -25,9 +25,11 @@ use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::Pool;
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
+mod arrived;
 mod backoff;
 mod copy;
 mod dead_letter;
+pub mod direct;
 mod flush;
 mod generation;
 mod held_record;
@@ -55,6 +57,9 @@ use server::Server;
 
 /// How often offsets are committed and lag is measured.
 const COMMIT_PERIOD: Duration = Duration::from_secs(1);
+/// How long giving partitions up waits for transactions in flight, each statement of which is bounded to ten seconds.
+/// Less than the consumer waits for us.
+const CLOSE_GRACE: Duration = Duration::from_secs(20);
 /// How often records held by an earlier owner are looked for.
 const HELD_PERIOD: Duration = Duration::from_secs(15);
 
@@ -219,10 +224,11 @@ impl Loader {
         let closing: Vec<Partition> =
             revocation.partitions.iter().filter_map(|partition| self.partitions.remove(partition)).collect();
         closing.iter().for_each(Partition::begin_close);
+        let deadline = Instant::now() + CLOSE_GRACE;
         let mut next_offsets = Vec::with_capacity(closing.len());
         for partition in closing {
             let number = partition.number();
-            if let Some(next_offset) = partition.close().await {
+            if let Some(next_offset) = partition.close(deadline).await {
                 next_offsets.push((number, next_offset));
             }
         }

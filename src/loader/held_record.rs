@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Error, IsolationLevel};
 use super::flush::{Flushed, SealedBatch, store, watermark};
 use super::position::{Position, Watermark};
 use super::record_rows::{UndecodableRecord, rows_of};
+use super::refusal::Refusal;
 use super::statements::Statements;
 use super::unreadable::{self, Unreadable};
 use super::write::{Fates, WriteError};
@@ -125,6 +126,15 @@ pub(super) enum DrainError {
 impl From<Error> for DrainError {
     fn from(error: Error) -> Self {
         Self::Write(error.into())
+    }
+}
+
+impl From<DrainError> for Refusal {
+    fn from(error: DrainError) -> Self {
+        match error {
+            DrainError::Write(error) => error.into(),
+            DrainError::Busy => Self::Again(error.to_string()),
+        }
     }
 }
 

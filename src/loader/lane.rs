@@ -12,39 +12,26 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::arrived::Arrived;
 use super::backoff::Backoff;
 use super::held_record::{Opening, open};
 use super::outcome::Outcomes;
-use super::owner::{Owner, owner_of};
+use super::owner::{Nobody, Owner, owner_of};
 use super::position::{Position, Watermark};
 use super::progress::Progress;
 use super::refusal::Refusal;
 use super::statements::Statements;
-use crate::event::UnixMillis;
-use crate::log::LogRecord;
 use crate::tenant::OrganizationId;
 
 mod held;
 mod live;
 mod unattributed;
-
-/// A record on its way through a lane.
-#[derive(Debug)]
-pub(super) struct Arrived {
-    pub(super) record: LogRecord,
-    /// How many events its header says it carries.
-    pub(super) events: usize,
-    /// When intake received its batch.
-    pub(super) received_at: UnixMillis,
-    /// When the loader took it.
-    pub(super) at: Instant,
-}
 
 /// See the module.
 pub(super) struct Lane {
@@ -69,15 +56,6 @@ enum Next {
     Unattributed(Nobody),
     /// Stopped, idle, or nobody sends any more.
     End,
-}
-
-/// Why records have no schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nobody {
-    /// The organization was removed: its data is not kept.
-    Removed,
-    /// Nobody ever had this id: the bytes are kept, a person should look.
-    Unknown,
 }
 
 impl Lane {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Gauge, SharedString, counter, gauge, histogram};
 
-use super::lane::Arrived;
+use super::arrived::Arrived;
 use super::write::Fates;
 use crate::event::UnixMillis;
 

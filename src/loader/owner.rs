@@ -3,7 +3,6 @@
 use tokio_postgres::types::Type;
 
 use super::Shared;
-use super::lane::Nobody;
 use super::refusal::Refusal;
 use super::statements::Statements;
 use crate::store::TENANT_SCHEMA_VERSION;
@@ -21,6 +20,15 @@ pub(super) enum Owner {
     Unusable(String),
     /// Nowhere.
     Nobody(Nobody),
+}
+
+/// Why records have no schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nobody {
+    /// The organization was removed: its data is not kept.
+    Removed,
+    /// Nobody ever had this id: the bytes are kept, a person should look.
+    Unknown,
 }
 
 /// Looks the organization up: in the snapshot, and in the control schema where the snapshot does not know it.

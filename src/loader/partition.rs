@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::lane::{Arrived, Lane};
+use super::arrived::Arrived;
+use super::lane::Lane;
 use super::outcome::{self, Outcomes};
 use super::position::Position;
 use super::progress::Progress;
@@ -19,9 +20,6 @@ use crate::event::UnixMillis;
 use crate::log::record::RecordView;
 use crate::log::{LogRecord, PartitionEnds, Start};
 use crate::tenant::OrganizationId;
-
-/// How long closing waits for transactions in flight; each statement of them is bounded to ten seconds.
-const CLOSE_GRACE: Duration = Duration::from_secs(20);
 
 /// See the module.
 pub(super) struct Partition {
@@ -191,11 +189,11 @@ impl Partition {
         self.stop.cancel();
     }
 
-    /// Waits for the lanes to end, and gives the last offset that may be committed.
-    pub(super) async fn close(mut self) -> Option<i64> {
+    /// Waits for the lanes to end, until `deadline` at most, and gives the last offset that may be committed.
+    pub(super) async fn close(mut self, deadline: Instant) -> Option<i64> {
         self.begin_close();
         let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSE_GRACE, all_ended).await.is_err() {
+        if tokio::time::timeout_at(deadline.into(), all_ended).await.is_err() {
             tracing::warn!(
                 partition = self.position.partition,
                 "transactions were still open when the partition had to be given up; their records are read again"

@@ -2,7 +2,6 @@
 
 use tokio_postgres::Error;
 
-use super::held_record::DrainError;
 use super::scope::{Scope, scope_of, sqlstate};
 use super::write::WriteError;
 use crate::store::PoolError;
@@ -47,15 +46,6 @@ impl From<WriteError> for Refusal {
         match error {
             WriteError::Postgres(error) => error.into(),
             WriteError::TooManyDead { .. } => Self::Schema(error.to_string()),
-        }
-    }
-}
-
-impl From<DrainError> for Refusal {
-    fn from(error: DrainError) -> Self {
-        match error {
-            DrainError::Write(error) => error.into(),
-            DrainError::Busy => Self::Again(error.to_string()),
         }
     }
 }

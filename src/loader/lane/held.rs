@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::backoff::Backoff;
 use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
-use super::super::owner::{Owner, owner_of};
+use super::super::owner::{Nobody, Owner, owner_of};
 use super::super::refusal::Refusal;
-use super::{Lane, Next, Nobody, server_backoff};
+use super::{Lane, Next, server_backoff};
 
 /// What a probe came to.
 enum Probe {

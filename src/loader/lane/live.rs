@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::arrived::Arrived;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::position::Watermark;
 use super::super::record_rows::rows_of;
 use super::super::refusal::Refusal;
 use super::super::statements::Statements;
 use super::super::unreadable::{self, Unreadable};
-use super::{Arrived, Lane, Next, finish, server_backoff};
+use super::{Lane, Next, finish, server_backoff};
 use crate::log::record::RecordView;
 
 /// A lost race is run again this often before it counts as the schema's trouble.

@@ -1,8 +1,9 @@
 //! A lane without a schema: its organization was removed, or nobody ever had the id.
 
+use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, Unreadable};
-use super::{Lane, Next, Nobody, finish, server_backoff};
+use super::{Lane, Next, finish, server_backoff};
 
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {

@@ -5,28 +5,24 @@
 //! waits holds a bounded amount, and nothing is asked to block.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use rdkafka::bindings::rd_kafka_resp_err_t;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
-use super::publisher::trace_librdkafka;
-use super::{ASK_TIMEOUT, client_config};
+use super::client_config;
 use crate::config::log::{ConsumeArgs, GroupProtocol, LogSettings};
+use group::{Group, offsets};
+use receive::{Charge, receive};
 
-const POLL: Duration = Duration::from_millis(100);
+mod group;
+mod receive;
+
 /// How long a revocation waits for open transactions to end. Loader transactions are bounded to 10 s themselves, and
 /// the group waits `max.poll.interval.ms` (five minutes) for us.
 const REVOKE_GRACE: Duration = Duration::from_secs(30);
@@ -105,7 +101,8 @@ pub struct PartitionEnds {
 pub struct Consumer {
     shared: Arc<BaseConsumer<Group>>,
     topic: String,
-    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    /// `None` is the end: librdkafka's context holds a sender for as long as the consumer lives.
+    deliveries: mpsc::UnboundedReceiver<Option<Delivery>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), KafkaError>>>,
 }
@@ -118,13 +115,7 @@ impl Consumer {
     pub fn start(settings: &ConsumerSettings) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.clone();
-        let group = Group {
-            topic: topic.clone(),
-            sender,
-            paused: AtomicBool::new(false),
-            failed: OnceLock::new(),
-            ends: ArcSwap::default(),
-        };
+        let group = Group::new(topic.clone(), sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
         shared.subscribe(&[&topic])?;
@@ -133,7 +124,11 @@ impl Consumer {
             .name("log-consumer".to_owned())
             .spawn({
                 let (shared, stop, budget) = (Arc::clone(&shared), Arc::clone(&stop), settings.budget_bytes);
-                move || receive(&shared, &stop, budget)
+                move || {
+                    let ended = receive(&shared, &stop, budget);
+                    let _ = shared.context().sender.send(None);
+                    ended
+                }
             })
             .map_err(|_| KafkaError::ClientCreation("no thread for the consumer".to_owned()))?;
         Ok(Self { shared, topic, deliveries, stop, thread: Some(thread) })
@@ -144,7 +139,7 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
+        self.deliveries.recv().await.flatten()
     }
 
     /// Asks Kafka to remember the next offsets to read, without waiting for its answer: one that is lost costs reading
@@ -177,7 +172,13 @@ impl Consumer {
     pub async fn ended(mut self) -> Result<(), KafkaError> {
         self.close();
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        // Leaving the group may wait for brokers that are away: off the async threads.
+        let joined = tokio::task::spawn_blocking(move || {
+            let ended = thread.join();
+            drop(self);
+            ended
+        })
+        .await;
         joined.ok().and_then(Result::ok).unwrap_or(Err(KafkaError::Canceled))
     }
 }
@@ -209,207 +210,4 @@ fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
             .set("session.timeout.ms", settings.consume.kafka_session_timeout_ms.to_string()),
     };
     config
-}
-
-/// The receive loop. Ends when asked to, or with the error that makes going on pointless.
-fn receive(consumer: &BaseConsumer<Group>, stop: &AtomicBool, budget_bytes: usize) -> Result<(), KafkaError> {
-    let taken = Arc::new(AtomicUsize::new(0));
-    let mut last_complaint: Option<Instant> = None;
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(error) = consumer.context().failed.get() {
-            return Err(error.clone());
-        }
-        keep_within_budget(consumer, taken.load(Ordering::Relaxed), budget_bytes)?;
-        match consumer.poll(POLL) {
-            None => {}
-            Some(Ok(message)) => {
-                let record = take(&message, &taken);
-                if consumer.context().sender.send(Delivery::Record(record)).is_err() {
-                    break;
-                }
-            }
-            Some(Err(error)) if is_passing(&error) => {
-                // librdkafka reconnects by itself; once a while is enough to say so.
-                if last_complaint.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-                    tracing::warn!(%error, "taking records from the log");
-                    last_complaint = Some(Instant::now());
-                }
-            }
-            Some(Err(error)) => {
-                tracing::error!(%error, "the log cannot be read any further");
-                return Err(error);
-            }
-        }
-    }
-    // Leaving the group revokes what we have: the callback runs inside these polls.
-    consumer.unsubscribe();
-    let deadline = Instant::now() + REVOKE_GRACE;
-    while Instant::now() < deadline && consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
-        let _ = consumer.poll(POLL);
-    }
-    Ok(())
-}
-
-fn take(message: &BorrowedMessage<'_>, taken: &Arc<AtomicUsize>) -> LogRecord {
-    let bytes = message.payload().unwrap_or_default().to_vec();
-    let charge = Charge::new(taken, bytes.len());
-    LogRecord { partition: message.partition(), offset: message.offset(), bytes, _charge: charge }
-}
-
-fn keep_within_budget(
-    consumer: &BaseConsumer<Group>,
-    taken: usize,
-    budget_bytes: usize,
-) -> Result<(), KafkaError> {
-    let paused = &consumer.context().paused;
-    if taken >= budget_bytes && !paused.load(Ordering::Relaxed) {
-        consumer.pause(&consumer.assignment()?)?;
-        paused.store(true, Ordering::Relaxed);
-    } else if taken < budget_bytes / 2 && paused.load(Ordering::Relaxed) {
-        consumer.resume(&consumer.assignment()?)?;
-        paused.store(false, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-/// Trouble that librdkafka gets over by itself, as opposed to one that needs a person or another process.
-fn is_passing(error: &KafkaError) -> bool {
-    !matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::UnsupportedVersion
-        )
-    )
-}
-
-fn offsets(topic: &str, next_offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(next_offsets.len());
-    for (partition, next_offset) in next_offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset))?;
-    }
-    Ok(list)
-}
-
-fn partitions_of(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(|element| element.partition()).collect()
-}
-
-/// What librdkafka calls back into, on the thread that polls.
-struct Group {
-    topic: String,
-    sender: mpsc::UnboundedSender<Delivery>,
-    paused: AtomicBool,
-    /// A rebalance that failed leaves nothing to go on from.
-    failed: OnceLock<KafkaError>,
-    ends: ArcSwap<HashMap<i32, PartitionEnds>>,
-}
-
-impl Group {
-    /// Starts each partition at its committed offset, or at the log's very beginning: `auto.offset.reset` is `error`,
-    /// so that a gap made by retention is never jumped in silence.
-    fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Result<(), KafkaError> {
-        let mut committed = consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT)?;
-        let start = |element: &TopicPartitionListElem<'_>| Start {
-            partition: element.partition(),
-            next_offset: element.offset().to_raw().filter(|offset| *offset >= 0),
-        };
-        let starts: Vec<Start> = committed.elements().iter().map(start).collect();
-        for start in starts.iter().filter(|start| start.next_offset.is_none()) {
-            committed.set_partition_offset(&self.topic, start.partition, Offset::Beginning)?;
-        }
-        match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&committed)?,
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&committed)?,
-        }
-        if self.paused.load(Ordering::Relaxed) {
-            consumer.pause(&committed)?;
-        }
-        let _ = self.sender.send(Delivery::Assigned(starts));
-        Ok(())
-    }
-
-    fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
-        let (answer, answered) = std_mpsc::channel();
-        let may_commit = !consumer.assignment_lost();
-        let revocation = Revocation { partitions: partitions_of(revoked), may_commit, answer };
-        if self.sender.send(Delivery::Revoked(revocation)).is_ok() {
-            let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
-            if may_commit && !next_offsets.is_empty() {
-                let committed = offsets(&self.topic, &next_offsets)
-                    .and_then(|offsets| consumer.commit(&offsets, CommitMode::Sync));
-                if let Err(error) = committed {
-                    tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
-                }
-            }
-        }
-        match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
-        }
-    }
-}
-
-impl ClientContext for Group {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_librdkafka(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "librdkafka");
-    }
-
-    fn stats(&self, statistics: rdkafka::Statistics) {
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let ends = partitions
-            .filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0)
-            .map(|partition| {
-                let ends = PartitionEnds { start: partition.lo_offset, end: partition.hi_offset };
-                (partition.partition, ends)
-            })
-            .collect();
-        self.ends.store(Arc::new(ends));
-    }
-}
-
-impl ConsumerContext for Group {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: rd_kafka_resp_err_t,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let done = match event {
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
-            other => Err(KafkaError::Rebalance(other.into())),
-        };
-        if let Err(error) = done {
-            tracing::error!(%error, "a rebalance failed; this consumer gives up its partitions");
-            let _ = self.failed.set(error);
-        }
-    }
-}
-
-/// Bytes charged to the budget until dropped.
-#[derive(Debug)]
-struct Charge {
-    taken: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Charge {
-    fn new(taken: &Arc<AtomicUsize>, bytes: usize) -> Self {
-        taken.fetch_add(bytes, Ordering::Relaxed);
-        Self { taken: Arc::clone(taken), bytes }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }

@@ -1,0 +1,122 @@
+//! The thread that polls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+
+use super::group::Group;
+use super::{Delivery, LogRecord, REVOKE_GRACE};
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// The receive loop. Ends when asked to, or with the error that makes going on pointless.
+pub(super) fn receive(
+    consumer: &BaseConsumer<Group>,
+    stop: &AtomicBool,
+    budget_bytes: usize,
+) -> Result<(), KafkaError> {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let mut complaints = Complaints::default();
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(error) = consumer.context().failed.get() {
+            return Err(error.clone());
+        }
+        keep_within_budget(consumer, taken.load(Ordering::Relaxed), budget_bytes)?;
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                let record = take(&message, &taken);
+                if consumer.context().sender.send(Some(Delivery::Record(record))).is_err() {
+                    break;
+                }
+            }
+            Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the log cannot be read any further");
+                return Err(error);
+            }
+        }
+    }
+    // Leaving the group revokes what we have: the callback runs inside these polls.
+    consumer.unsubscribe();
+    let deadline = Instant::now() + REVOKE_GRACE;
+    while Instant::now() < deadline && consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+        let _ = consumer.poll(POLL);
+    }
+    Ok(())
+}
+
+/// librdkafka reconnects by itself; once in a while is enough to say so.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn hear(&mut self, error: &KafkaError) {
+        if self.last.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+            tracing::warn!(%error, "taking records from the log");
+            self.last = Some(Instant::now());
+        }
+    }
+}
+
+fn take(message: &BorrowedMessage<'_>, taken: &Arc<AtomicUsize>) -> LogRecord {
+    let bytes = message.payload().unwrap_or_default().to_vec();
+    let charge = Charge::new(taken, bytes.len());
+    LogRecord { partition: message.partition(), offset: message.offset(), bytes, _charge: charge }
+}
+
+fn keep_within_budget(
+    consumer: &BaseConsumer<Group>,
+    taken: usize,
+    budget_bytes: usize,
+) -> Result<(), KafkaError> {
+    let paused = &consumer.context().paused;
+    if taken >= budget_bytes && !paused.load(Ordering::Relaxed) {
+        consumer.pause(&consumer.assignment()?)?;
+        paused.store(true, Ordering::Relaxed);
+    } else if taken < budget_bytes / 2 && paused.load(Ordering::Relaxed) {
+        consumer.resume(&consumer.assignment()?)?;
+        paused.store(false, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Trouble that librdkafka gets over by itself, as opposed to one that needs a person or another process.
+fn is_passing(error: &KafkaError) -> bool {
+    !matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::Fatal
+                | RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::UnsupportedVersion
+        )
+    )
+}
+
+/// Bytes charged to the budget until dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn new(taken: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        taken.fetch_add(bytes, Ordering::Relaxed);
+        Self { taken: Arc::clone(taken), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
