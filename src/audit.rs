@@ -110,14 +110,10 @@ pub async fn audit(
     let mut snapshot = Snapshot::open(&plan.database).await?;
     snapshot.refuse_another_log("kafka", &plan.log.topic)?;
 
-    let organizations = snapshot.organizations().await?;
     let mut found = Vec::new();
-    for organization in organizations.into_iter().filter(|one| is_audited(one, plan.only.as_ref())) {
+    for organization in chosen(snapshot.organizations().await?, plan.only.as_ref())? {
         let holdings = snapshot.holdings(&organization).await?;
         found.push((organization, holdings));
-    }
-    if let (Some(slug), true) = (&plan.only, found.is_empty()) {
-        return Err(store::Error::NoSuchOrganization(slug.clone()).into());
     }
 
     let scan = scan.read_on(loaded_up_to(&found)).await?;
@@ -134,9 +130,16 @@ pub async fn audit(
 }
 
 /// Removed organizations have no schema; one that is being made has nothing in it, and maybe no schema either.
-fn is_audited(organization: &Organization, only: Option<&Slug>) -> bool {
-    only.is_none_or(|only| organization.slug == *only)
-        && matches!(organization.state, State::Active | State::Suspended)
+fn chosen(all: Vec<Organization>, only: Option<&Slug>) -> Result<Vec<Organization>, store::Error> {
+    let stands = |one: &Organization| matches!(one.state, State::Active | State::Suspended);
+    let Some(slug) = only else { return Ok(all.into_iter().filter(stands).collect()) };
+    let found = all.into_iter().find(|one| one.slug == *slug);
+    let one = found.ok_or_else(|| store::Error::NoSuchOrganization(slug.clone()))?;
+    match one.state {
+        State::Active | State::Suspended => Ok(vec![one]),
+        State::Provisioning => Err(store::Error::OrganizationProvisioning(slug.clone())),
+        State::Removed => Err(store::Error::OrganizationRemoved(slug.clone())),
+    }
 }
 
 /// How far any schema is loaded, or any record held, by partition.

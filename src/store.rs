@@ -12,9 +12,11 @@
 mod admin;
 pub mod audit;
 mod connect;
+pub mod dead_letters;
 pub mod directory;
 mod error;
 mod grants;
+pub mod held;
 mod installation;
 pub mod keys;
 pub mod lifecycle;

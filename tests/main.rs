@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod audit;
 mod directory;
 mod environment;
 mod isolation;
