@@ -1,16 +1,22 @@
-//! What every test stands on: a site of its own, and the real program.
+//! What every test stands on: a site of its own, the real program, the running service, and a client of it.
 
+mod events;
+mod http;
 mod program;
+mod service;
 mod site;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use events::{Form, id_of, played};
+pub(crate) use http::{Http, Reply};
 pub(crate) use program::{Ran, Rollbook};
-pub(crate) use site::{Site, sqlstate};
+pub(crate) use service::Service;
+pub(crate) use site::{Organization, Site, sqlstate};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
         assert!(Instant::now() < deadline, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,5 +1,5 @@
-//! One binary, one module per behaviour, through the front door with a real Postgres. Each test has a database, roles
-//! and logins of its own, so all run at once. `./dev test` starts what they need.
+//! One binary, one module per behaviour, through the front door with a real Postgres and a real Kafka. Each test has a
+//! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need.
 
 mod harness;
 
@@ -10,6 +10,7 @@ mod isolation;
 mod keys;
 mod migrations;
 mod organizations;
+mod pipeline;
 mod pool;
 mod provisioning;
 mod rights;

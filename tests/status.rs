@@ -28,7 +28,7 @@ async fn status_answers_with_what_the_contract_names() {
         items[0],
         json!({
             "organization": "acme", "state": "active", "schema_version": 4, "stored": 20, "duplicate": 4, "dead": 1,
-            "held": 5, "lag_records": null, "freshness_seconds": null, "stopped": null,
+            "held": 5, "lag_records": 0, "freshness_seconds": null, "stopped": null,
         })
     );
     assert_eq!((&items[1]["stored"], &items[1]["freshness_seconds"]), (&json!(0), &Value::Null));

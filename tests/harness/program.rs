@@ -37,6 +37,11 @@ impl Rollbook {
         self
     }
 
+    /// Starts it, to go on by itself; what it says goes into a pipe.
+    pub(crate) fn start(mut self) -> tokio::process::Child {
+        self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    }
+
     /// Runs it to its end.
     pub(crate) async fn run(mut self) -> Ran {
         let output = self.command.output().await.expect("the program starts");

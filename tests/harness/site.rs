@@ -1,13 +1,18 @@
-//! A database, a role prefix and logins of one test's own, dropped at its end however it ends.
+//! A database, a role prefix, logins, a topic and a consumer group of one test's own. What is in Postgres is dropped at
+//! the test's end however it ends; the topic stays until the throwaway broker goes.
 
 use rollbook::config::{DatabaseUrl, Secret};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
-use super::{Ran, Rollbook};
+use super::{Ran, Rollbook, eventually};
 
 /// Names the server that the tests use; its login is a superuser.
 const SERVER: &str = "TEST_POSTGRES_URL";
+/// Names the brokers that the tests use.
+const BROKERS: &str = "TEST_KAFKA_BROKERS";
+/// More than one, so that organizations can share a partition or not; few, for one broker carries every test's topic.
+const PARTITIONS: &str = "3";
 
 /// Where one test works.
 #[derive(Debug)]
@@ -18,6 +23,15 @@ pub(crate) struct Site {
     pub(crate) database: String,
     /// Goes before every role name of this site, the logins' too.
     pub(crate) prefix: String,
+    brokers: String,
+}
+
+/// An organization as whoever added it knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Organization {
+    pub(crate) slug: String,
+    pub(crate) key: String,
+    pub(crate) key_id: String,
 }
 
 impl Site {
@@ -34,7 +48,9 @@ impl Site {
         let address = format!("{host}:{}", server.get_ports().first().expect("a port"));
         let prefix = format!("t{:05x}_", rand::random_range(0..0x10_0000));
         let database = format!("rollbook_test_{prefix}");
-        let site = Self { server, address, database, prefix };
+        let brokers =
+            std::env::var(BROKERS).unwrap_or_else(|_| panic!("{BROKERS} is not set: run ./dev test"));
+        let site = Self { server, address, database, prefix, brokers };
         // Several tests may copy template1 at once only while nobody is connected to it; nobody ever is to template0.
         let create = format!("CREATE DATABASE {} TEMPLATE template0", site.database);
         connect(&site.server).await.batch_execute(&create).await.expect("a database of one's own");
@@ -64,6 +80,15 @@ impl Site {
             .env("ROLLBOOK_INTAKE_DATABASE_URL", &self.url(&self.role("intake"), "intake password"))
             .env("ROLLBOOK_LOADER_DATABASE_URL", &self.url(&self.role("loader"), "loader password"))
             .env("ROLLBOOK_ROLE_PREFIX", &self.prefix)
+            .env("ROLLBOOK_KAFKA_BROKERS", &self.brokers)
+            .env("ROLLBOOK_KAFKA_TOPIC", &self.database)
+            .env("ROLLBOOK_KAFKA_GROUP", &self.database)
+            .env("ROLLBOOK_LOG_PARTITIONS", PARTITIONS)
+    }
+
+    /// A service to be, on free ports, with these words after `serve`.
+    pub(crate) fn serve(&self, words: &str) -> Rollbook {
+        self.rollbook(&format!("serve {words}"))
     }
 
     /// Runs the program with this site's settings.
@@ -74,6 +99,39 @@ impl Site {
     /// Adds an organization, and gives what `org add --json` says.
     pub(crate) async fn add(&self, slug: &str) -> Value {
         self.run(&format!("org add {slug} --json")).await.done().json()
+    }
+
+    /// Adds an organization that will send events.
+    pub(crate) async fn organization(&self, slug: &str) -> Organization {
+        let added = self.add(slug).await;
+        let text = |name: &str| added[name].as_str().expect("org add says it").to_owned();
+        Organization { slug: text("organization"), key: text("key"), key_id: text("key_id") }
+    }
+
+    /// Waits until so many events of an organization have their fate, and gives the watermarks' `(stored, duplicate)`.
+    pub(crate) async fn loaded(&self, slug: &str, events: i64) -> (i64, i64) {
+        let client = self.superuser().await;
+        let sums = format!(
+            "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, \
+                    coalesce(sum(dead), 0)::bigint FROM org_{slug}.ingest_watermark"
+        );
+        let mut totals = (0, 0);
+        eventually(&format!("the fate of {events} events of {slug}"), async || {
+            let row = client.query_one(&sums, &[]).await.expect("watermarks");
+            totals = (row.get(0), row.get(1));
+            assert_eq!(row.get::<_, i64>(2), 0, "dead events of {slug}");
+            totals.0 + totals.1 >= events
+        })
+        .await;
+        assert_eq!(totals.0 + totals.1, events, "no event has two fates");
+        totals
+    }
+
+    /// The ids of the events in an organization's schema, sorted.
+    pub(crate) async fn stored_ids(&self, slug: &str) -> Vec<String> {
+        let mut ids = self.texts(&format!("SELECT event_id::text FROM org_{slug}.event")).await;
+        ids.sort_unstable();
+        ids
     }
 
     /// A role's full name.

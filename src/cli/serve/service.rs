@@ -79,6 +79,7 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
         parts.spawn(login.check_until_answered(stop.clone()));
     }
     let admin_listener = bind(settings.ops.admin_addr).await?;
+    let admin_addr = admin_listener.local_addr().context("asking for the operator's address")?;
     let grace = settings.drain.limit + CLOSE_GRACE;
     if let Some(intake) = &settings.intake {
         let directory = Arc::new(Directory::default());
@@ -102,7 +103,7 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     let drained = CancellationToken::new();
     let admin = tokio::spawn(Admin { exporter, health }.run(admin_listener, drained.clone()));
     signals::stop_on_signal(stop.clone()).context("listening for signals")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin_addr = %settings.ops.admin_addr, "serving");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin_addr, "serving");
     let outcome = supervise(parts, stop, grace).await;
     drained.cancel();
     let _ = admin.await;

@@ -1,0 +1,136 @@
+//! The real service as a process of its own, on free ports.
+
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::StatusCode;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use super::{Form, Http, Organization, Reply, Rollbook, eventually};
+
+/// A running `rollbook serve`. Dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Service {
+    child: Child,
+    said: Said,
+    pub(crate) intake: Option<Http>,
+    pub(crate) admin: Http,
+}
+
+/// What the process wrote to its log so far, one JSON object a line.
+#[derive(Clone, Debug, Default)]
+struct Said(Arc<Mutex<Vec<String>>>);
+
+impl Service {
+    /// Starts it and waits until it would take work.
+    pub(crate) async fn ready(serve: Rollbook) -> Self {
+        let service = Self::start(serve).await;
+        service.becomes_ready().await;
+        service
+    }
+
+    /// Starts it and waits until its listeners are there.
+    pub(crate) async fn start(serve: Rollbook) -> Self {
+        let serve = serve
+            .env("ROLLBOOK_HTTP_ADDR", "127.0.0.1:0")
+            .env("ROLLBOOK_ADMIN_ADDR", "127.0.0.1:0")
+            .env("ROLLBOOK_LOG_FORMAT", "json");
+        let mut child = serve.start();
+        let said = Said::default();
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        tokio::spawn({
+            let said = said.clone();
+            async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    said.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                }
+            }
+        });
+        eventually("the service is listening", async || {
+            let ended = child.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "the service ended with {ended:?}: {}", said.text());
+            said.field("admin_addr").is_some()
+        })
+        .await;
+        let intake = said.field("http_addr").map(|address| Http::new(&address));
+        let admin = Http::new(&said.field("admin_addr").expect("it was waited for"));
+        Self { child, said, intake, admin }
+    }
+
+    /// Waits until `/readyz` says that it would take work.
+    pub(crate) async fn becomes_ready(&self) {
+        let mut last = Value::Null;
+        eventually("the service is ready", async || {
+            let Ok(reply) = self.admin.try_send("GET", "/readyz", &[], "").await else { return false };
+            last = reply.json;
+            reply.status == StatusCode::OK
+        })
+        .await;
+    }
+
+    /// Intake's address.
+    pub(crate) fn intake(&self) -> &Http {
+        self.intake.as_ref().expect("this service has the role intake")
+    }
+
+    /// Posts a batch of an organization's own.
+    pub(crate) async fn post(&self, organization: &Organization, form: Form, events: &[Value]) -> Reply {
+        self.try_post(organization, form, events).await.unwrap_or_else(|error| panic!("no reply: {error}"))
+    }
+
+    /// Posts a batch to a service that may be going away.
+    pub(crate) async fn try_post(
+        &self,
+        organization: &Organization,
+        form: Form,
+        events: &[Value],
+    ) -> Result<Reply, String> {
+        let (headers, body) = form.pack(&organization.slug, &organization.key, events);
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.intake().try_send("POST", "/v1/events", &headers, body).await
+    }
+
+    /// Ends it as a crash does, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("a child of ours");
+    }
+
+    /// Asks it to end.
+    pub(crate) async fn terminate(&self) {
+        let id = self.child.id().expect("it is running").to_string();
+        let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(60), self.child.wait());
+        let status = wait.await.unwrap_or_else(|_| panic!("it does not end: {}", self.said.text()));
+        status.expect("a child of ours")
+    }
+
+    /// Ends it in order.
+    pub(crate) async fn stop(self) {
+        self.terminate().await;
+        let said = self.said.clone();
+        let status = self.ended().await;
+        assert!(status.success(), "{status}: {}", said.text());
+    }
+}
+
+impl Said {
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// The value of a field in the first line that has it.
+    fn field(&self, name: &str) -> Option<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .iter()
+            .find_map(|line| serde_json::from_str::<Value>(line).ok()?.get(name)?.as_str().map(str::to_owned))
+    }
+}
