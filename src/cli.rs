@@ -4,7 +4,10 @@
 //! work, prints the answer. What can go wrong ends as a [`Failure`], which knows its exit code.
 
 mod admin;
+mod audit;
+mod dead_letters;
 mod failure;
+mod held;
 mod key;
 pub mod load;
 mod migrate;
@@ -52,6 +55,14 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Shows what stands in each organization's schema.
     Status(status::Arguments),
+    /// Compares the log with every schema: whatever was accepted is where it belongs, and nowhere else.
+    Audit(audit::Arguments),
+    /// Looks at events that Postgres refused, stores them after all, or gives them up.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Looks at records that wait for an organization's schema, and stores them now.
+    #[command(subcommand)]
+    Held(held::Command),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
 }
@@ -71,6 +82,9 @@ pub async fn run(
         Command::Key(command) => command.run().await,
         Command::Migrate(arguments) => arguments.run().await,
         Command::Status(arguments) => arguments.run().await,
+        Command::Audit(arguments) => arguments.run().await,
+        Command::DeadLetters(command) => command.run().await,
+        Command::Held(command) => command.run().await,
         Command::Load(arguments) => arguments.run().await,
     }
 }

@@ -13,7 +13,9 @@ pub mod ops;
 pub mod output;
 mod secret;
 
-pub use database::{AdminDatabase, DatabaseUrl, RolePrefixSetting, ServiceDatabases, StandInDatabase};
+pub use database::{
+    AdminDatabase, DatabaseUrl, LoaderDatabase, RolePrefixSetting, ServiceDatabases, StandInDatabase,
+};
 pub use environment::Operator;
 pub use output::Output;
 pub use secret::Secret;

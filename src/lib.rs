@@ -10,12 +10,14 @@
 //! - [`log`]: the record format, and the log (Kafka) that keeps what was accepted
 //! - [`loader`]: from the log into each organization's schema, exactly once
 //! - [`store`]: Postgres: connections, roles, migrations, provisioning
+//! - [`audit`]: the books: what the log says against what the schemas hold
 //! - [`ops`]: metrics, health, supervision
 //! - [`cli`]: one file per command family
 //!
 //! Rooms point one way: `intake → tenant, event, log`; `loader → tenant, event, log, store`; nobody points at
 //! `intake`, `loader` or `cli` but the command line itself.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod event;

@@ -10,10 +10,13 @@
 //! administrator's commands use everything else, through one [`Admin`] connection.
 
 mod admin;
+pub mod audit;
 mod connect;
+pub mod dead_letters;
 pub mod directory;
 mod error;
 mod grants;
+pub mod held;
 mod installation;
 pub mod keys;
 pub mod lifecycle;

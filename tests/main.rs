@@ -4,6 +4,7 @@
 mod harness;
 
 mod corpus;
+mod audit;
 mod directory;
 mod environment;
 mod isolation;

@@ -81,6 +81,29 @@ impl ServiceDatabases {
     }
 }
 
+/// The loader's login, for a command that does the loader's work once.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Postgres")]
+pub struct LoaderDatabase {
+    /// Login of the loader. Default: the administrator's, which may become an organization's role only where it is a
+    /// superuser or was granted it.
+    #[arg(long, value_name = "URL", env = LOADER.variable, hide_env_values = true)]
+    loader_database_url: Option<Secret>,
+}
+
+impl LoaderDatabase {
+    /// The loader's URL, or the administrator's.
+    ///
+    /// # Errors
+    /// It is no URL, or both are missing.
+    pub fn resolve(&self, admin: &AdminDatabase) -> Result<DatabaseUrl, ConfigError> {
+        match &self.loader_database_url {
+            Some(own) => LOADER.resolve(Some(own), admin.stand_in()),
+            None => admin.resolve(),
+        }
+    }
+}
+
 /// What tells this installation's roles from another one's in the same Postgres cluster.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Postgres")]

@@ -138,6 +138,17 @@ impl From<DrainError> for Refusal {
     }
 }
 
+/// What one transaction of a drain did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Held records that are held no longer; those below the watermark were stored before, and are not in the fates.
+    pub records: usize,
+    /// What became of their events.
+    pub fates: Fates,
+    /// Records among them whose events cannot be decoded: written down, with their bytes.
+    pub unreadable: usize,
+}
+
 /// Stores the first held records of a lane, up to `most_bytes` of them (at least one), in one transaction. `None`: none
 /// are held.
 pub(super) async fn drain_some(
@@ -146,7 +157,7 @@ pub(super) async fn drain_some(
     organization: OrganizationId,
     position: Position,
     most_bytes: i64,
-) -> Result<Option<Fates>, DrainError> {
+) -> Result<Option<Drained>, DrainError> {
     const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('rollbook drain ' || $1::text, 0))";
     const FIRST: &str = "SELECT log_offset, record FROM ( \
              SELECT log_offset, record, \
@@ -201,6 +212,7 @@ pub(super) async fn drain_some(
         }
     };
     transaction.batch_execute("SET LOCAL ROLE NONE").await?;
+    let drained = Drained { records: held.len(), fates, unreadable: undecodable.len() };
     for (offset, bytes) in undecodable {
         let unreadable = Unreadable {
             position,
@@ -224,7 +236,7 @@ pub(super) async fn drain_some(
         )
         .await?;
     transaction.commit().await?;
-    Ok(Some(fates))
+    Ok(Some(drained))
 }
 
 /// The lanes of these partitions that have held records: they have to be opened though nothing new comes for them.

@@ -5,13 +5,26 @@ use std::fmt::Write as _;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
+use super::copy::COLUMNS;
 use super::row::Row;
-use super::statements::Statements;
 
-/// Inserts what is not there yet; gives back how many rows were.
+/// The SQL of it, for a schema whose name is quoted already.
+pub(super) fn statement(schema: &str) -> String {
+    format!(
+        "INSERT INTO {schema}.event ({COLUMNS}) \
+                 SELECT a, b, c, d, e, f, timestamptz 'epoch' + g * interval '1 millisecond', \
+                 timestamptz 'epoch' + h * interval '1 millisecond', timestamptz 'epoch' + i * interval '1 millisecond', \
+                 j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
+                 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+                 AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t) \
+                 ON CONFLICT (event_id) DO NOTHING"
+    )
+}
+
+/// Inserts what is not there yet with a [`statement`]; gives back how many rows were.
 pub(super) async fn insert_rows(
     transaction: &Transaction<'_>,
-    statements: &Statements,
+    statement: &str,
     rows: &[Row<'_>],
 ) -> Result<u64, Error> {
     macro_rules! column {
@@ -66,7 +79,7 @@ pub(super) async fn insert_rows(
         (&elapsed_ms, Type::INT4_ARRAY),
         (&details, Type::TEXT_ARRAY),
     ];
-    transaction.execute_typed(&statements.insert_rows, &columns).await
+    transaction.execute_typed(statement, &columns).await
 }
 
 /// Intervals as the text of an `int4range[]`: an array of ranges cannot be unnested one range list a row.

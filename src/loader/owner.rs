@@ -42,14 +42,21 @@ pub(super) async fn owner_of(shared: &Shared, id: OrganizationId) -> Result<Owne
 }
 
 fn in_schema(shared: &Shared, tenant: &Tenant) -> Owner {
+    match refuse_version(tenant) {
+        Ok(()) => Owner::Schema(Statements::new(tenant, &shared.roles, &shared.settings)),
+        Err(reason) => Owner::Unusable(reason),
+    }
+}
+
+/// Refuses a schema that this release must not write to, with the reason.
+pub(super) fn refuse_version(tenant: &Tenant) -> Result<(), String> {
     let version = tenant.organization().schema_version;
     if (OLDEST_SCHEMA_VERSION..=TENANT_SCHEMA_VERSION).contains(&version) {
-        Owner::Schema(Statements::new(tenant, &shared.roles, &shared.settings))
-    } else {
-        Owner::Unusable(format!(
-            "the schema has version {version}, this release writes {OLDEST_SCHEMA_VERSION} to {TENANT_SCHEMA_VERSION}: run `rollbook migrate`"
-        ))
+        return Ok(());
     }
+    Err(format!(
+        "the schema has version {version}, this release writes {OLDEST_SCHEMA_VERSION} to {TENANT_SCHEMA_VERSION}: run `rollbook migrate`"
+    ))
 }
 
 /// Either nobody ever had the id, or the organization is newer than the snapshot, which will know it in a moment.

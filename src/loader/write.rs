@@ -22,13 +22,13 @@ const MOST_DEAD_ROWS: u64 = 16;
 
 /// What became of the rows of one flush. Together they are all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fates {
+pub struct Fates {
     /// In `event` now.
-    pub(super) stored: u64,
+    pub stored: u64,
     /// Their ids were there already.
-    pub(super) duplicate: u64,
+    pub duplicate: u64,
     /// In `dead_letter` now.
-    pub(super) dead: u64,
+    pub dead: u64,
 }
 
 /// Why the rows were not written. The transaction is of no further use.
@@ -103,7 +103,7 @@ async fn write_part(
     rows: &[Row<'_>],
 ) -> Result<u64, Error> {
     if rows.len() <= SMALL_BATCH_ROWS {
-        return insert_rows(transaction, statements, rows).await;
+        return insert_rows(transaction, &statements.insert_rows, rows).await;
     }
     let ids: Vec<Uuid> = rows.iter().map(Row::id).collect();
     let stored = transaction.query_typed(&statements.stored_ids, &[(&ids, Type::UUID_ARRAY)]).await?;

@@ -9,6 +9,7 @@ use crate::config::log::LogSettings;
 pub(super) mod consumer;
 pub(super) mod lag;
 pub(super) mod publisher;
+pub(super) mod scan;
 pub mod topic;
 
 /// How long a question to the brokers may take before it counts as unanswered.

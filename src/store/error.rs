@@ -108,6 +108,9 @@ pub enum Error {
     /// No key of that id.
     #[error("there is no write key with the id {0}")]
     NoSuchKey(uuid::Uuid),
+    /// No dead letter of that id.
+    #[error("there is no dead letter {0}")]
+    NoSuchDeadLetter(i64),
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness for a key")]
     Randomness(#[source] rand::rngs::SysError),
@@ -140,6 +143,7 @@ impl Error {
             Self::OrganizationRemoved(_) => "organization_removed",
             Self::OrganizationProvisioning(_) => "organization_provisioning",
             Self::NoSuchKey(_) => "key_not_found",
+            Self::NoSuchDeadLetter(_) => "dead_letter_not_found",
             Self::Randomness(_) => "no_randomness",
             Self::UnreadableRow { .. } => "unreadable_row",
         }

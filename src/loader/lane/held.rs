@@ -117,7 +117,9 @@ impl Lane {
             let started = Instant::now();
             match drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await {
                 Ok(None) => return Ok(Probe::Drained),
-                Ok(Some(fates)) => {
+                Ok(Some(drained)) => {
+                    let fates = drained.fates;
+                    (0..drained.unreadable).for_each(|_| self.outcomes.unreadable());
                     let rows = fates.stored + fates.duplicate + fates.dead;
                     self.outcomes.flushed(
                         &fates,

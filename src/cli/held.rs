@@ -1,0 +1,188 @@
+//! `rollbook held`: records that wait for an organization's schema.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use super::admin::AdminArguments;
+use super::{Failure, output};
+use crate::config::LoaderDatabase;
+use crate::config::loader::LoaderArgs;
+use crate::loader::drain::{Drained, NotDrained, drain_partition};
+use crate::store::{self, held};
+use crate::tenant::{Directory, Organization, RecordOwner, Slug, Snapshot, Tenant};
+
+/// What can be done with held records.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Lists held records, in the order in which they will be stored.
+    List(List),
+    /// Stores held records now, instead of waiting for the loader's next attempt.
+    Drain(Box<Drain>),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Whose records.
+    slug: Slug,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Drain {
+    /// Whose records.
+    slug: Slug,
+    #[command(flatten)]
+    admin: AdminArguments,
+    #[command(flatten)]
+    database: LoaderDatabase,
+    #[command(flatten)]
+    limits: LoaderArgs,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List(arguments) => arguments.run().await,
+            Self::Drain(arguments) => arguments.run().await,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed {
+    partition: i32,
+    offset: i64,
+    events: i32,
+    since: String,
+    reason: String,
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let (admin, _) = self.admin.open().await?;
+        let (_, held) = held::list(&admin, &self.slug).await?;
+        let listed: Vec<Listed> = held
+            .into_iter()
+            .map(|record| Listed {
+                partition: record.partition,
+                offset: record.offset,
+                events: record.events,
+                since: output::time(record.held_at),
+                reason: record.reason,
+            })
+            .collect();
+        let header = ["partition", "offset", "events", "since", "reason"];
+        output::list(self.admin.output, &listed, &header, |one| {
+            vec![
+                one.partition.to_string(),
+                one.offset.to_string(),
+                one.events.to_string(),
+                one.since.clone(),
+                one.reason.clone(),
+            ]
+        });
+        Ok(())
+    }
+}
+
+/// What became of what was held.
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    organization: String,
+    records: u64,
+    stored: u64,
+    duplicate: u64,
+    dead: u64,
+    unreadable_records: u64,
+    still_held: u64,
+}
+
+impl Answer {
+    fn add(&mut self, drained: &Drained) {
+        self.records += drained.records as u64;
+        self.stored += drained.fates.stored;
+        self.duplicate += drained.fates.duplicate;
+        self.dead += drained.fates.dead;
+        self.unreadable_records += drained.unreadable as u64;
+    }
+
+    fn text(&self) -> String {
+        let Self { organization, records, stored, duplicate, dead, unreadable_records, still_held } = self;
+        format!(
+            "{organization}: {records} records drained, {still_held} still held; events: {stored} stored, {duplicate} \
+             duplicate, {dead} dead; records that cannot be read: {unreadable_records}"
+        )
+    }
+}
+
+impl Drain {
+    async fn run(self) -> Result<(), Failure> {
+        let settings = self.limits.resolve()?;
+        let url = self.database.resolve(&self.admin.database)?;
+        let (mut admin, installation) = self.admin.open().await?;
+        let (organization, held) = held::list(&admin, &self.slug).await?;
+        let id = organization.id;
+        let mut answer = Answer { organization: self.slug.to_string(), ..Answer::default() };
+
+        let mut client = store::connect(&url).await?;
+        let tenant = tenant(organization)?;
+        let bar = progress_bar(held.len());
+        // A generation that ended long ago may still have held records: no lane of the loader looks for those.
+        let partitions: BTreeSet<(i32, i32)> =
+            held.iter().map(|record| (record.generation, record.partition)).collect();
+        let mut outcome = Ok(());
+        for partition in partitions {
+            let each = |drained: &Drained| {
+                answer.add(drained);
+                bar.inc(drained.records as u64);
+            };
+            outcome =
+                drain_partition(&mut client, &tenant, &installation.prefix, &settings, partition, each).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        if answer.records > 0 {
+            let what = json!({ "records": answer.records, "stored": answer.stored, "duplicate": answer.duplicate,
+                               "dead": answer.dead, "unreadable_records": answer.unreadable_records });
+            held::record_drain(&mut admin, id, &what).await?;
+        }
+        answer.still_held = held::count(&admin, id).await?;
+        output::one(self.admin.output, &answer, Answer::text);
+        outcome.map_err(|error| Failure::new(code(&error), error.to_string()))
+    }
+}
+
+fn code(error: &NotDrained) -> &'static str {
+    match error {
+        NotDrained::Refused(_) => "schema_refuses",
+        NotDrained::Busy(_) => "busy",
+        NotDrained::Server(_) => "database_unavailable",
+    }
+}
+
+/// By the same door as the loader: the records name the organization, the control schema says who that is.
+fn tenant(organization: Organization) -> Result<Tenant, Failure> {
+    let id = organization.id;
+    let directory = Directory::default();
+    directory.replace(Snapshot::new([organization], [], Instant::now()));
+    match directory.of_record(id) {
+        Some(RecordOwner::Tenant(tenant)) => Ok(tenant),
+        Some(RecordOwner::Removed | RecordOwner::Unknown) | None => {
+            Err(Failure::new("organization_removed", "the organization was removed"))
+        }
+    }
+}
+
+/// Drawn on standard error, and only on a terminal.
+fn progress_bar(records: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records {elapsed} (left: {eta})")
+        .expect("a template without unknown keys");
+    ProgressBar::new(records as u64).with_style(style)
+}

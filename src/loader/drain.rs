@@ -1,0 +1,74 @@
+//! Held records drained by a person, with the loader's own protocol and limits.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::backoff::Backoff;
+use super::held_record::drain_some;
+use super::owner::refuse_version;
+use super::position::Position;
+use super::refusal::Refusal;
+use super::statements::Statements;
+use crate::config::loader::LoaderSettings;
+use crate::tenant::{RolePrefix, Tenant};
+
+pub use super::held_record::Drained;
+pub use super::write::Fates;
+
+/// A loader at work on the same organization is waited for this often.
+const MOST_WAITS: u32 = 10;
+
+/// Why records stay held.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDrained {
+    /// The schema refuses.
+    #[error("the schema still refuses: {0}")]
+    Refused(String),
+    /// A loader drains the organization at this moment, or wrote to it in between.
+    #[error("a loader is at work on this organization: {0}")]
+    Busy(String),
+    /// Postgres cannot be used.
+    #[error("Postgres cannot be used: {0}")]
+    Server(String),
+}
+
+/// Stores what is held for an organization in one partition of one generation, batch after batch, and tells `each` what
+/// became of it. The connection's login must be one that may become the organization's role.
+///
+/// # Errors
+/// See [`NotDrained`]; what was told before is stored all the same.
+pub async fn drain_partition(
+    client: &mut Client,
+    tenant: &Tenant,
+    roles: &RolePrefix,
+    settings: &LoaderSettings,
+    (generation, partition): (i32, i32),
+    mut each: impl FnMut(&Drained),
+) -> Result<(), NotDrained> {
+    refuse_version(tenant).map_err(NotDrained::Refused)?;
+    let statements = Statements::new(tenant, roles, settings);
+    let position = Position { generation, partition };
+    let most_bytes = i64::try_from(settings.batch_bytes).unwrap_or(i64::MAX);
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut waits = 0;
+    loop {
+        match drain_some(client, &statements, tenant.id(), position, most_bytes).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(drained)) => {
+                each(&drained);
+                waits = 0;
+                backoff.reset();
+            }
+            Err(error) => match Refusal::from(error) {
+                Refusal::Schema(reason) => return Err(NotDrained::Refused(reason)),
+                Refusal::Server(reason) => return Err(NotDrained::Server(reason)),
+                Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
+                Refusal::Again(_) => {
+                    waits += 1;
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            },
+        }
+    }
+}

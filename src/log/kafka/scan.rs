@@ -1,0 +1,150 @@
+//! Reads the topic from one offset to another, as an onlooker: no group is joined and nothing is committed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::consumer::PartitionEnds;
+use super::{ASK_TIMEOUT, client_config};
+use crate::config::log::LogSettings;
+
+const POLL: Duration = Duration::from_millis(100);
+/// A log that says nothing for so long, neither a record nor that there is none, does not answer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// An onlooker of the log. Its methods block: call them off the async threads.
+pub struct Scanner {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+/// Offsets of one partition, the first included and the last not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset to read.
+    pub from: i64,
+    /// The first offset not to read.
+    pub to: i64,
+}
+
+/// Why a stretch was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// Kafka refused, or is not reachable.
+    #[error("the log cannot be read")]
+    Kafka(#[from] KafkaError),
+    /// Neither records nor an end came.
+    #[error("the log stopped answering in partition {partition}")]
+    Silent {
+        /// Where it was to be read on.
+        partition: i32,
+    },
+}
+
+impl Scanner {
+    /// Makes the client. `group` is only asked after, never joined.
+    ///
+    /// # Errors
+    /// librdkafka does not take the settings.
+    pub fn new(settings: &LogSettings, group: &str) -> Result<Self, ScanError> {
+        let consumer = client_config(settings)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // What retention takes while we read is found out by asking for the ends again.
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()?;
+        Ok(Self { consumer, topic: settings.topic.clone() })
+    }
+
+    /// First and next offset of every partition.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or there is no such topic.
+    pub fn ends(&self) -> Result<Vec<(i32, PartitionEnds)>, ScanError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT)?;
+        let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+        let mut ends = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let (start, end) = self.consumer.fetch_watermarks(&self.topic, partition.id(), ASK_TIMEOUT)?;
+            ends.push((partition.id(), PartitionEnds { start, end }));
+        }
+        Ok(ends)
+    }
+
+    /// The offsets that the group has committed, by partition.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, ScanError> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&self.topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(asked, ASK_TIMEOUT)?;
+        let elements = committed.elements();
+        let offset = |offset| if let Offset::Offset(next) = offset { Some(next) } else { None };
+        Ok(elements.iter().filter_map(|one| Some((one.partition(), offset(one.offset())?))).collect())
+    }
+
+    /// Gives every record of the stretches to `see`: partition, offset, bytes. In order within a partition.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn read(&self, stretches: &[Stretch], mut see: impl FnMut(i32, i64, &[u8])) -> Result<(), ScanError> {
+        let mut open: HashMap<i32, i64> = HashMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for stretch in stretches.iter().filter(|stretch| stretch.from < stretch.to) {
+            open.insert(stretch.partition, stretch.to);
+            assignment.add_partition_offset(&self.topic, stretch.partition, Offset::Offset(stretch.from))?;
+        }
+        self.consumer.assign(&assignment)?;
+        let mut heard = Instant::now();
+        while let Some(partition) = open.keys().next().copied() {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let (partition, offset) = (message.partition(), message.offset());
+                    let Some(to) = open.get(&partition).copied() else { continue };
+                    if offset < to {
+                        see(partition, offset, message.payload().unwrap_or_default());
+                    }
+                    if offset + 1 >= to {
+                        self.close(&mut open, partition)?;
+                    }
+                }
+                // Also where the last offsets are no records but marks of the log's own.
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    heard = Instant::now();
+                    self.close(&mut open, partition)?;
+                }
+                // librdkafka reconnects by itself; what it does not get over is silence in the end.
+                Some(Err(error)) => tracing::warn!(%error, "reading the log"),
+                None => {}
+            }
+            if heard.elapsed() > SILENCE {
+                return Err(ScanError::Silent { partition });
+            }
+        }
+        self.consumer.unassign()?;
+        Ok(())
+    }
+
+    /// Reads no further in a partition.
+    fn close(&self, open: &mut HashMap<i32, i64>, partition: i32) -> Result<(), ScanError> {
+        if open.remove(&partition).is_some() {
+            let mut done = TopicPartitionList::with_capacity(1);
+            done.add_partition(&self.topic, partition);
+            self.consumer.pause(&done)?;
+        }
+        Ok(())
+    }
+}
