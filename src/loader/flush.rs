@@ -82,7 +82,7 @@ pub(super) async fn store(
     batch: SealedBatch<'_>,
 ) -> Result<Flushed, WriteError> {
     let position = batch.position;
-    let found = watermark(transaction, &statements.lock_watermark, position).await?;
+    let found = watermark(transaction, &statements.lock_watermark, position, batch.organization).await?;
     if found != expected {
         return Ok(Flushed::Stale);
     }
@@ -136,9 +136,17 @@ pub(super) async fn watermark(
     transaction: &Transaction<'_>,
     statement: &str,
     position: Position,
+    organization: OrganizationId,
 ) -> Result<Option<Watermark>, Error> {
     let row = transaction
-        .query_typed_opt(statement, &[(&position.generation, Type::INT4), (&position.partition, Type::INT4)])
+        .query_typed_opt(
+            statement,
+            &[
+                (&position.generation, Type::INT4),
+                (&position.partition, Type::INT4),
+                (&organization.0, Type::UUID),
+            ],
+        )
         .await?;
     Ok(row.map(|row| Watermark { next_offset: row.get(0), last_record_id: row.get(1) }))
 }

@@ -107,7 +107,7 @@ pub(super) async fn open(
         .await?
         .get(0);
     transaction.batch_execute(&statements.become_role).await?;
-    let watermark = watermark(&transaction, &statements.read_watermark, position).await?;
+    let watermark = watermark(&transaction, &statements.read_watermark, position, organization).await?;
     transaction.commit().await?;
     Ok(Opening { watermark, any_held })
 }
@@ -190,7 +190,7 @@ pub(super) async fn drain_some(
     let Some((last_offset, _)) = held.last() else { return Ok(None) };
 
     transaction.batch_execute(&statements.become_role).await?;
-    let found = watermark(&transaction, &statements.lock_watermark, position).await?;
+    let found = watermark(&transaction, &statements.lock_watermark, position, organization).await?;
     let (mut rows, mut next, mut undecodable) = (Vec::new(), None, Vec::new());
     for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
         match RecordView::parse(bytes).map_err(UndecodableRecord::from).and_then(|record| {

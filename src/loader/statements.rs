@@ -12,7 +12,7 @@ pub(super) struct Statements {
     /// Inside a transaction: becomes the organization's role, with nothing on the search path and bounded waits.
     /// Deferred constraints are checked at once, so that the rows to blame can be told.
     pub(super) become_role: String,
-    /// `$1` generation, `$2` partition.
+    /// `$1` generation, `$2` partition, `$3` organization: another one's watermark must never be taken for its own.
     pub(super) read_watermark: String,
     /// The same, and locks it.
     pub(super) lock_watermark: String,
@@ -43,11 +43,11 @@ impl Statements {
             ),
             read_watermark: format!(
                 "SELECT next_offset, last_record_id FROM {schema}.ingest_watermark \
-                 WHERE generation = $1 AND partition = $2"
+                 WHERE generation = $1 AND partition = $2 AND organization_id = $3"
             ),
             lock_watermark: format!(
                 "SELECT next_offset, last_record_id FROM {schema}.ingest_watermark \
-                 WHERE generation = $1 AND partition = $2 FOR UPDATE"
+                 WHERE generation = $1 AND partition = $2 AND organization_id = $3 FOR UPDATE"
             ),
             first_watermark: format!(
                 "INSERT INTO {schema}.ingest_watermark \
