@@ -3,8 +3,8 @@
 
 mod harness;
 
-mod corpus;
 mod audit;
+mod corpus;
 mod directory;
 mod environment;
 mod isolation;
