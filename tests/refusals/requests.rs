@@ -131,7 +131,7 @@ async fn each_way_to_be_refused_has_its_status_and_code() {
     let unknown = rollbook::tenant::WriteKey::generate().expect("randomness");
     let service = Service::ready(site.serve("--role intake")).await;
     for (request, status, code) in problems(&acme, &birch, revoked, unknown.reveal()) {
-        request.send(&service).await.is_problem(status, code);
+        request.send(&service).await.refuses(status, code);
     }
     let limits = Request::good(&acme).body(vec![b' '; 512 * 1024 + 1]).send(&service).await;
     let detail = limits.json["detail"].as_str().expect("text");
@@ -150,18 +150,18 @@ async fn a_running_service_learns_of_revoked_keys_and_suspended_organizations() 
     good().send(&service).await.accepts(1);
 
     site.run("org suspend acme").await.done();
-    becomes(&service, &good(), 403).await.is_problem(403, "organization_suspended");
+    becomes(&service, &good(), 403).await.refuses(403, "organization_suspended");
     site.run("org resume acme").await.done();
     becomes(&service, &good(), 200).await.accepts(1);
 
     site.run("org set acme --origin https://play.example.org").await.done();
     let elsewhere = good().with("origin", "https://evil.example");
-    becomes(&service, &elsewhere, 403).await.is_problem(403, "origin_not_allowed");
+    becomes(&service, &elsewhere, 403).await.refuses(403, "origin_not_allowed");
     good().with("origin", "https://play.example.org").send(&service).await.accepts(1);
     good().send(&service).await.accepts(1);
 
     site.run(&format!("key revoke {}", acme.key_id)).await.done();
-    becomes(&service, &good(), 401).await.is_problem(401, "unknown_key");
+    becomes(&service, &good(), 401).await.refuses(401, "unknown_key");
 }
 
 /// Sends until the status is this, which takes two seconds at most; gives that reply.
@@ -186,7 +186,7 @@ async fn more_events_than_the_organizations_limit_are_refused_and_told_when_to_c
     site.run("org set acme --rate-limit 1").await.done();
     let service = Service::ready(site.serve("--role intake")).await;
     service.post(&acme, Form::Json, &played(500)).await.accepts(500);
-    let refused = service.post(&acme, Form::Json, &played(50)).await.is_problem(429, "rate_limited");
+    let refused = service.post(&acme, Form::Json, &played(50)).await.refuses(429, "rate_limited");
     let seconds: u64 = refused.headers["retry-after"].to_str().expect("text").parse().expect("whole seconds");
     assert!((30..=100).contains(&seconds), "{seconds}");
     service.post(&birch, Form::Json, &played(50)).await.accepts(50);

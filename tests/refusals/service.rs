@@ -22,7 +22,7 @@ async fn without_a_log_intake_is_unready_and_says_when_to_come_back() {
     })
     .await;
     assert_eq!(service.intake().get("/healthz").await.status, StatusCode::OK);
-    service.post(&acme, Form::Json, &played(1)).await.is_problem(503, "log_unavailable");
+    service.post(&acme, Form::Json, &played(1)).await.refuses(503, "log_unavailable");
     service.stop().await;
 }
 
@@ -32,7 +32,7 @@ async fn before_its_first_look_at_the_organizations_intake_is_starting() {
     let acme = site.organization("acme").await;
     let away = "postgres://intake:pw@127.0.0.1:1/nowhere";
     let service = Service::start(site.serve("--role intake").env("ROLLBOOK_INTAKE_DATABASE_URL", away)).await;
-    service.post(&acme, Form::Json, &played(1)).await.is_problem(503, "starting");
+    service.post(&acme, Form::Json, &played(1)).await.refuses(503, "starting");
     assert_eq!(service.intake().get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     service.stop().await;
 }
@@ -47,7 +47,7 @@ async fn a_connection_too_many_is_told_so() {
     let mut reply = [0; 12];
     only.read_exact(&mut reply).await.expect("an answer");
     assert_eq!(&reply, b"HTTP/1.1 200");
-    service.post(&acme, Form::Json, &played(1)).await.is_problem(503, "overloaded");
+    service.post(&acme, Form::Json, &played(1)).await.refuses(503, "overloaded");
     drop(only);
     eventually("the place is free again", async || {
         service.post(&acme, Form::Json, &played(1)).await.status == StatusCode::OK
