@@ -4,8 +4,10 @@
 mod harness;
 
 mod audit;
+mod dead_letters;
 mod directory;
 mod environment;
+mod held;
 mod isolation;
 mod keys;
 mod migrations;
