@@ -53,6 +53,28 @@ async fn what_no_loader_has_taken_is_in_flight() {
 }
 
 #[tokio::test]
+async fn an_audit_of_a_service_at_work_is_ok() {
+    let (site, service, [acme, birch], _) = loaded_site().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sending = async {
+        while !stop.is_cancelled() {
+            service.post(&acme, Form::Json, &played(50)).await.accepts(50);
+            service.post(&birch, Form::Json, &played(3)).await.accepts(3);
+        }
+    };
+    let auditing = async {
+        for _ in 0..5 {
+            let report = site.run("audit --json").await.done().json();
+            assert_eq!((&report["ok"], &report["counts"]), (&json!(true), &json!("checked")), "{report}");
+        }
+        stop.cancel();
+    };
+    tokio::join!(sending, auditing);
+    service.stop().await;
+    site.run("audit").await.done();
+}
+
+#[tokio::test]
 async fn a_row_deleted_by_hand_is_missing() {
     let (site, service, _, [of_acme, _]) = loaded_site().await;
     let gone = id_of(&of_acme[7]);

@@ -5,8 +5,10 @@ mod harness;
 
 mod audit;
 mod corpus;
+mod dead_letters;
 mod directory;
 mod environment;
+mod held;
 mod isolation;
 mod keys;
 mod migrations;

@@ -237,3 +237,6 @@ impl<'a> Books<'a> {
         remarks
     }
 }
+
+#[cfg(test)]
+mod tests;

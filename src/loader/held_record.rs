@@ -121,6 +121,12 @@ pub(super) enum DrainError {
     /// Another loader drains this organization, or wrote to it in between.
     #[error("another loader is at it")]
     Busy,
+    /// The row says that the record is this organization's, the record says that it is not. A person should look.
+    #[error("the held record at offset {offset} names another organization")]
+    Foreign {
+        /// Which.
+        offset: i64,
+    },
 }
 
 impl From<Error> for DrainError {
@@ -134,6 +140,7 @@ impl From<DrainError> for Refusal {
         match error {
             DrainError::Write(error) => error.into(),
             DrainError::Busy => Self::Again(error.to_string()),
+            DrainError::Foreign { .. } => Self::Schema(error.to_string()),
         }
     }
 }
@@ -195,9 +202,12 @@ pub(super) async fn drain_some(
     for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
         match RecordView::parse(bytes).map_err(UndecodableRecord::from).and_then(|record| {
             rows_of(&record, *offset, &mut rows)?;
-            Ok(record.record_id)
+            Ok(record)
         }) {
-            Ok(record_id) => next = Some(Watermark::after(*offset, record_id)),
+            Ok(record) if record.organization_id != organization => {
+                return Err(DrainError::Foreign { offset: *offset });
+            }
+            Ok(record) => next = Some(Watermark::after(*offset, record.record_id)),
             Err(_) => undecodable.push((*offset, bytes)),
         }
     }

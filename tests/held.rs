@@ -1,0 +1,97 @@
+//! `rollbook held`: records that wait for an organization's schema, looked at and drained by a person.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Form, Service, Site, eventually, played};
+
+/// An organization whose schema broke, with five records of two events held, and no loader running.
+async fn site_with_held_records() -> Site {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    site.execute("ALTER TABLE org_acme.event RENAME TO away").await;
+    let service = Service::ready(site.serve("")).await;
+    for _ in 0..5 {
+        service.post(&acme, Form::Json, &played(2)).await.accepts(2);
+    }
+    let count = "SELECT coalesce(sum(events), 0) FROM rollbook.held_record";
+    eventually("all are held", async || site.number(count).await == 10).await;
+    service.stop().await;
+    site
+}
+
+#[tokio::test]
+async fn held_records_are_listed_in_the_order_of_the_log() {
+    let site = site_with_held_records().await;
+    let items = site.run("held list acme --json").await.done().items();
+    assert_eq!(items.len(), 5);
+    let names: Vec<&String> = items[0].as_object().expect("an object").keys().collect();
+    assert_eq!(names, ["events", "offset", "partition", "reason", "since"]);
+    let offsets: Vec<i64> = items.iter().filter_map(|item| item["offset"].as_i64()).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4]);
+    assert!(items[0]["reason"].as_str().is_some_and(|reason| reason.contains("42P01")), "{items:?}");
+    assert!(site.run("held list acme").await.done().stdout.contains("42P01"));
+    assert_eq!(site.run("held list nobody --json").await.exits(1).error_code(), "organization_not_found");
+}
+
+#[tokio::test]
+async fn draining_a_schema_that_still_refuses_fails_with_the_reason() {
+    let site = site_with_held_records().await;
+    let ran = site.run("held drain acme --json").await.exits(1);
+    assert_eq!(ran.error_code(), "schema_refuses");
+    assert!(ran.stderr.contains("42P01"), "{}", ran.stderr);
+    assert_eq!((&ran.json()["records"], &ran.json()["still_held"]), (&json!(0), &json!(5)));
+}
+
+#[tokio::test]
+async fn draining_a_healed_schema_stores_everything_once() {
+    let site = site_with_held_records().await;
+    site.execute("ALTER TABLE org_acme.away RENAME TO event").await;
+    let drained = site.run("held drain acme --json").await.done().json();
+    let expected = json!({
+        "organization": "acme", "records": 5, "stored": 10, "duplicate": 0, "dead": 0, "unreadable_records": 0,
+        "still_held": 0,
+    });
+    assert_eq!(drained, expected);
+    assert_eq!(site.loaded("acme", 10).await, (10, 0));
+    assert_eq!(site.run("held list acme --json").await.done().items(), Vec::<Value>::new());
+    assert_eq!(site.run("held drain acme --json").await.done().json()["records"], json!(0));
+    let trail = "SELECT count(*) FROM rollbook.admin_event WHERE action = 'held.drain'";
+    assert_eq!(site.number(trail).await, 1);
+    site.run("audit").await.done();
+
+    // A loader that comes back has nothing to do, and goes on.
+    let acme = site.run("key add acme --json").await.done().json();
+    let service = Service::ready(site.serve("")).await;
+    let organization = crate::harness::Organization {
+        slug: "acme".to_owned(),
+        key: acme["key"].as_str().expect("a key").to_owned(),
+        key_id: acme["key_id"].as_str().expect("an id").to_owned(),
+    };
+    service.post(&organization, Form::Json, &played(3)).await.accepts(3);
+    assert_eq!(site.loaded("acme", 13).await, (13, 0));
+    service.stop().await;
+    site.run("audit").await.done();
+}
+
+#[tokio::test]
+async fn the_administrators_own_login_drains_where_the_loaders_is_not_known() {
+    let site = site_with_held_records().await;
+    site.execute("ALTER TABLE org_acme.away RENAME TO event").await;
+    let drain = site.rollbook("held drain acme --json").without("ROLLBOOK_LOADER_DATABASE_URL");
+    assert_eq!(drain.run().await.done().json()["stored"], json!(10));
+}
+
+#[tokio::test]
+async fn a_held_record_that_names_another_organization_is_not_stored() {
+    let site = site_with_held_records().await;
+    site.organization("birch").await;
+    site.execute("ALTER TABLE org_acme.away RENAME TO event").await;
+    site.execute(
+        "UPDATE rollbook.held_record SET organization_id = \
+             (SELECT id FROM rollbook.organization WHERE slug = 'birch') WHERE log_offset = 2",
+    )
+    .await;
+    let ran = site.run("held drain birch --json").await.exits(1);
+    assert_eq!(ran.error_code(), "schema_refuses");
+    assert_eq!(site.number("SELECT count(*) FROM org_birch.event").await, 0);
+}
