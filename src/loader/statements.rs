@@ -61,9 +61,7 @@ impl Statements {
             stored_ids: format!("SELECT event_id FROM {schema}.event WHERE event_id = ANY($1)"),
             insert_rows: format!(
                 "INSERT INTO {schema}.event ({COLUMNS}) \
-                 SELECT a, b, c, d, e, f, timestamptz 'epoch' + g * interval '1 millisecond', \
-                 timestamptz 'epoch' + h * interval '1 millisecond', timestamptz 'epoch' + i * interval '1 millisecond', \
-                 j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
+                 SELECT a, b, c, d, e, f, g, h, i, j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
                  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
                  AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t) \
                  ON CONFLICT (event_id) DO NOTHING"
