@@ -44,6 +44,8 @@ mod row;
 mod scope;
 mod server;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod unreadable;
 mod write;
 
