@@ -48,6 +48,8 @@ mod row;
 mod scope;
 mod server;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod unreadable;
 mod write;
 

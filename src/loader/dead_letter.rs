@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
 use super::position::Position;
-use super::row::Row;
+use super::row::{Row, postgres_text};
 use super::statements::Statements;
 
 /// One refused row.
@@ -115,9 +115,9 @@ fn by_column(row: &Row<'_>) -> serde_json::Result<String> {
         viewer_id: &event.viewer_id,
         content_id: &event.content_id,
         item_id: event.item_id.as_deref(),
-        occurred_at: event.occurred_at.to_string(),
-        client_occurred_at: event.client_occurred_at.to_string(),
-        received_at: row.received_at.to_string(),
+        occurred_at: postgres_text(event.occurred_at),
+        client_occurred_at: postgres_text(event.client_occurred_at),
+        received_at: postgres_text(row.received_at),
         seq: event.seq,
         position_ms: event.position_ms,
         rate: event.rate,

@@ -1,23 +1,24 @@
 //! Small batches: one `INSERT … SELECT unnest(…) ON CONFLICT DO NOTHING`, an array a column.
 
+use std::error::Error;
 use std::fmt::Write as _;
 
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error, Transaction};
+use bytes::{BufMut, BytesMut};
+use tokio_postgres::Transaction;
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use super::copy::COLUMNS;
-use super::row::Row;
+use super::row::{Row, postgres_micros};
+use crate::event::UnixMillis;
 
 /// The SQL of it, for a schema whose name is quoted already.
 pub(super) fn statement(schema: &str) -> String {
     format!(
         "INSERT INTO {schema}.event ({COLUMNS}) \
-                 SELECT a, b, c, d, e, f, timestamptz 'epoch' + g * interval '1 millisecond', \
-                 timestamptz 'epoch' + h * interval '1 millisecond', timestamptz 'epoch' + i * interval '1 millisecond', \
-                 j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
-                 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
-                 AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t) \
-                 ON CONFLICT (event_id) DO NOTHING"
+         SELECT a, b, c, d, e, f, g, h, i, j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+         AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t) \
+         ON CONFLICT (event_id) DO NOTHING"
     )
 }
 
@@ -26,7 +27,7 @@ pub(super) async fn insert_rows(
     transaction: &Transaction<'_>,
     statement: &str,
     rows: &[Row<'_>],
-) -> Result<u64, Error> {
+) -> Result<u64, tokio_postgres::Error> {
     macro_rules! column {
         (|$event:ident| $value:expr) => {
             rows.iter()
@@ -43,9 +44,9 @@ pub(super) async fn insert_rows(
     let viewer_id = column!(|event| event.viewer_id.as_ref());
     let content_id = column!(|event| event.content_id.as_ref());
     let item_id = column!(|event| event.item_id.as_deref());
-    let occurred_at = column!(|event| event.occurred_at.0);
-    let client_occurred_at = column!(|event| event.client_occurred_at.0);
-    let received_at: Vec<_> = rows.iter().map(|row| row.received_at.0).collect();
+    let occurred_at = column!(|event| Time(event.occurred_at));
+    let client_occurred_at = column!(|event| Time(event.client_occurred_at));
+    let received_at: Vec<_> = rows.iter().map(|row| Time(row.received_at)).collect();
     let seq = column!(|event| event.seq.map(i64::from));
     let position_ms = column!(|event| event.position_ms.map(u32::cast_signed));
     let rate = column!(|event| event.rate);
@@ -64,9 +65,9 @@ pub(super) async fn insert_rows(
         (&viewer_id, Type::TEXT_ARRAY),
         (&content_id, Type::TEXT_ARRAY),
         (&item_id, Type::TEXT_ARRAY),
-        (&occurred_at, Type::INT8_ARRAY),
-        (&client_occurred_at, Type::INT8_ARRAY),
-        (&received_at, Type::INT8_ARRAY),
+        (&occurred_at, Type::TIMESTAMPTZ_ARRAY),
+        (&client_occurred_at, Type::TIMESTAMPTZ_ARRAY),
+        (&received_at, Type::TIMESTAMPTZ_ARRAY),
         (&seq, Type::INT8_ARRAY),
         (&position_ms, Type::INT4_ARRAY),
         (&rate, Type::FLOAT4_ARRAY),
@@ -80,6 +81,21 @@ pub(super) async fn insert_rows(
         (&details, Type::TEXT_ARRAY),
     ];
     transaction.execute_typed(statement, &columns).await
+}
+
+/// A time as COPY writes it. Arithmetic in SQL (`interval * bigint`) goes through a float, which is microseconds off a few
+/// thousand years from now.
+#[derive(Debug)]
+struct Time(UnixMillis);
+
+impl ToSql for Time {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_i64(postgres_micros(self.0));
+        Ok(IsNull::No)
+    }
+
+    accepts!(TIMESTAMPTZ);
+    to_sql_checked!();
 }
 
 /// Intervals as the text of an `int4range[]`: an array of ranges cannot be unnested one range list a row.

@@ -1,5 +1,6 @@
 //! One event on its way into the `event` table.
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::event::{Event, UnixMillis};
@@ -35,6 +36,18 @@ impl Row<'_> {
     }
 }
 
+/// A time as text that Postgres reads. RFC 3339 has a year 0 and Postgres has none; it calls that one 1 BC.
+pub(super) fn postgres_text(at: UnixMillis) -> String {
+    let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+    let Ok(time) = epoch.checked_add(SignedDuration::from_millis(at.0)) else { return at.to_string() };
+    if time.year() > 0 {
+        return format!("{time:.3}Z");
+    }
+    let before_christ = 1 - time.year();
+    let (month, day, clock) = (time.month(), time.day(), time.time());
+    format!("{before_christ:04}-{month:02}-{day:02} {clock:.3}+00 BC")
+}
+
 /// Milliseconds from 1970 to 2000, where Postgres counts from.
 const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
 
@@ -42,4 +55,22 @@ const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
 /// the end of the range, which Postgres then refuses.
 pub(super) fn postgres_micros(at: UnixMillis) -> i64 {
     at.0.saturating_sub(POSTGRES_EPOCH_MS).saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_the_calendar_are_written_as_postgres_reads_them() {
+        for (at, expected) in [
+            (UnixMillis::MIN, "0001-01-01 00:00:00.000+00 BC"),
+            (UnixMillis(-62_135_596_800_001), "0001-12-31 23:59:59.999+00 BC"),
+            (UnixMillis(-62_135_596_800_000), "0001-01-01T00:00:00.000Z"),
+            (UnixMillis(1_795_384_100_123), "2026-11-22T21:48:20.123Z"),
+            (UnixMillis::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(postgres_text(at), expected);
+        }
+    }
 }

@@ -70,6 +70,14 @@ pub struct LogRecord {
     _charge: Charge,
 }
 
+#[cfg(test)]
+impl LogRecord {
+    /// A record that no consumer took.
+    pub(crate) fn for_tests(partition: i32, offset: i64, bytes: Vec<u8>) -> Self {
+        Self { partition, offset, bytes, _charge: Charge::new(&Arc::default(), 0) }
+    }
+}
+
 /// Partitions about to be taken away, and the last chance to commit for them.
 #[derive(Debug)]
 pub struct Revocation {

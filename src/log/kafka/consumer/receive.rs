@@ -120,7 +120,7 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    fn new(taken: &Arc<AtomicUsize>, bytes: usize) -> Self {
+    pub(super) fn new(taken: &Arc<AtomicUsize>, bytes: usize) -> Self {
         taken.fetch_add(bytes, Ordering::Relaxed);
         Self { taken: Arc::clone(taken), bytes }
     }

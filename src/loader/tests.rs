@@ -1,0 +1,13 @@
+//! The loader against a real Postgres that refuses: every test has a database, a role prefix and logins of its own.
+//!
+//! Lanes and flushes are driven from inside, because what is tested is what no front door lets through.
+
+mod events;
+mod fence;
+mod flushing;
+mod forms;
+mod holding;
+mod names;
+mod nobody;
+mod scopes;
+mod site;
