@@ -5,6 +5,7 @@ mod http;
 mod program;
 mod service;
 mod site;
+mod table;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub(crate) use http::{Http, Reply};
 pub(crate) use program::{Ran, Rollbook};
 pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};
+pub(crate) use table::{Carries, event_of};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -4,6 +4,7 @@
 mod harness;
 
 mod audit;
+mod corpus;
 mod dead_letters;
 mod directory;
 mod environment;
@@ -15,6 +16,8 @@ mod organizations;
 mod pipeline;
 mod pool;
 mod provisioning;
+mod refusals;
+mod restart;
 mod rights;
 mod setup;
 mod status;

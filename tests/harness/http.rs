@@ -29,6 +29,16 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
     }
 
+    /// Where it sends to.
+    pub(crate) fn url(&self) -> String {
+        self.base.clone()
+    }
+
+    /// The same for whoever speaks without HTTP's rules.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     /// Sends one request; an error means that no reply came.
     pub(crate) async fn try_send(
         &self,
@@ -78,7 +88,7 @@ impl Reply {
 
     /// The request was refused as a whole, in the form of a problem and readable by a page.
     #[track_caller]
-    pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
+    pub(crate) fn refuses(self, status: u16, code: &str) -> Self {
         let seen = (self.status.as_u16(), self.json["code"].as_str().unwrap_or_default());
         assert_eq!(seen, (status, code), "{}", self.json);
         assert_eq!(self.headers["content-type"], "application/problem+json");

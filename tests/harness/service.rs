@@ -98,10 +98,19 @@ impl Service {
         self.child.kill().await.expect("a child of ours");
     }
 
+    /// The same for a service that others still hold. Only ever asked of our own child, which nobody has waited for.
+    pub(crate) async fn kill_now(&self) {
+        self.signal("-KILL").await;
+    }
+
     /// Asks it to end.
     pub(crate) async fn terminate(&self) {
-        let id = self.child.id().expect("it is running").to_string();
-        let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await;
+        self.signal("-TERM").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it was not waited for").to_string();
+        let sent = tokio::process::Command::new("kill").args([signal, &id]).status().await;
         assert!(sent.expect("kill runs").success());
     }
 
