@@ -1,4 +1,4 @@
-//! A dead letter back into a row: what `dead_letter` wrote, read again.
+//! A dead letter back into a row: what `loader::dead_letter` wrote, read again.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Transaction};

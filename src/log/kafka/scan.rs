@@ -107,6 +107,8 @@ impl Scanner {
             assignment.add_partition_offset(&self.topic, stretch.partition, Offset::Offset(stretch.from))?;
         }
         self.consumer.assign(&assignment)?;
+        // A partition that an earlier read has paused would stay so.
+        self.consumer.resume(&assignment)?;
         let mut heard = Instant::now();
         while let Some(partition) = open.keys().next().copied() {
             match self.consumer.poll(POLL) {
