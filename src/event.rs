@@ -91,5 +91,32 @@ pub struct Event<'a> {
     pub details: Option<Cow<'a, str>>,
 }
 
+impl Event<'_> {
+    /// An event that says nothing yet, for those who fill it in field by field.
+    pub fn empty() -> Self {
+        Self {
+            id: Uuid::nil(),
+            type_name: Cow::Borrowed(""),
+            session_id: Cow::Borrowed(""),
+            viewer_id: Cow::Borrowed(""),
+            content_id: Cow::Borrowed(""),
+            item_id: None,
+            occurred_at: UnixMillis(0),
+            client_occurred_at: UnixMillis(0),
+            seq: None,
+            position_ms: None,
+            rate: None,
+            watched: None,
+            played_ms: None,
+            answer: None,
+            correct: None,
+            score: None,
+            attempt: None,
+            elapsed_ms: None,
+            details: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

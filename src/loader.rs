@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -89,7 +89,6 @@ pub struct Parts {
 #[derive(Debug, Default)]
 pub struct Condition {
     server: Server,
-    partitions: AtomicUsize,
     joined: AtomicBool,
 }
 
@@ -103,11 +102,6 @@ impl Condition {
         (!joined).then(|| {
             "not a member of the consumer group: the log is away, or is assigning partitions".to_owned()
         })
-    }
-
-    /// How many partitions are assigned.
-    pub fn partitions(&self) -> usize {
-        self.partitions.load(Ordering::Relaxed)
     }
 }
 
@@ -259,7 +253,6 @@ impl Loader {
 
     fn tell_condition(&self) {
         self.shared.condition.joined.store(self.consumer.is_member(), Ordering::Relaxed);
-        self.shared.condition.partitions.store(self.partitions.len(), Ordering::Relaxed);
         gauge!("rollbook_loader_partitions", "state" => "running").set(count(self.partitions.len()));
     }
 

@@ -41,3 +41,4 @@ pub use installation::Installation;
 pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};
 pub use pool::{Pool, PoolError, PoolSettings, PoolState, PooledClient};
 pub use roles::TenantNames;
+pub(crate) use roles::quoted;

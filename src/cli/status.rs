@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::admin::AdminArguments;
+use super::failure::chain;
 use super::{Failure, output};
 use crate::config::ConfigError;
 use crate::config::log::{GroupArg, LogArgs};
@@ -106,7 +107,7 @@ impl Arguments {
             Err(bad) => return Err(bad.into()),
         };
         Ok(lag_by_partition(&settings, &self.group.kafka_group).await.unwrap_or_else(|error| {
-            output::complain(&format!("the log does not answer, so lag is unknown: {error}"));
+            output::complain(&format!("the log does not answer, so lag is unknown: {}", chain(&error)));
             Vec::new()
         }))
     }

@@ -194,19 +194,6 @@ fn only_defaults<'a>(id: Uuid, event_type: &EventType, defaults: &Defaults<'a>) 
         session_id: or_empty(&defaults.session_id),
         viewer_id: or_empty(&defaults.viewer_id),
         content_id: or_empty(&defaults.content_id),
-        item_id: None,
-        occurred_at: UnixMillis(0),
-        client_occurred_at: UnixMillis(0),
-        seq: None,
-        position_ms: None,
-        rate: None,
-        watched: None,
-        played_ms: None,
-        answer: None,
-        correct: None,
-        score: None,
-        attempt: None,
-        elapsed_ms: None,
-        details: None,
+        ..Event::empty()
     }
 }

@@ -16,6 +16,11 @@ impl Backoff {
         Self { first, most, next: first }
     }
 
+    /// While the server is away: soon at first, then every few seconds.
+    pub(super) fn for_server() -> Self {
+        Self::new(Duration::from_millis(50), Duration::from_secs(5))
+    }
+
     /// How long to wait after one more failure.
     pub(super) fn next(&mut self) -> Duration {
         let wait = self.next.mul_f64(rand::random_range(0.5..=1.0));

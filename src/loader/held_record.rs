@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error, IsolationLevel};
 
 use super::flush::{Flushed, SealedBatch, store, watermark};
 use super::position::{Position, Watermark};
-use super::record_rows::{UndecodableRecord, rows_of};
+use super::record_rows::rows_of;
 use super::refusal::Refusal;
 use super::statements::Statements;
 use super::unreadable::{self, Unreadable};
@@ -200,7 +200,7 @@ pub(super) async fn drain_some(
     let found = watermark(&transaction, &statements.lock_watermark, position, organization).await?;
     let (mut rows, mut next, mut undecodable) = (Vec::new(), None, Vec::new());
     for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
-        match RecordView::parse(bytes).map_err(UndecodableRecord::from).and_then(|record| {
+        match RecordView::parse(bytes).and_then(|record| {
             rows_of(&record, *offset, &mut rows)?;
             Ok(record)
         }) {

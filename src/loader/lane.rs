@@ -74,7 +74,7 @@ impl Lane {
 
     /// Opens the schema, waiting for as long as the server is away, and works on it.
     async fn in_schema(&mut self) -> Next {
-        let mut backoff = server_backoff();
+        let mut backoff = Backoff::for_server();
         loop {
             let refused = match owner_of(&self.shared, self.organization).await {
                 Ok(Owner::Nobody(nobody)) => return Next::Unattributed(nobody),
@@ -139,9 +139,4 @@ impl Lane {
 
 fn finish(progress: &Mutex<Progress>, offset: i64) {
     progress.lock().unwrap_or_else(PoisonError::into_inner).finish(offset);
-}
-
-/// While the server is away: soon at first, then every few seconds.
-fn server_backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_secs(5))
 }

@@ -3,17 +3,12 @@
 use super::row::Row;
 use crate::log::record::{BadRecord, RecordView};
 
-/// A record whose events cannot be read: nothing that intake wrote.
-#[derive(Debug, thiserror::Error)]
-#[error("the record cannot be decoded")]
-pub(super) struct UndecodableRecord(#[from] BadRecord);
-
 /// Adds every row of a record, or none.
 pub(super) fn rows_of<'a>(
     record: &RecordView<'a>,
     offset: i64,
     rows: &mut Vec<Row<'a>>,
-) -> Result<(), UndecodableRecord> {
+) -> Result<(), BadRecord> {
     let before = rows.len();
     for event in record.events() {
         match event {
@@ -26,7 +21,7 @@ pub(super) fn rows_of<'a>(
             }),
             Err(bad) => {
                 rows.truncate(before);
-                return Err(bad.into());
+                return Err(bad);
             }
         }
     }

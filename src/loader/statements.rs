@@ -1,6 +1,7 @@
 //! The SQL of one organization's schema: built once a lane, every name qualified and quoted.
 
 use crate::config::loader::LoaderSettings;
+use crate::store::quoted;
 use crate::tenant::{RolePrefix, Tenant};
 
 use super::copy::COLUMNS;
@@ -69,9 +70,4 @@ impl Statements {
             ),
         }
     }
-}
-
-/// An identifier, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

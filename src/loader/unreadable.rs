@@ -1,7 +1,6 @@
 //! Records that belong in no schema: written down with their position, so that nothing vanishes.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient};
@@ -55,7 +54,7 @@ pub(super) async fn write_until_done(
     unreadable: &Unreadable<'_>,
     stop: &CancellationToken,
 ) -> ControlFlow<()> {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut backoff = Backoff::for_server();
     loop {
         match try_write(shared, unreadable).await {
             Ok(()) => return ControlFlow::Continue(()),
@@ -68,7 +67,8 @@ pub(super) async fn write_until_done(
     }
 }
 
-async fn try_write(shared: &Shared, unreadable: &Unreadable<'_>) -> Result<(), Refusal> {
+/// Writes it down over a connection of the pool's.
+pub(super) async fn try_write(shared: &Shared, unreadable: &Unreadable<'_>) -> Result<(), Refusal> {
     let client = shared.pool.get().await?;
     Ok(write(&*client, unreadable).await?)
 }

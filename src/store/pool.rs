@@ -21,7 +21,7 @@ pub struct PoolSettings {
     /// Most connections at a time; each is a process in Postgres.
     pub connections: NonZeroU32,
     /// A connection older than this is closed when it comes back. A backend remembers every table that it touched
-    /// (18 kB an organization), and only its end makes it forget.
+    /// (62 kB an organization, see `docs/size.md`), and only its end makes it forget.
     pub max_lifetime: Duration,
     /// How long to wait for a connection before giving up.
     pub wait: Duration,

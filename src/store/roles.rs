@@ -139,7 +139,7 @@ pub(super) async fn share_role(
 }
 
 /// A name as it can stand in a statement.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     escape_identifier(name)
 }
 

@@ -35,20 +35,9 @@ fn record(organization: u128, ids: &[u128]) -> Vec<u8> {
             session_id: Cow::Borrowed("s"),
             viewer_id: Cow::Borrowed("v"),
             content_id: Cow::Borrowed("c"),
-            item_id: None,
             occurred_at: UnixMillis(1),
             client_occurred_at: UnixMillis(1),
-            seq: None,
-            position_ms: None,
-            rate: None,
-            watched: None,
-            played_ms: None,
-            answer: None,
-            correct: None,
-            score: None,
-            attempt: None,
-            elapsed_ms: None,
-            details: None,
+            ..Event::empty()
         });
     }
     builder.finish().remove(0).bytes

@@ -6,7 +6,7 @@ use super::super::backoff::Backoff;
 use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
 use super::super::owner::{Nobody, Owner, owner_of};
 use super::super::refusal::Refusal;
-use super::{Lane, Next, server_backoff};
+use super::{Lane, Next};
 
 /// What a probe came to.
 enum Probe {
@@ -60,7 +60,7 @@ impl Lane {
 
     /// Holds everything pending, waiting for as long as the server is away.
     async fn hold_pending(&mut self, reason: &str) -> Result<HoldOutcome, Stopped> {
-        let mut backoff = server_backoff();
+        let mut backoff = Backoff::for_server();
         while !self.pending.is_empty() {
             match self.hold_some(reason).await {
                 Ok(HoldOutcome::Held) => {}

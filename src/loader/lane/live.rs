@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
+use super::super::backoff::Backoff;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::position::Watermark;
 use super::super::record_rows::rows_of;
 use super::super::refusal::Refusal;
 use super::super::statements::Statements;
 use super::super::unreadable::{self, Unreadable};
-use super::{Lane, Next, finish, server_backoff};
+use super::{Lane, Next, finish};
 use crate::log::record::RecordView;
 
 /// A lost race is run again this often before it counts as the schema's trouble.
@@ -105,7 +106,7 @@ impl Lane {
 
     /// Stores one batch from the front of `pending`, waiting for as long as the server is away.
     async fn flush_pending(&mut self, statements: &Statements, watermark: Option<Watermark>) -> Step {
-        let mut backoff = server_backoff();
+        let mut backoff = Backoff::for_server();
         let mut races = 0;
         loop {
             match self.try_flush(statements, watermark).await {
@@ -203,9 +204,7 @@ impl Lane {
             reason: "its events cannot be decoded",
             record: Some(&arrived.record.bytes),
         };
-        let client = self.shared.pool.get().await?;
-        unreadable::write(&*client, &unreadable).await?;
-        drop(client);
+        unreadable::try_write(&self.shared, &unreadable).await?;
         self.outcomes.unreadable();
         if let Some(arrived) = self.pending.remove(at) {
             finish(&self.progress, arrived.record.offset);

@@ -1,13 +1,14 @@
 //! A lane without a schema: its organization was removed, or nobody ever had the id.
 
+use super::super::backoff::Backoff;
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, Unreadable};
-use super::{Lane, Next, finish, server_backoff};
+use super::{Lane, Next, finish};
 
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {
-        let mut backoff = server_backoff();
+        let mut backoff = Backoff::for_server();
         loop {
             while !self.pending.is_empty() {
                 match self.write_down_first(nobody).await {
@@ -45,9 +46,7 @@ impl Lane {
             reason,
             record,
         };
-        let client = self.shared.pool.get().await?;
-        unreadable::write(&*client, &unreadable).await?;
-        drop(client);
+        unreadable::try_write(&self.shared, &unreadable).await?;
         match nobody {
             Nobody::Removed => self.outcomes.unattributed(arrived.events),
             Nobody::Unknown => self.outcomes.unreadable(),

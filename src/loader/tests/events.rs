@@ -24,20 +24,10 @@ pub(super) fn event(id: u128) -> Event<'static> {
         session_id: "session".into(),
         viewer_id: "viewer".into(),
         content_id: "content".into(),
-        item_id: None,
         occurred_at: RECEIVED,
         client_occurred_at: RECEIVED,
-        seq: None,
         position_ms: Some(1_000),
-        rate: None,
-        watched: None,
-        played_ms: None,
-        answer: None,
-        correct: None,
-        score: None,
-        attempt: None,
-        elapsed_ms: None,
-        details: None,
+        ..Event::empty()
     }
 }
 

@@ -3,10 +3,10 @@
 use super::super::flush::{FlushError, SealedBatch, flush};
 use super::super::position::Watermark;
 use super::super::scope::{Scope, scope_of, sqlstate};
-use super::super::statements::quoted;
 use super::super::write::WriteError;
 use super::events::{events, rows};
 use super::site::{POSITION, Site, record_id};
+use crate::store::quoted;
 use crate::tenant::Organization;
 
 #[tokio::test]

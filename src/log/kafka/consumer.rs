@@ -83,8 +83,6 @@ impl LogRecord {
 pub struct Revocation {
     /// Which.
     pub partitions: Vec<i32>,
-    /// `false` when another already has them: then nothing may be committed.
-    pub may_commit: bool,
     answer: std_mpsc::Sender<Vec<(i32, i64)>>,
 }
 

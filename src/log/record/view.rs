@@ -116,7 +116,8 @@ impl From<Malformed> for BadRecord {
 fn read_event(bytes: &[u8]) -> Result<Event<'_>, BadRecord> {
     use event_field as field;
     let mut id = None;
-    let mut event = empty_event();
+    // What absence means in every field.
+    let mut event = Event::empty();
     for field in WireFields::of(bytes) {
         let (number, value) = field?;
         match number {
@@ -146,31 +147,6 @@ fn read_event(bytes: &[u8]) -> Result<Event<'_>, BadRecord> {
     }
     event.id = id.ok_or(BadRecord::Missing("event_id"))?;
     Ok(event)
-}
-
-/// What absence means in every field.
-fn empty_event<'a>() -> Event<'a> {
-    Event {
-        id: Uuid::nil(),
-        type_name: Cow::Borrowed(""),
-        session_id: Cow::Borrowed(""),
-        viewer_id: Cow::Borrowed(""),
-        content_id: Cow::Borrowed(""),
-        item_id: None,
-        occurred_at: UnixMillis(0),
-        client_occurred_at: UnixMillis(0),
-        seq: None,
-        position_ms: None,
-        rate: None,
-        watched: None,
-        played_ms: None,
-        answer: None,
-        correct: None,
-        score: None,
-        attempt: None,
-        elapsed_ms: None,
-        details: None,
-    }
 }
 
 /// The most that an `integer` column holds.

@@ -62,8 +62,9 @@ impl Group {
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
         let (answer, answered) = std_mpsc::channel();
+        // Another loader may already have what was lost: then nothing may be committed.
         let may_commit = !consumer.assignment_lost();
-        let revocation = Revocation { partitions: partitions_of(revoked), may_commit, answer };
+        let revocation = Revocation { partitions: partitions_of(revoked), answer };
         if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit && !next_offsets.is_empty() {
