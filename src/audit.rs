@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::config::DatabaseUrl;
 use crate::config::log::LogSettings;
-use crate::log::{PartitionEnds, ScanError, Scanner, Stretch};
+use crate::log::{Committed, PartitionEnds, ScanError, Scanner, Stretch};
 use crate::store;
 use crate::store::audit::{Holdings, Snapshot};
 use crate::tenant::{Organization, Slug, State};
@@ -117,7 +117,7 @@ pub async fn audit(
     }
 
     let scan = scan.read_on(loaded_up_to(&found)).await?;
-    let (log_is_whole, committed) = (scan.log_is_whole, scan.committed);
+    let (log_is_whole, committed) = (scan.log_is_whole, scan.committed_in(snapshot.generation()));
     let ledger = scan.ledger.close();
     let all = found.len() as u64;
     let mut accounts = Vec::with_capacity(found.len());
@@ -179,7 +179,7 @@ struct Scan<P> {
     scanner: Scanner,
     ledger: OpenLedger,
     ends: Vec<(i32, PartitionEnds)>,
-    committed: HashMap<i32, i64>,
+    committed: HashMap<i32, Committed>,
     log_is_whole: bool,
     progress: Arc<P>,
 }
@@ -232,6 +232,12 @@ impl<P: Fn(Step) + Send + Sync + 'static> Scan<P> {
             Ok(self)
         })
         .await
+    }
+
+    /// The group's next offsets in this life of the log.
+    fn committed_in(&self, generation: i32) -> HashMap<i32, i64> {
+        let committed = self.committed.iter();
+        committed.filter_map(|(partition, one)| Some((*partition, one.in_generation(generation)?))).collect()
     }
 
     fn read(&mut self, stretches: &[Stretch]) -> Result<(), AuditError> {

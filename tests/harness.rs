@@ -6,6 +6,7 @@ mod program;
 mod service;
 mod site;
 mod table;
+mod topic;
 
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,7 @@ mod corpus;
 mod dead_letters;
 mod directory;
 mod environment;
+mod generations;
 mod held;
 mod isolation;
 mod keys;

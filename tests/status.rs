@@ -10,7 +10,7 @@ async fn status_answers_with_what_the_contract_names() {
     site.execute(
         "INSERT INTO org_acme.ingest_watermark \
              (generation, partition, organization_id, next_offset, last_record_id, stored, duplicate, dead, updated_at) \
-         SELECT 1, partition, id, 9, gen_random_uuid(), 10, 2, 1, now() - interval '1 minute' \
+         SELECT 7, partition, id, 9, gen_random_uuid(), 10, 2, 1, now() - interval '1 minute' \
          FROM rollbook.organization, generate_series(0, 1) AS partition WHERE slug = 'acme'; \
          INSERT INTO org_acme.dead_letter \
              (event_id, generation, partition, log_offset, sqlstate, reason, event, discarded_at) \

@@ -7,7 +7,8 @@ use super::failure::chain;
 use super::{Failure, output};
 use crate::config::ConfigError;
 use crate::config::log::{GroupArg, LogArgs};
-use crate::log::{lag_by_partition, partition_of};
+use crate::log::{Anchor, PartitionStanding, partition_of, standings};
+use crate::store::Admin;
 use crate::store::status::{self, Standing};
 use crate::tenant::Slug;
 
@@ -39,7 +40,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(standing: &Standing, lag_records: Option<u64>) -> Self {
+    fn new(standing: &Standing, partition: Option<&PartitionStanding>) -> Self {
         let organization = &standing.organization.organization;
         Self {
             organization: organization.slug.to_string(),
@@ -49,9 +50,9 @@ impl Answer {
             duplicate: standing.totals.map(|totals| totals.duplicate),
             dead: standing.totals.map(|totals| totals.dead),
             held: standing.held,
-            lag_records,
+            lag_records: partition.map(|partition| partition.lag_records),
             freshness_seconds: standing.totals.and_then(|totals| totals.freshness_seconds),
-            stopped: None,
+            stopped: partition.and_then(|partition| partition.stopped).map(|why| why.to_string()),
         }
     }
 }
@@ -60,14 +61,14 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (admin, _) = self.admin.open().await?;
         let standings = status::status(&admin, self.slug.as_ref()).await?;
-        let lag = self.lag().await?;
-        let lag_of = |slug: &Slug| {
-            let partitions = u32::try_from(lag.len()).ok()?;
-            lag.get(partition_of(slug.as_str(), partitions) as usize).copied()
+        let partitions = self.partitions(&admin).await?;
+        let partition_of = |slug: &Slug| {
+            let count = u32::try_from(partitions.len()).ok()?;
+            partitions.get(partition_of(slug.as_str(), count) as usize)
         };
         let answers: Vec<Answer> = standings
             .iter()
-            .map(|standing| Answer::new(standing, lag_of(&standing.organization.organization.slug)))
+            .map(|standing| Answer::new(standing, partition_of(&standing.organization.organization.slug)))
             .collect();
         let header = [
             "organization",
@@ -98,15 +99,22 @@ impl Arguments {
         Ok(())
     }
 
-    /// Records waiting in each partition; none where the log is not configured here or does not answer: then it is
-    /// unknown, which is null, and the rest of the answer still stands.
-    async fn lag(&self) -> Result<Vec<u64>, Failure> {
+    /// How each partition stands; none where the log is not configured here or does not answer: then it is unknown,
+    /// which is null, and the rest of the answer still stands.
+    async fn partitions(&self, admin: &Admin) -> Result<Vec<PartitionStanding>, Failure> {
         let settings = match self.log.resolve() {
             Ok(settings) => settings,
             Err(ConfigError::Missing { .. }) => return Ok(Vec::new()),
             Err(bad) => return Err(bad.into()),
         };
-        Ok(lag_by_partition(&settings, &self.group.kafka_group).await.unwrap_or_else(|error| {
+        // Before the log is asked: what it has only grows.
+        let loaded = status::loaded_up_to(admin).await?;
+        let anchors = loaded.partitions.into_iter().map(|(partition, place)| {
+            (partition, Anchor { next_offset: place.next_offset, record_id: place.last_record_id })
+        });
+        let group = &self.group.kafka_group;
+        let asked = standings(&settings, group, loaded.generation, anchors.collect()).await;
+        Ok(asked.unwrap_or_else(|error| {
             output::complain(&format!("the log does not answer, so lag is unknown: {}", chain(&error)));
             Vec::new()
         }))

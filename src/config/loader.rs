@@ -46,6 +46,18 @@ pub struct LoaderArgs {
     #[arg(long, env = "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000,
           value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub loader_lock_timeout_ms: u32,
+
+    /// Seconds between two looks whether the log is still the one that was loaded: how long a topic that was deleted and
+    /// made anew under a running loader may go unnoticed.
+    #[arg(long, env = "ROLLBOOK_LOADER_LOG_CHECK_SECONDS", value_name = "S", default_value_t = 30,
+          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub loader_log_check_seconds: u32,
+
+    /// Seconds that a partition with records may stand still, while Postgres and the log answer, before `/healthz` says
+    /// so.
+    #[arg(long, env = "ROLLBOOK_LOADER_STUCK_SECONDS", value_name = "S", default_value_t = 120,
+          value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    pub loader_stuck_seconds: u32,
 }
 
 /// The loader's limits: checked.
@@ -65,6 +77,10 @@ pub struct LoaderSettings {
     pub statement_timeout: Duration,
     /// Bound of waiting for a lock.
     pub lock_timeout: Duration,
+    /// Time between two looks at the log.
+    pub log_check: Duration,
+    /// Longest time that a partition may stand still.
+    pub stuck_after: Duration,
 }
 
 impl LoaderArgs {
@@ -87,6 +103,8 @@ impl LoaderArgs {
             memory_bytes: self.loader_memory_bytes as usize,
             statement_timeout: Duration::from_millis(self.loader_statement_timeout_ms.into()),
             lock_timeout: Duration::from_millis(self.loader_lock_timeout_ms.into()),
+            log_check: Duration::from_secs(self.loader_log_check_seconds.into()),
+            stuck_after: Duration::from_secs(self.loader_stuck_seconds.into()),
         })
     }
 }

@@ -84,6 +84,7 @@ impl Lane {
                         return Next::Hold("records before these are held".to_owned());
                     }
                     Ok(Opening { any_held: false, watermark }) => {
+                        watermark.into_iter().for_each(|watermark| self.see(watermark));
                         return self.live(&statements, watermark).await;
                     }
                     Err(refused) => refused,
@@ -106,6 +107,11 @@ impl Lane {
         let opening = open(&mut client, statements, self.organization, self.position).await?;
         self.shared.condition.server.answered();
         Ok(opening)
+    }
+
+    /// Tells the partition of the schema's watermark.
+    fn see(&self, watermark: Watermark) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).see(watermark);
     }
 
     /// Passes over what the schema already has.

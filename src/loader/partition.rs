@@ -11,25 +11,45 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::arrived::Arrived;
+use super::continuity::ToLookAt;
 use super::lane::Lane;
 use super::outcome::{self, Outcomes};
-use super::position::Position;
+use super::position::{Position, Watermark};
 use super::progress::Progress;
 use super::unreadable::{self, Unreadable};
 use crate::event::UnixMillis;
 use crate::log::record::RecordView;
-use crate::log::{LogRecord, PartitionEnds, Start};
+use crate::log::{Discontinuity, LogRecord, PartitionEnds, Start};
 use crate::tenant::OrganizationId;
 
 /// See the module.
 pub(super) struct Partition {
     shared: Arc<Shared>,
     position: Position,
+    assignment: u64,
+    admission: Admission,
     progress: Arc<Mutex<Progress>>,
     lanes: HashMap<OrganizationId, LaneDoor>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
     committed: Option<i64>,
+    moved: Moved,
+}
+
+/// When the low-water mark last moved, or had no reason to.
+struct Moved {
+    next_offset: Option<i64>,
+    at: Instant,
+}
+
+/// Whether records go to lanes.
+enum Admission {
+    /// Not before it is known that this is the log that was loaded.
+    Waiting(Vec<LogRecord>),
+    /// They do.
+    Open,
+    /// It is not, or a part of it is missing: nothing is read any more.
+    Stopped,
 }
 
 /// The way into a lane.
@@ -47,20 +67,79 @@ pub(super) struct Lag {
 }
 
 impl Partition {
-    pub(super) fn new(shared: &Arc<Shared>, start: Start) -> Self {
+    /// A partition whose records wait until it is admitted. `assignment` tells this time that it was assigned from
+    /// every other.
+    pub(super) fn new(shared: &Arc<Shared>, start: Start, assignment: u64) -> Self {
         Self {
             shared: Arc::clone(shared),
             position: Position { generation: shared.generation, partition: start.partition },
+            assignment,
+            admission: Admission::Waiting(Vec::new()),
             progress: Arc::new(Mutex::new(Progress::starting_at(start.next_offset))),
             lanes: HashMap::new(),
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             committed: start.next_offset,
+            moved: Moved { next_offset: start.next_offset, at: Instant::now() },
         }
     }
 
-    /// Gives a record to the lane of its organization. Does not wait: what waits in lanes is bounded by the consumer.
-    pub(super) fn route(&mut self, record: LogRecord) {
+    /// Takes a record. Does not wait: what waits is bounded by the consumer.
+    pub(super) fn take(&mut self, record: LogRecord) {
+        match &mut self.admission {
+            Admission::Waiting(records) => records.push(record),
+            Admission::Open => self.route(record),
+            Admission::Stopped => {}
+        }
+    }
+
+    /// This is the log that was loaded: records go to lanes from now on.
+    pub(super) fn admit(&mut self, highest: Option<Watermark>) {
+        if let Some(highest) = highest {
+            self.lock_progress().see(highest);
+        }
+        if let Admission::Waiting(records) = std::mem::replace(&mut self.admission, Admission::Open) {
+            records.into_iter().for_each(|record| self.route(record));
+        }
+    }
+
+    /// Reads no further. What was taken from a log that is another one by now goes nowhere.
+    pub(super) fn stop(&mut self, discontinuity: Discontinuity) {
+        self.admission = Admission::Stopped;
+        match discontinuity {
+            Discontinuity::RecordsGone { .. } => {}
+            Discontinuity::EndsBelow { .. } | Discontinuity::AnotherRecord { .. } => self.tasks.abort_all(),
+        }
+    }
+
+    /// Which time it was assigned.
+    pub(super) fn assignment(&self) -> u64 {
+        self.assignment
+    }
+
+    /// Whether it was stopped.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.admission, Admission::Stopped)
+    }
+
+    /// Whether its records go to lanes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.admission, Admission::Open)
+    }
+
+    /// What is known of it, to be compared with the log.
+    pub(super) fn to_look_at(&self) -> ToLookAt {
+        let progress = self.lock_progress();
+        ToLookAt {
+            partition: self.position.partition,
+            assignment: self.assignment,
+            next_offset: progress.taken_up_to(),
+            highest: progress.highest(),
+        }
+    }
+
+    /// Gives a record to the lane of its organization.
+    fn route(&mut self, record: LogRecord) {
         let offset = record.offset;
         match RecordView::parse(&record.bytes) {
             Ok(view) => {
@@ -80,7 +159,8 @@ impl Partition {
 
     /// Makes sure that the organization has a lane, though nothing new came for it.
     pub(super) fn open_lane(&mut self, organization: OrganizationId) {
-        if self.lanes.get(&organization).is_none_or(|lane| lane.ended.is_cancelled()) {
+        let has_none = self.lanes.get(&organization).is_none_or(|lane| lane.ended.is_cancelled());
+        if self.is_open() && has_none {
             self.start_lane(organization);
         }
     }
@@ -150,7 +230,11 @@ impl Partition {
     /// A lane panicked: a bug, and what it had pending is unknown. The process should end and read again.
     pub(super) fn reap(&mut self) -> anyhow::Result<()> {
         while let Some(ended) = self.tasks.try_join_next() {
-            ended.context("a lane of the loader failed")?;
+            match ended {
+                Err(error) if error.is_panic() => return Err(error).context("a lane of the loader failed"),
+                // The others were stopped with their partition.
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -167,9 +251,21 @@ impl Partition {
         Some(next_offset)
     }
 
-    /// The next offset to read after a restart; `None`: the very beginning.
+    /// The next offset to read after a restart; `None`: the very beginning, or a person has to say.
     fn next_offset(&self) -> Option<i64> {
+        if self.is_stopped() {
+            return None;
+        }
         self.lock_progress().next_offset()
+    }
+
+    /// When it last moved on; now, while it has nothing to do or cannot.
+    pub(super) fn moved_at(&mut self, is_idle: bool) -> Instant {
+        let next_offset = self.next_offset();
+        if is_idle || self.is_stopped() || next_offset != self.moved.next_offset {
+            self.moved = Moved { next_offset, at: Instant::now() };
+        }
+        self.moved.at
     }
 
     /// How far behind the log's end the partition is.

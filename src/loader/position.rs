@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::log::Anchor;
+
 /// One partition within one life of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -24,6 +26,11 @@ impl Watermark {
     /// The watermark after the record at `offset` was stored. The one place that adds 1.
     pub(super) fn after(offset: i64, record_id: Uuid) -> Self {
         Self { next_offset: offset + 1, last_record_id: record_id }
+    }
+
+    /// What the log has to have here still.
+    pub(super) fn anchor(self) -> Anchor {
+        Anchor { next_offset: self.next_offset, record_id: self.last_record_id }
     }
 
     /// Whether a schema with this watermark (`None`: it never stored anything) already has the record at `offset`.

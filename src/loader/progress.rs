@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::position::Watermark;
 use crate::event::UnixMillis;
 
 /// Which offsets of a partition were taken, and which of them are neither stored nor held yet.
@@ -13,12 +14,14 @@ pub(super) struct Progress {
     unfinished: BTreeMap<i64, Option<UnixMillis>>,
     /// One past the highest offset taken, or where the partition is read from.
     taken_up_to: Option<i64>,
+    /// The highest watermark that any schema has here, as far as its lane has seen.
+    highest: Option<Watermark>,
 }
 
 impl Progress {
     /// A partition that is read from `next_offset`, or from its very beginning.
     pub(super) fn starting_at(next_offset: Option<i64>) -> Self {
-        Self { unfinished: BTreeMap::new(), taken_up_to: next_offset }
+        Self { unfinished: BTreeMap::new(), taken_up_to: next_offset, highest: None }
     }
 
     /// A record was taken from the log. Offsets come in order.
@@ -30,6 +33,23 @@ impl Progress {
     /// A record is stored, held, or written down as unreadable. Said twice, it counts once.
     pub(super) fn finish(&mut self, offset: i64) {
         self.unfinished.remove(&offset);
+    }
+
+    /// A schema has this watermark.
+    pub(super) fn see(&mut self, watermark: Watermark) {
+        if self.highest.is_none_or(|highest| highest.next_offset < watermark.next_offset) {
+            self.highest = Some(watermark);
+        }
+    }
+
+    /// The highest watermark that was seen.
+    pub(super) fn highest(&self) -> Option<Watermark> {
+        self.highest
+    }
+
+    /// The next offset to take from the log; `None`: its first.
+    pub(super) fn taken_up_to(&self) -> Option<i64> {
+        self.taken_up_to
     }
 
     /// The next offset to read after a restart; `None`: the very beginning.

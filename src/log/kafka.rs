@@ -7,9 +7,11 @@ use rdkafka::ClientConfig;
 use crate::config::log::LogSettings;
 
 pub(super) mod consumer;
-pub(super) mod lag;
+pub(super) mod continuity;
+pub(super) mod offsets;
 pub(super) mod publisher;
 pub(super) mod scan;
+pub(super) mod standing;
 pub mod topic;
 
 /// How long a question to the brokers may take before it counts as unanswered.

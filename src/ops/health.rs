@@ -156,6 +156,13 @@ impl Heartbeat {
     pub fn beat(&self) {
         self.beat.last_ms.store(self.health.now_ms(), Ordering::Relaxed);
     }
+
+    /// Says that the part last made progress at this moment.
+    pub fn beat_as_of(&self, moment: Instant) {
+        let since_start = moment.saturating_duration_since(self.health.shared.started);
+        let at_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        self.beat.last_ms.store(at_ms, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Heartbeat {

@@ -98,6 +98,11 @@ impl Snapshot {
         })
     }
 
+    /// The log's current generation.
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
+
     /// Every organization, removed ones too, by slug.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! What stands in each organization's schema, in numbers.
 
+use std::collections::HashMap;
+
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::organizations::{self, Described};
 use super::{Admin, Error, roles};
@@ -76,4 +80,49 @@ async fn totals(client: &Client, schema: &str) -> Option<Totals> {
             None
         }
     }
+}
+
+/// How far the current log is loaded, over all organizations.
+#[derive(Clone, Debug)]
+pub struct LoadedUpTo {
+    /// The log's current generation.
+    pub generation: i32,
+    /// The highest watermark of each partition.
+    pub partitions: HashMap<i32, Place>,
+}
+
+/// A watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The next offset to store.
+    pub next_offset: i64,
+    /// The record just below it.
+    pub last_record_id: Uuid,
+}
+
+/// Reads every schema's watermarks of the current generation. A schema that cannot be read is passed over.
+///
+/// # Errors
+/// [`Error::NotSetUp`] when no log was ever declared; Postgres.
+pub async fn loaded_up_to(admin: &Admin) -> Result<LoadedUpTo, Error> {
+    let generation = admin.client.query_one("SELECT max(generation) FROM rollbook.log", &[]).await?;
+    let generation = generation.get::<_, Option<i32>>(0).ok_or(Error::NotSetUp)?;
+    let schemas = "SELECT schema_name FROM rollbook.organization WHERE state <> 'removed'";
+    let mut partitions: HashMap<i32, Place> = HashMap::new();
+    for row in admin.client.query(schemas, &[]).await? {
+        let schema: &str = row.get(0);
+        let sql = format!(
+            "SELECT partition, next_offset, last_record_id FROM {}.ingest_watermark WHERE generation = $1",
+            roles::quoted(schema)
+        );
+        let Ok(rows) = admin.client.query_typed(&sql, &[(&generation, Type::INT4)]).await else { continue };
+        for row in rows {
+            let found = Place { next_offset: row.get(1), last_record_id: row.get(2) };
+            let highest = partitions.entry(row.get(0)).or_insert(found);
+            if highest.next_offset < found.next_offset {
+                *highest = found;
+            }
+        }
+    }
+    Ok(LoadedUpTo { generation, partitions })
 }

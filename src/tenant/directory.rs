@@ -138,6 +138,14 @@ impl Directory {
         })
     }
 
+    /// Every organization that records may belong to. Empty before the first snapshot.
+    pub fn record_owners(&self) -> Vec<Tenant> {
+        let snapshot = self.current.load();
+        let organizations = snapshot.iter().flat_map(|snapshot| snapshot.by_id.values());
+        let stands = organizations.filter(|organization| organization.state != State::Removed);
+        stands.map(|organization| Tenant { organization: Arc::clone(organization) }).collect()
+    }
+
     /// Puts a newer snapshot in place of the current one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.current.store(Some(Arc::new(snapshot)));

@@ -31,6 +31,23 @@ impl Service {
         service
     }
 
+    /// Starts it and waits until it is a member of its group, whatever its partitions are like.
+    pub(crate) async fn ready_or_not(serve: Rollbook) -> Self {
+        let service = Self::start(serve).await;
+        eventually("the loader has partitions", async || {
+            service.metric("rollbook_loader_partitions{state=\"running\"}").await.is_some()
+        })
+        .await;
+        service
+    }
+
+    /// A metric's value; `None`: there is no such series.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.admin.text("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(line.parse().expect("a number"))
+    }
+
     /// Starts it and waits until its listeners are there.
     pub(crate) async fn start(serve: Rollbook) -> Self {
         let serve = serve

@@ -23,7 +23,7 @@ pub(crate) struct Site {
     pub(crate) database: String,
     /// Goes before every role name of this site, the logins' too.
     pub(crate) prefix: String,
-    brokers: String,
+    pub(crate) brokers: String,
 }
 
 /// An organization as whoever added it knows it.
@@ -106,6 +106,15 @@ impl Site {
         let added = self.add(slug).await;
         let text = |name: &str| added[name].as_str().expect("org add says it").to_owned();
         Organization { slug: text("organization"), key: text("key"), key_id: text("key_id") }
+    }
+
+    /// Adds an organization whose records go to another partition than those of `slug`.
+    pub(crate) async fn organization_beside(&self, slug: &str) -> Organization {
+        let count = PARTITIONS.parse().expect("a number");
+        let place = |slug: &str| rollbook::log::partition_of(slug, count);
+        let mut names = (0..).map(|n| format!("birch{n}"));
+        let other = names.find(|name| place(name) != place(slug)).expect("there are others");
+        self.organization(&other).await
     }
 
     /// Waits until so many events of an organization have their fate, and gives the watermarks' `(stored, duplicate)`.

@@ -15,7 +15,7 @@ use super::{IntakeRole, LoaderRole, Settings};
 use crate::cli::Failure;
 use crate::config::ConfigError;
 use crate::intake;
-use crate::loader::{self, Condition};
+use crate::loader::{self, Condition, Heartbeats};
 use crate::log::{ConsumerSettings, Publisher};
 use crate::ops::metrics::Exporter;
 use crate::ops::{Health, Role, admin::Admin, signals, supervise};
@@ -180,7 +180,10 @@ fn start_loader(
         directory,
         roles: settings.prefix.clone(),
         condition,
-        heartbeat: health.watch("loader", LOADER_SILENCE),
+        heartbeats: Heartbeats {
+            turns: health.watch("loader", LOADER_SILENCE),
+            moves: health.watch("partitions", role.settings.stuck_after),
+        },
     };
     parts.spawn(loader::run(loader, stop.clone()));
     Ok(())

@@ -58,7 +58,10 @@ impl Lane {
                 return Next::End;
             }
             match self.flush_pending(statements, watermark).await {
-                Step::Moved(moved) => watermark = Some(moved),
+                Step::Moved(moved) => {
+                    self.see(moved);
+                    watermark = Some(moved);
+                }
                 Step::Leave(next) => return next,
             }
             if matches!(collected, Collected::LastBatch) {

@@ -295,6 +295,8 @@ pub(super) fn settings() -> LoaderSettings {
         memory_bytes: 128 * 1024 * 1024,
         statement_timeout: Duration::from_secs(10),
         lock_timeout: Duration::from_secs(2),
+        log_check: Duration::from_secs(30),
+        stuck_after: Duration::from_secs(120),
     }
 }
 

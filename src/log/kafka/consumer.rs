@@ -5,19 +5,21 @@
 //! waits holds a bounded amount, and nothing is asked to block.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client_config;
+use super::offsets::to_commit;
 use crate::config::log::{ConsumeArgs, GroupProtocol, LogSettings};
-use group::{Group, offsets};
+use group::Group;
 use receive::{Charge, receive};
 
 mod group;
@@ -47,6 +49,8 @@ pub enum Delivery {
     Record(LogRecord),
     /// These partitions are another's as soon as the revocation is answered or dropped.
     Revoked(Revocation),
+    /// A partition does not have what is to be read next, and is not read any further. Kafka does not say which one.
+    OutOfRange,
 }
 
 /// Where an assigned partition is read from.
@@ -107,6 +111,7 @@ pub struct PartitionEnds {
 pub struct Consumer {
     shared: Arc<BaseConsumer<Group>>,
     topic: String,
+    generation: i32,
     /// `None` is the end: librdkafka's context holds a sender for as long as the consumer lives.
     deliveries: mpsc::UnboundedReceiver<Option<Delivery>>,
     stop: Arc<AtomicBool>,
@@ -114,14 +119,14 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Joins the group and starts to take records.
+    /// Joins the group and starts to take records of a log that is in this generation.
     ///
     /// # Errors
     /// librdkafka does not take the settings.
-    pub fn start(settings: &ConsumerSettings) -> Result<Self, KafkaError> {
+    pub fn start(settings: &ConsumerSettings, generation: i32) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.clone();
-        let group = Group::new(topic.clone(), sender);
+        let group = Group::new(topic.clone(), generation, sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
         shared.subscribe(&[&topic])?;
@@ -137,7 +142,7 @@ impl Consumer {
                 }
             })
             .map_err(|_| KafkaError::ClientCreation("no thread for the consumer".to_owned()))?;
-        Ok(Self { shared, topic, deliveries, stop, thread: Some(thread) })
+        Ok(Self { shared, topic, generation, deliveries, stop, thread: Some(thread) })
     }
 
     /// The next delivery; `None` once the consumer has failed or was closed.
@@ -154,7 +159,7 @@ impl Consumer {
         if next_offsets.is_empty() {
             return;
         }
-        let committed = offsets(&self.topic, next_offsets)
+        let committed = to_commit(&self.topic, self.generation, next_offsets)
             .and_then(|offsets| self.shared.commit(&offsets, CommitMode::Async));
         if let Err(error) = committed {
             tracing::warn!(%error, "offsets were not committed; the next commit repeats them");
@@ -169,6 +174,16 @@ impl Consumer {
     /// Whether the group counts us in, as of the last statistics (a second ago): with partitions, or waiting for some.
     pub fn is_member(&self) -> bool {
         self.shared.context().is_member.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more records of a partition, until it is assigned again.
+    pub fn stop_reading(&self, partition: i32) {
+        self.shared.context().stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+        let mut stopped = TopicPartitionList::with_capacity(1);
+        stopped.add_partition(&self.topic, partition);
+        if let Err(error) = self.shared.pause(&stopped) {
+            tracing::warn!(partition, %error, "a partition could not be paused; what comes of it is dropped");
+        }
     }
 
     /// Stops taking records. A last [`Delivery::Revoked`] follows, then `None`.

@@ -9,6 +9,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::PartitionEnds;
+use super::offsets::{self, Committed};
 use super::{ASK_TIMEOUT, client_config};
 use crate::config::log::LogSettings;
 
@@ -74,25 +75,30 @@ impl Scanner {
         let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
         let mut ends = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let (start, end) = self.consumer.fetch_watermarks(&self.topic, partition.id(), ASK_TIMEOUT)?;
-            ends.push((partition.id(), PartitionEnds { start, end }));
+            ends.push((partition.id(), self.ends_of(partition.id())?));
         }
         Ok(ends)
     }
 
-    /// The offsets that the group has committed, by partition.
+    /// First and next offset of one partition.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or there is no such partition.
+    pub fn ends_of(&self, partition: i32) -> Result<PartitionEnds, ScanError> {
+        let (start, end) = self.consumer.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT)?;
+        Ok(PartitionEnds { start, end })
+    }
+
+    /// What the group has committed, by partition.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, ScanError> {
+    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, Committed>, ScanError> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(&self.topic, *partition);
         }
-        let committed = self.consumer.committed_offsets(asked, ASK_TIMEOUT)?;
-        let elements = committed.elements();
-        let offset = |offset| if let Offset::Offset(next) = offset { Some(next) } else { None };
-        Ok(elements.iter().filter_map(|one| Some((one.partition(), offset(one.offset())?))).collect())
+        Ok(offsets::committed(&self.consumer.committed_offsets(asked, ASK_TIMEOUT)?))
     }
 
     /// Gives every record of the stretches to `see`: partition, offset, bytes. In order within a partition.

@@ -1,8 +1,8 @@
 //! The consumer's part in its group: what librdkafka calls back into, on the thread that polls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
 
 use arc_swap::ArcSwap;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -10,19 +10,22 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::super::ASK_TIMEOUT;
+use super::super::offsets::{committed, to_commit};
 use super::super::publisher::trace_librdkafka;
 use super::{Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
 
 /// See the module.
 pub(super) struct Group {
     pub(super) topic: String,
+    pub(super) generation: i32,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
     pub(super) paused: AtomicBool,
+    /// Partitions that are ours and not read: no budget resumes them.
+    pub(super) stopped: Mutex<HashSet<i32>>,
     /// A rebalance that failed leaves nothing to go on from.
     pub(super) failed: OnceLock<KafkaError>,
     /// Whether the group's coordinator counts us in, with partitions or without.
@@ -31,33 +34,52 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(topic: String, sender: mpsc::UnboundedSender<Option<Delivery>>) -> Self {
+    pub(super) fn new(
+        topic: String,
+        generation: i32,
+        sender: mpsc::UnboundedSender<Option<Delivery>>,
+    ) -> Self {
         let (paused, is_member) = (AtomicBool::new(false), AtomicBool::new(false));
         let (failed, ends) = (OnceLock::new(), ArcSwap::default());
-        Self { topic, sender, paused, failed, is_member, ends }
+        let stopped = Mutex::default();
+        Self { topic, generation, sender, paused, stopped, failed, is_member, ends }
     }
 
     /// Starts each partition at its committed offset, or at the log's very beginning: `auto.offset.reset` is `error`,
     /// so that a gap made by retention is never jumped in silence.
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Result<(), KafkaError> {
-        let mut committed = consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT)?;
-        let start = |element: &TopicPartitionListElem<'_>| Start {
-            partition: element.partition(),
-            next_offset: element.offset().to_raw().filter(|offset| *offset >= 0),
-        };
-        let starts: Vec<Start> = committed.elements().iter().map(start).collect();
-        for start in starts.iter().filter(|start| start.next_offset.is_none()) {
-            committed.set_partition_offset(&self.topic, start.partition, Offset::Beginning)?;
+        let committed = committed(&consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT)?);
+        let mut starts = Vec::with_capacity(assigned.count());
+        let mut assignment = TopicPartitionList::with_capacity(assigned.count());
+        for partition in partitions_of(assigned) {
+            let next_offset =
+                committed.get(&partition).and_then(|committed| committed.in_generation(self.generation));
+            let from = next_offset.map_or(Offset::Beginning, Offset::Offset);
+            assignment.add_partition_offset(&self.topic, partition, from)?;
+            starts.push(Start { partition, next_offset });
+            self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
         }
         match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&committed)?,
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&committed)?,
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&assignment)?,
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&assignment)?,
         }
         if self.paused.load(Ordering::Relaxed) {
-            consumer.pause(&committed)?;
+            consumer.pause(&assignment)?;
         }
         let _ = self.sender.send(Some(Delivery::Assigned(starts)));
         Ok(())
+    }
+
+    /// What the budget pauses and resumes: all that is assigned, but for what is stopped.
+    pub(super) fn readable(&self, consumer: &BaseConsumer<Self>) -> Result<TopicPartitionList, KafkaError> {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readable = TopicPartitionList::new();
+        for partition in partitions_of(&consumer.assignment()?) {
+            if !stopped.contains(&partition) {
+                readable.add_partition(&self.topic, partition);
+            }
+        }
+        Ok(readable)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
@@ -68,7 +90,7 @@ impl Group {
         if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit && !next_offsets.is_empty() {
-                let committed = offsets(&self.topic, &next_offsets)
+                let committed = to_commit(&self.topic, self.generation, &next_offsets)
                     .and_then(|offsets| consumer.commit(&offsets, CommitMode::Sync));
                 if let Err(error) = committed {
                     tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
@@ -124,15 +146,6 @@ impl ConsumerContext for Group {
             let _ = self.failed.set(error);
         }
     }
-}
-
-/// Next offsets as librdkafka wants them.
-pub(super) fn offsets(topic: &str, next_offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(next_offsets.len());
-    for (partition, next_offset) in next_offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset))?;
-    }
-    Ok(list)
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<i32> {

@@ -34,14 +34,14 @@ pub(super) fn receive(
                     break;
                 }
             }
+            Some(Err(error)) if is_out_of_range(&error) => {
+                let _ = consumer.context().sender.send(Some(Delivery::OutOfRange));
+            }
             Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
             Some(Err(error)) => {
                 let hint = match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::UnsupportedVersion) => {
                         "a broker without KIP-848 needs ROLLBOOK_KAFKA_GROUP_PROTOCOL=classic"
-                    }
-                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                        "records that were not loaded are gone from the log: its retention, or a new topic of that name"
                     }
                     _ => "",
                 };
@@ -85,15 +85,21 @@ fn keep_within_budget(
     taken: usize,
     budget_bytes: usize,
 ) -> Result<(), KafkaError> {
-    let paused = &consumer.context().paused;
+    let group = consumer.context();
+    let paused = &group.paused;
     if taken >= budget_bytes && !paused.load(Ordering::Relaxed) {
-        consumer.pause(&consumer.assignment()?)?;
+        consumer.pause(&group.readable(consumer)?)?;
         paused.store(true, Ordering::Relaxed);
     } else if taken < budget_bytes / 2 && paused.load(Ordering::Relaxed) {
-        consumer.resume(&consumer.assignment()?)?;
+        consumer.resume(&group.readable(consumer)?)?;
         paused.store(false, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// The policy for a start that is not there is `error`: librdkafka says so and leaves the partition alone.
+fn is_out_of_range(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset)
 }
 
 /// Trouble that librdkafka gets over by itself, as opposed to one that needs a person or another process.
@@ -103,7 +109,6 @@ fn is_passing(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(
             RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnsupportedVersion

@@ -1,0 +1,59 @@
+//! How the loader is, for health checks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::server::Server;
+
+/// How the loader is: written by it, read by health checks.
+#[derive(Debug, Default)]
+pub struct Condition {
+    pub(super) server: Server,
+    joined: AtomicBool,
+    stopped: Mutex<BTreeMap<i32, String>>,
+}
+
+impl Condition {
+    /// Why partitions are not being consumed; `None`: they are. A member of the group that has no partitions is well.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(reason) = self.server.trouble() {
+            return Some(format!("Postgres cannot be used: {reason}"));
+        }
+        if !self.is_joined() {
+            return Some(
+                "not a member of the consumer group: the log is away, or is assigning partitions".to_owned(),
+            );
+        }
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let reasons: Vec<String> = stopped
+            .iter()
+            .map(|(partition, reason)| format!("partition {partition} is stopped: {reason}"))
+            .collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Whether Postgres or the log is what we wait for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.server.trouble().is_some() || !self.is_joined()
+    }
+
+    /// Whether the group counts us in.
+    fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_joined(&self, joined: bool) {
+        self.joined.store(joined, Ordering::Relaxed);
+    }
+
+    /// A partition of ours must not be read on.
+    pub(super) fn stopped(&self, partition: i32, reason: String) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, reason);
+    }
+
+    /// A partition is not ours any more, or is looked at afresh.
+    pub(super) fn forget(&self, partition: i32) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+}

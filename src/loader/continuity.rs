@@ -1,0 +1,190 @@
+//! Whether the partitions that we read are still the log that was loaded: asked when they are assigned, before the first
+//! record goes to a lane, and now and then afterwards.
+//!
+//! A schema that cannot be read here is passed over: its lane finds out for itself.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use tokio_postgres::{Client, Error};
+
+use super::Shared;
+use super::backoff::Backoff;
+use super::flush::watermark;
+use super::position::{Position, Watermark};
+use super::refusal::Refusal;
+use super::statements::Statements;
+use crate::config::log::LogSettings;
+use crate::log::{Discontinuity, PartitionEnds, Remembered, ScanError, Scanner, partition_of};
+use crate::tenant::Tenant;
+
+/// A broker that has just come back may for a moment know less than it has: what is wrong must be wrong twice.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Occasion {
+    /// The partitions were assigned: what their schemas say is read first.
+    Assigned,
+    /// They are being read.
+    Running,
+}
+
+/// One partition, looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) partition: i32,
+    /// Tells one assignment of it from the next.
+    pub(super) assignment: u64,
+    /// The highest watermark that was found or known.
+    pub(super) highest: Option<Watermark>,
+    /// Why it must not be read on.
+    pub(super) discontinuity: Option<Discontinuity>,
+}
+
+/// One partition to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToLookAt {
+    pub(super) partition: i32,
+    pub(super) assignment: u64,
+    pub(super) next_offset: Option<i64>,
+    pub(super) highest: Option<Watermark>,
+}
+
+/// Looks until both Postgres and the log have answered.
+pub(super) async fn look(
+    shared: &Shared,
+    log: &LogSettings,
+    group: &str,
+    occasion: Occasion,
+    mut partitions: Vec<ToLookAt>,
+) -> Vec<Looked> {
+    let mut backoff = Backoff::for_server();
+    if let Occasion::Assigned = occasion {
+        loop {
+            match read_watermarks(shared, log, group, &mut partitions).await {
+                Ok(()) => break,
+                Err(Unanswered::Postgres(reason)) => shared.condition.server.lost(&reason),
+                Err(Unanswered::Log(error)) => say_unanswered(&error),
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+    backoff.reset();
+    let mut found = verify(log, group, &partitions, &mut backoff).await;
+    if !found.is_empty() {
+        tokio::time::sleep(SECOND_LOOK).await;
+        found = verify(log, group, &partitions, &mut backoff).await;
+    }
+    let looked = |one: ToLookAt| Looked {
+        partition: one.partition,
+        assignment: one.assignment,
+        highest: one.highest,
+        discontinuity: found.get(&one.partition).copied(),
+    };
+    partitions.into_iter().map(looked).collect()
+}
+
+/// Who did not answer.
+enum Unanswered {
+    Postgres(String),
+    Log(ScanError),
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        Self::Postgres(refusal.reason().to_owned())
+    }
+}
+
+async fn verify(
+    log: &LogSettings,
+    group: &str,
+    partitions: &[ToLookAt],
+    backoff: &mut Backoff,
+) -> HashMap<i32, Discontinuity> {
+    let remembered: Vec<Remembered> = partitions
+        .iter()
+        .map(|one| Remembered {
+            partition: one.partition,
+            next_offset: one.next_offset,
+            anchor: one.highest.map(Watermark::anchor),
+        })
+        .collect();
+    loop {
+        let remembered = remembered.clone();
+        match ask(log, group, move |scanner| scanner.verify(&remembered)).await {
+            Ok(found) => return found,
+            Err(error) => say_unanswered(&error),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// The highest watermark of each partition, over the organizations whose records go there.
+async fn read_watermarks(
+    shared: &Shared,
+    log: &LogSettings,
+    group: &str,
+    partitions: &mut [ToLookAt],
+) -> Result<(), Unanswered> {
+    let ends: Vec<(i32, PartitionEnds)> = ask(log, group, Scanner::ends).await.map_err(Unanswered::Log)?;
+    let count = u32::try_from(ends.len()).unwrap_or(u32::MAX);
+    let mut client = shared.pool.get().await.map_err(Refusal::from)?;
+    for tenant in shared.directory.record_owners() {
+        let place = partition_of(tenant.slug().as_str(), count);
+        let Some(one) = partitions.iter_mut().find(|one| i64::from(one.partition) == i64::from(place)) else {
+            continue;
+        };
+        match watermark_of(&mut client, shared, &tenant, one.partition).await.map_err(Refusal::from) {
+            Ok(Some(found)) if one.highest.is_none_or(|known| known.next_offset < found.next_offset) => {
+                one.highest = Some(found);
+            }
+            Ok(_) => {}
+            Err(Refusal::Server(reason)) => return Err(Unanswered::Postgres(reason)),
+            Err(refused @ (Refusal::Schema(_) | Refusal::Again(_))) => {
+                tracing::debug!(organization.id = %tenant.id(), reason = refused.reason(), "a watermark cannot be read");
+            }
+        }
+    }
+    shared.condition.server.answered();
+    Ok(())
+}
+
+async fn watermark_of(
+    client: &mut Client,
+    shared: &Shared,
+    tenant: &Tenant,
+    partition: i32,
+) -> Result<Option<Watermark>, Error> {
+    let statements = Statements::new(tenant, &shared.roles, &shared.settings);
+    let position = Position { generation: shared.generation, partition };
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&statements.become_role).await?;
+    // One that is locked must not keep all the others waiting.
+    transaction.batch_execute("SET LOCAL lock_timeout = 50").await?;
+    let found = watermark(&transaction, &statements.read_watermark, position, tenant.id()).await?;
+    transaction.commit().await?;
+    Ok(found)
+}
+
+/// librdkafka's onlooker blocks: off the async threads.
+async fn ask<T: Send + 'static>(
+    log: &LogSettings,
+    group: &str,
+    question: impl FnOnce(&Scanner) -> Result<T, ScanError> + Send + 'static,
+) -> Result<T, ScanError> {
+    let (log, group) = (log.clone(), group.to_owned());
+    let asking = tokio::task::spawn_blocking(move || question(&Scanner::new(&log, &group)?));
+    asking.await.unwrap_or(Err(KafkaError::Canceled.into()))
+}
+
+fn say_unanswered(error: &ScanError) {
+    tracing::warn!(error = %chain(error), "the log could not be compared with what was loaded; asking again");
+}
+
+fn chain(error: &ScanError) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
