@@ -24,6 +24,7 @@ use crate::store::Pool;
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
 mod arrived;
+mod backlog;
 mod backoff;
 mod condition;
 mod continuity;
@@ -51,6 +52,7 @@ mod server;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod trips;
 mod unreadable;
 mod write;
 
@@ -58,6 +60,7 @@ use backoff::Backoff;
 pub use condition::Condition;
 use receive::{Ended, ReceiveLoop};
 use refusal::Refusal;
+use trips::Trips;
 
 /// Both have to beat.
 pub struct Heartbeats {
@@ -110,6 +113,7 @@ struct Shared {
     roles: RolePrefix,
     generation: i32,
     condition: Arc<Condition>,
+    trips: Trips,
 }
 
 impl Shared {
@@ -141,6 +145,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             roles: parts.roles.clone(),
             generation,
             condition: Arc::clone(&parts.condition),
+            trips: Trips::default(),
         });
         match ReceiveLoop::new(shared, consumer, &parts).run(&stop).await? {
             Ended::Stopped => return Ok(()),
@@ -160,7 +165,9 @@ async fn ready_to_start(parts: &Parts) -> anyhow::Result<i32> {
         match generation::current(&parts.pool).await {
             Ok(Some(generation)) => return Ok(generation),
             Ok(None) => anyhow::bail!("no log is declared: run `rollbook setup`"),
-            Err(Refusal::Schema(reason)) => anyhow::bail!("the control schema cannot be read: {reason}"),
+            Err(Refusal::Schema(reason) | Refusal::Slow(reason)) => {
+                anyhow::bail!("the control schema cannot be read: {reason}")
+            }
             Err(Refusal::Server(reason) | Refusal::Again(reason)) => parts.condition.server.lost(&reason),
         }
         tokio::time::sleep(backoff.next()).await;

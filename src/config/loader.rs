@@ -37,6 +37,12 @@ pub struct LoaderArgs {
           value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub loader_memory_bytes: u32,
 
+    /// Bytes of one organization's records in one partition that may wait in memory; what comes beyond them is held in the
+    /// database, so that its neighbours do not wait.
+    #[arg(long, env = "ROLLBOOK_LOADER_LANE_MEMORY_BYTES", value_name = "BYTES", default_value_t = 16 * 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(65_536..))]
+    pub loader_lane_memory_bytes: u32,
+
     /// Milliseconds that one statement of the loader may take, 10 000 at most; then the organization's records are held.
     #[arg(long, env = "ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(100..=10_000))]
@@ -73,6 +79,8 @@ pub struct LoaderSettings {
     pub connections: NonZeroU32,
     /// Bytes taken and not yet stored, over which nothing more is taken.
     pub memory_bytes: usize,
+    /// Bytes of one lane, over which what comes is held.
+    pub lane_memory_bytes: usize,
     /// Bound of one statement.
     pub statement_timeout: Duration,
     /// Bound of waiting for a lock.
@@ -81,6 +89,14 @@ pub struct LoaderSettings {
     pub log_check: Duration,
     /// Longest time that a partition may stand still.
     pub stuck_after: Duration,
+}
+
+impl LoaderSettings {
+    /// Bytes of records that one statement holds or drains: a batch, within what Postgres takes in one message.
+    pub fn hold_bytes(&self) -> usize {
+        const MOST: usize = 64 * 1024 * 1024;
+        self.batch_bytes.min(MOST)
+    }
 }
 
 impl LoaderArgs {
@@ -95,12 +111,19 @@ impl LoaderArgs {
                 self.loader_lock_timeout_ms, self.loader_statement_timeout_ms
             )));
         }
+        if self.loader_lane_memory_bytes > self.loader_memory_bytes {
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_LOADER_LANE_MEMORY_BYTES ({}) must not be above ROLLBOOK_LOADER_MEMORY_BYTES ({})",
+                self.loader_lane_memory_bytes, self.loader_memory_bytes
+            )));
+        }
         Ok(LoaderSettings {
             batch_rows: self.loader_batch_rows as usize,
             batch_bytes: self.loader_batch_bytes as usize,
             batch_age: Duration::from_millis(self.loader_batch_age_ms.into()),
             connections: NonZeroU32::new(self.loader_connections).unwrap_or(NonZeroU32::MIN),
             memory_bytes: self.loader_memory_bytes as usize,
+            lane_memory_bytes: self.loader_lane_memory_bytes as usize,
             statement_timeout: Duration::from_millis(self.loader_statement_timeout_ms.into()),
             lock_timeout: Duration::from_millis(self.loader_lock_timeout_ms.into()),
             log_check: Duration::from_secs(self.loader_log_check_seconds.into()),

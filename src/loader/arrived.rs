@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::backlog::BacklogCharge;
 use crate::event::UnixMillis;
 use crate::log::LogRecord;
 
@@ -15,4 +16,7 @@ pub(super) struct Arrived {
     pub(super) received_at: UnixMillis,
     /// When the loader took it.
     pub(super) at: Instant,
+    /// Its part of what waits in the lane, until it is dropped.
+    #[expect(dead_code, reason = "held for what dropping it does")]
+    pub(super) charge: BacklogCharge,
 }

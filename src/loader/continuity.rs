@@ -143,7 +143,7 @@ async fn read_watermarks(
             }
             Ok(_) => {}
             Err(Refusal::Server(reason)) => return Err(Unanswered::Postgres(reason)),
-            Err(refused @ (Refusal::Schema(_) | Refusal::Again(_))) => {
+            Err(refused @ (Refusal::Schema(_) | Refusal::Slow(_) | Refusal::Again(_))) => {
                 tracing::debug!(organization.id = %tenant.id(), reason = refused.reason(), "a watermark cannot be read");
             }
         }

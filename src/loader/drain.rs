@@ -61,7 +61,7 @@ pub async fn drain_partition(
                 backoff.reset();
             }
             Err(error) => match Refusal::from(error) {
-                Refusal::Schema(reason) => return Err(NotDrained::Refused(reason)),
+                Refusal::Schema(reason) | Refusal::Slow(reason) => return Err(NotDrained::Refused(reason)),
                 Refusal::Server(reason) => return Err(NotDrained::Server(reason)),
                 Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
                 Refusal::Again(_) => {

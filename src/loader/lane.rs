@@ -10,39 +10,34 @@
 //! and going on with what is pending is always right: what the watermark covers by then is passed over.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::arrived::Arrived;
 use super::backoff::Backoff;
 use super::held_record::{Opening, open};
-use super::outcome::Outcomes;
 use super::owner::{Nobody, Owner, owner_of};
-use super::position::{Position, Watermark};
-use super::progress::Progress;
+use super::position::Watermark;
 use super::refusal::Refusal;
 use super::statements::Statements;
-use crate::tenant::OrganizationId;
 
 mod held;
+mod hold;
+mod home;
 mod live;
+mod spill;
 mod unattributed;
+
+pub(super) use home::Home;
+
+/// A lane that hears nothing for so long ends; the next record opens it anew.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Lane {
-    pub(super) shared: Arc<Shared>,
-    pub(super) organization: OrganizationId,
-    pub(super) position: Position,
-    pub(super) progress: Arc<Mutex<Progress>>,
+    pub(super) home: Home,
     pub(super) incoming: UnboundedReceiver<Arrived>,
-    /// Set when the partition is taken away or the process ends: one last flush, and out.
-    pub(super) stop: CancellationToken,
-    pub(super) outcomes: Outcomes,
     pub(super) pending: VecDeque<Arrived>,
 }
 
@@ -56,6 +51,17 @@ enum Next {
     Unattributed(Nobody),
     /// Stopped, idle, or nobody sends any more.
     End,
+}
+
+/// What waiting for a record came to.
+enum Heard {
+    Record(Arrived),
+    /// It was waited for long enough.
+    Due,
+    /// Stopped, or nothing will come any more.
+    Nothing,
+    /// Records of this lane are held.
+    FoundHeld,
 }
 
 impl Lane {
@@ -76,7 +82,7 @@ impl Lane {
     async fn in_schema(&mut self) -> Next {
         let mut backoff = Backoff::for_server();
         loop {
-            let refused = match owner_of(&self.shared, self.organization).await {
+            let refused = match owner_of(&self.home.shared, self.home.organization).await {
                 Ok(Owner::Nobody(nobody)) => return Next::Unattributed(nobody),
                 Ok(Owner::Unusable(reason)) => return Next::Hold(reason),
                 Ok(Owner::Schema(statements)) => match self.open(&statements).await {
@@ -84,44 +90,50 @@ impl Lane {
                         return Next::Hold("records before these are held".to_owned());
                     }
                     Ok(Opening { any_held: false, watermark }) => {
-                        watermark.into_iter().for_each(|watermark| self.see(watermark));
+                        watermark.into_iter().for_each(|watermark| self.home.see(watermark));
                         return self.live(&statements, watermark).await;
                     }
                     Err(refused) => refused,
                 },
                 Err(refused) => refused,
             };
-            match refused {
-                Refusal::Schema(reason) => return Next::Hold(reason),
-                Refusal::Server(reason) => self.shared.condition.server.lost(&reason),
+            match self.home.judge(refused).await {
+                Refusal::Schema(reason) | Refusal::Slow(reason) => return Next::Hold(reason),
+                Refusal::Server(reason) => self.home.shared.condition.server.lost(&reason),
                 Refusal::Again(_) => {}
             }
-            if self.wait(backoff.next()).await.is_break() {
+            if self.home.wait(backoff.next()).await.is_break() {
                 return Next::End;
             }
         }
     }
 
     async fn open(&self, statements: &Statements) -> Result<Opening, Refusal> {
-        let mut client = self.shared.pool.get().await?;
-        let opening = open(&mut client, statements, self.organization, self.position).await?;
-        self.shared.condition.server.answered();
+        let home = &self.home;
+        let mut client = home.shared.pool.get().await?;
+        let opening = open(&mut client, statements, home.organization, home.position).await?;
+        home.shared.condition.server.answered();
         Ok(opening)
     }
 
-    /// Tells the partition of the schema's watermark.
-    fn see(&self, watermark: Watermark) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).see(watermark);
+    /// Waits for a record until `due`.
+    async fn hear(&mut self, due: Instant) -> Heard {
+        tokio::select! {
+            biased;
+            () = self.home.stop.cancelled() => Heard::Nothing,
+            () = self.home.found_held.notified() => Heard::FoundHeld,
+            arrived = self.incoming.recv() => arrived.map_or(Heard::Nothing, Heard::Record),
+            () = tokio::time::sleep_until(due.into()) => Heard::Due,
+        }
     }
 
     /// Passes over what the schema already has.
     fn pass_over_covered(&mut self, watermark: Option<Watermark>) {
-        let progress = Arc::clone(&self.progress);
+        let home = &self.home;
         self.pending.retain(|arrived| {
-            let offset = arrived.record.offset;
-            let covered = Watermark::covers(watermark.as_ref(), offset);
+            let covered = Watermark::covers(watermark.as_ref(), arrived.record.offset);
             if covered {
-                finish(&progress, offset);
+                home.finish(arrived);
             }
             !covered
         });
@@ -130,19 +142,7 @@ impl Lane {
     /// The first pending records are safe.
     fn finish_first(&mut self, count: usize) {
         for arrived in self.pending.drain(..count) {
-            finish(&self.progress, arrived.record.offset);
+            self.home.finish(&arrived);
         }
     }
-
-    /// Breaks when the lane is asked to stop in the meantime.
-    async fn wait(&self, pause: Duration) -> ControlFlow<()> {
-        tokio::select! {
-            () = self.stop.cancelled() => ControlFlow::Break(()),
-            () = tokio::time::sleep(pause) => ControlFlow::Continue(()),
-        }
-    }
-}
-
-fn finish(progress: &Mutex<Progress>, offset: i64) {
-    progress.lock().unwrap_or_else(PoisonError::into_inner).finish(offset);
 }

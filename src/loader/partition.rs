@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::arrived::Arrived;
+use super::backlog::Backlog;
 use super::continuity::ToLookAt;
-use super::lane::Lane;
+use super::lane::{Home, Lane};
 use super::outcome::{self, Outcomes};
 use super::position::{Position, Watermark};
 use super::progress::Progress;
@@ -55,6 +57,8 @@ enum Admission {
 /// The way into a lane.
 struct LaneDoor {
     sender: UnboundedSender<Arrived>,
+    backlog: Arc<Backlog>,
+    found_held: Arc<Notify>,
     /// Set once the lane has ended, however.
     ended: CancellationToken,
 }
@@ -146,8 +150,7 @@ impl Partition {
                 let (organization, events, received_at) =
                     (view.organization_id, view.event_count, view.received_at);
                 self.lock_progress().begin(offset, Some(received_at));
-                let arrived = Arrived { record, events, received_at, at: Instant::now() };
-                self.send(organization, arrived);
+                self.send(organization, record, events, received_at);
             }
             Err(bad) => {
                 self.lock_progress().begin(offset, None);
@@ -157,41 +160,55 @@ impl Partition {
         }
     }
 
-    /// Makes sure that the organization has a lane, though nothing new came for it.
-    pub(super) fn open_lane(&mut self, organization: OrganizationId) {
-        let has_none = self.lanes.get(&organization).is_none_or(|lane| lane.ended.is_cancelled());
-        if self.is_open() && has_none {
-            self.start_lane(organization);
+    /// Sees to records of an organization that are held, though nothing new comes for it.
+    pub(super) fn drain_lane(&mut self, organization: OrganizationId) {
+        if !self.is_open() {
+            return;
+        }
+        match self.lanes.get(&organization) {
+            Some(lane) if !lane.sender.is_closed() => lane.found_held.notify_one(),
+            _ => {
+                self.start_lane(organization);
+            }
         }
     }
 
-    fn send(&mut self, organization: OrganizationId, arrived: Arrived) {
-        let arrived = match self.lanes.get(&organization) {
-            None => arrived,
-            Some(lane) => match lane.sender.send(arrived) {
-                Ok(()) => return,
-                Err(ended) => ended.0,
-            },
+    fn send(
+        &mut self,
+        organization: OrganizationId,
+        record: LogRecord,
+        events: usize,
+        received_at: UnixMillis,
+    ) {
+        let lane = match self.lanes.get(&organization) {
+            Some(lane) if !lane.sender.is_closed() => lane,
+            _ => self.start_lane(organization),
         };
-        let lane = self.start_lane(organization);
-        // The receiver is in the task that was just started; were it gone, the record would be read again.
-        let _ = lane.sender.send(arrived);
+        let charge = lane.backlog.charge(record.bytes.len());
+        let arrived = Arrived { record, events, received_at, at: Instant::now(), charge };
+        if let Err(closed_just_now) = lane.sender.send(arrived) {
+            // The receiver is in the task that is just started; were it gone, the record would be read again.
+            let _ = self.start_lane(organization).sender.send(closed_just_now.0);
+        }
     }
 
     fn start_lane(&mut self, organization: OrganizationId) -> &LaneDoor {
         let (sender, incoming) = unbounded_channel();
-        let ended = CancellationToken::new();
-        let lane = Lane {
+        let found_held = Arc::new(Notify::new());
+        let (ended, backlog) =
+            (CancellationToken::new(), Backlog::new(self.shared.settings.lane_memory_bytes));
+        let home = Home {
             shared: Arc::clone(&self.shared),
             organization,
             position: self.position,
             progress: Arc::clone(&self.progress),
-            incoming,
             stop: self.stop.clone(),
             outcomes: Outcomes::new(self.shared.label(organization)),
-            pending: VecDeque::new(),
+            backlog: Arc::clone(&backlog),
+            found_held: Arc::clone(&found_held),
         };
-        let door = LaneDoor { sender, ended: ended.clone() };
+        let lane = Lane { home, incoming, pending: VecDeque::new() };
+        let door = LaneDoor { sender, backlog, found_held, ended: ended.clone() };
         let before = self.lanes.insert(organization, door);
         self.tasks.spawn(async move {
             let _ended = ended.drop_guard();
@@ -224,7 +241,7 @@ impl Partition {
         });
     }
 
-    /// Reports a lane that ended badly.
+    /// Forgets lanes that have ended, and reports one that ended badly.
     ///
     /// # Errors
     /// A lane panicked: a bug, and what it had pending is unknown. The process should end and read again.
@@ -236,6 +253,7 @@ impl Partition {
                 Ok(()) | Err(_) => {}
             }
         }
+        self.lanes.retain(|_, lane| !lane.ended.is_cancelled());
         Ok(())
     }
 

@@ -89,7 +89,7 @@ impl<'a> ReceiveLoop<'a> {
                         looked.into_iter().for_each(|one| self.looked_at(one));
                         look_for_held.reset_immediately();
                     }
-                    Found::Held(lanes) => self.open_lanes(&lanes),
+                    Found::Held(lanes) => self.drain_lanes(&lanes),
                     Found::Nothing => {}
                     Found::NewGeneration(generation) => if closing.is_none() {
                         tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
@@ -260,10 +260,10 @@ impl<'a> ReceiveLoop<'a> {
         });
     }
 
-    fn open_lanes(&mut self, lanes: &[(i32, OrganizationId)]) {
+    fn drain_lanes(&mut self, lanes: &[(i32, OrganizationId)]) {
         for (partition, organization) in lanes {
             if let Some(partition) = self.partitions.get_mut(partition) {
-                partition.open_lane(*organization);
+                partition.drain_lane(*organization);
             }
         }
     }

@@ -13,15 +13,17 @@ pub(super) enum Refusal {
     Server(String),
     /// Try again at once.
     Again(String),
-    /// Hold the organization's records.
+    /// Hold the organization's records: something is missing or wrong in its schema.
     Schema(String),
+    /// Hold them, unless most others say the same: then it is the server.
+    Slow(String),
 }
 
 impl Refusal {
     /// For people.
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Server(reason) | Self::Again(reason) | Self::Schema(reason) => reason,
+            Self::Server(reason) | Self::Again(reason) | Self::Schema(reason) | Self::Slow(reason) => reason,
         }
     }
 }
@@ -37,6 +39,7 @@ impl From<Error> for Refusal {
             Scope::Again => Self::Again(reason),
             // Row trouble that was not met while writing rows is the schema's.
             Scope::Row | Scope::Tenant => Self::Schema(reason),
+            Scope::Slow => Self::Slow(reason),
         }
     }
 }

@@ -10,6 +10,8 @@ pub(super) enum Scope {
     Server,
     /// One organization's schema: its records are held.
     Tenant,
+    /// The same, unless it happens to most organizations at once: then it is the server.
+    Slow,
     /// Some rows: they are looked for and dead-lettered.
     Row,
     /// A race that was lost: the same once more.
@@ -32,7 +34,7 @@ fn scope_of_db_error(error: &DbError) -> Scope {
         // Connection, authorization, database missing, resources, intervention, system, configuration.
         "08" | "28" | "3D" | "53" | "58" | "F0" => Scope::Server,
         // `statement_timeout` is one organization's slow schema; the rest of the class is a shutdown.
-        "57" if *code == SqlState::QUERY_CANCELED => Scope::Tenant,
+        "57" if *code == SqlState::QUERY_CANCELED => Scope::Slow,
         "57" => Scope::Server,
         // Read-only (a standby, a full disk), or a transaction that idled too long and was ended.
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION
@@ -44,13 +46,17 @@ fn scope_of_db_error(error: &DbError) -> Scope {
         "40" => Scope::Again,
         // The watermark's own CHECK is the second fence: a person should look, and no row is to blame.
         "23" if of_table("ingest_watermark") => Scope::Tenant,
-        "23" if *code == SqlState::UNIQUE_VIOLATION && of_table("event") => Scope::Again,
+        "23" if *code == SqlState::UNIQUE_VIOLATION && error.constraint() == Some("event_pkey") => {
+            Scope::Again
+        }
         "23" => Scope::Row,
         // `SET ROLE` of a role that does not exist.
         "22" if *code == SqlState::INVALID_PARAMETER_VALUE => Scope::Tenant,
         // Bad data, and what triggers raise.
         "22" | "P0" => Scope::Row,
-        // A schema, table, column or privilege that is missing; a lock that was not to be had.
+        // A lock that was not to be had.
+        "55" if *code == SqlState::LOCK_NOT_AVAILABLE => Scope::Slow,
+        // A schema, table, column or privilege that is missing, or not as it should be.
         "3F" | "42" | "55" => Scope::Tenant,
         _ => {
             metrics::counter!("rollbook_loader_unknown_errors_total", "sqlstate" => code.code().to_owned())

@@ -1,5 +1,6 @@
 //! A lane whose schema takes records.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
@@ -10,13 +11,14 @@ use super::super::record_rows::rows_of;
 use super::super::refusal::Refusal;
 use super::super::statements::Statements;
 use super::super::unreadable::{self, Unreadable};
-use super::{Lane, Next, finish};
+use super::spill::Spill;
+use super::{Heard, Home, IDLE, Lane, Next};
 use crate::log::record::RecordView;
 
 /// A lost race is run again this often before it counts as the schema's trouble.
 const MOST_RACES: u32 = 5;
-/// A lane that hears nothing for so long ends; the next record opens it anew.
-const IDLE: Duration = Duration::from_secs(60);
+/// Why records are held whose lane has no room for them.
+const NO_ROOM: &str = "more records wait than the organization has memory for";
 
 /// What waiting for records came to.
 enum Collected {
@@ -26,6 +28,8 @@ enum Collected {
     LastBatch,
     /// Nothing came for a long time, or nothing will.
     Nothing,
+    /// Records of this lane are held, and come first.
+    FoundHeld,
 }
 
 /// What flushing came to.
@@ -50,18 +54,17 @@ struct Undecodable {
 
 impl Lane {
     pub(super) async fn live(&mut self, statements: &Statements, mut watermark: Option<Watermark>) -> Next {
-        let _counted = self.outcomes.count_lane("live");
+        let _counted = self.home.outcomes.count_lane("live");
         self.pass_over_covered(watermark);
         loop {
             let collected = self.collect(watermark).await;
-            if matches!(collected, Collected::Nothing) {
-                return Next::End;
+            match collected {
+                Collected::Nothing => return Next::End,
+                Collected::FoundHeld => return Next::Reopen,
+                Collected::Batch | Collected::LastBatch => {}
             }
             match self.flush_pending(statements, watermark).await {
-                Step::Moved(moved) => {
-                    self.see(moved);
-                    watermark = Some(moved);
-                }
+                Step::Moved(moved) => watermark = Some(moved),
                 Step::Leave(next) => return next,
             }
             if matches!(collected, Collected::LastBatch) {
@@ -76,32 +79,24 @@ impl Lane {
             |(rows, bytes), arrived: &Arrived| (rows + arrived.events, bytes + arrived.record.bytes.len());
         let mut size = self.pending.iter().fold((0, 0), add);
         loop {
-            let settings = &self.shared.settings;
+            let settings = &self.home.shared.settings;
             if size.0 >= settings.batch_rows || size.1 >= settings.batch_bytes {
                 return Collected::Batch;
             }
             let due = self.pending.front().map(|oldest| oldest.at + settings.batch_age);
-            let wait_until = due.unwrap_or_else(|| Instant::now() + IDLE);
-            let last = if due.is_some() { Collected::LastBatch } else { Collected::Nothing };
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return last,
-                arrived = self.incoming.recv() => match arrived {
-                    None => return last,
-                    Some(arrived) if Watermark::covers(watermark.as_ref(), arrived.record.offset) => {
-                        finish(&self.progress, arrived.record.offset);
-                    }
-                    Some(arrived) => {
-                        size = add(size, &arrived);
-                        self.pending.push_back(arrived);
-                    }
-                },
-                () = tokio::time::sleep_until(wait_until.into()) => {
-                    if due.is_some() {
-                        return Collected::Batch;
-                    }
-                    // Closed, the channel still gives what was sent before; the router opens another lane for the rest.
-                    self.incoming.close();
+            match self.hear(due.unwrap_or_else(|| Instant::now() + IDLE)).await {
+                Heard::Nothing if due.is_some() => return Collected::LastBatch,
+                Heard::Nothing => return Collected::Nothing,
+                Heard::FoundHeld => return Collected::FoundHeld,
+                Heard::Due if due.is_some() => return Collected::Batch,
+                // Closed, the channel still gives what was sent before; the router opens another lane for the rest.
+                Heard::Due => self.incoming.close(),
+                Heard::Record(arrived) if Watermark::covers(watermark.as_ref(), arrived.record.offset) => {
+                    self.home.finish(&arrived);
+                }
+                Heard::Record(arrived) => {
+                    size = add(size, &arrived);
+                    self.pending.push_back(arrived);
                 }
             }
         }
@@ -112,18 +107,21 @@ impl Lane {
         let mut backoff = Backoff::for_server();
         let mut races = 0;
         loop {
-            match self.try_flush(statements, watermark).await {
+            let refused = match self.try_flush(statements, watermark).await {
                 Ok(step) => return step,
-                Err(Refusal::Schema(reason)) => return Step::Leave(Next::Hold(reason)),
-                Err(Refusal::Again(reason)) => {
+                Err(refused) => refused,
+            };
+            match self.home.judge(refused).await {
+                Refusal::Schema(reason) | Refusal::Slow(reason) => return Step::Leave(Next::Hold(reason)),
+                Refusal::Again(reason) => {
                     races += 1;
                     if races > MOST_RACES {
                         return Step::Leave(Next::Hold(reason));
                     }
                 }
-                Err(Refusal::Server(reason)) => {
-                    self.shared.condition.server.lost(&reason);
-                    if self.wait(backoff.next()).await.is_break() {
+                Refusal::Server(reason) => {
+                    self.home.shared.condition.server.lost(&reason);
+                    if self.home.wait(backoff.next()).await.is_break() {
                         return Step::Leave(Next::End);
                     }
                 }
@@ -137,7 +135,7 @@ impl Lane {
         watermark: Option<Watermark>,
     ) -> Result<Step, Refusal> {
         let started = Instant::now();
-        let cut = match self.cut() {
+        let cut = match self.home.cut(&self.pending) {
             Ok(cut) => cut,
             Err(Undecodable { at }) => {
                 self.write_down_undecodable(at).await?;
@@ -145,29 +143,57 @@ impl Lane {
             }
         };
         let (records, rows, next) = (cut.records, cut.rows, cut.batch.next);
-        let mut client = self.shared.pool.get().await?;
-        let flushed = flush(&mut client, statements, watermark, cut.batch).await;
-        drop(client);
-        match flushed {
+        let home = &self.home;
+        let flushing = async {
+            let mut client = home.shared.pool.get().await?;
+            Ok::<_, Refusal>(flush(&mut client, statements, watermark, cut.batch).await)
+        };
+        let mut spill = Spill::default();
+        let flushed = tokio::select! {
+            flushed = flushing => flushed,
+            never = spill.run(home, &mut self.incoming, NO_ROOM) => match never {},
+        };
+        self.pending.extend(spill.records);
+        let step = self.settle(flushed, records, rows, next, started.elapsed());
+        if spill.has_begun {
+            // Whatever came of the flush: what is held now comes before everything new.
+            return Ok(Step::Leave(Next::Hold(NO_ROOM.to_owned())));
+        }
+        step
+    }
+
+    /// Draws the consequences of a flush of the first pending records.
+    fn settle(
+        &mut self,
+        flushed: Result<Result<Flushed, FlushError>, Refusal>,
+        records: usize,
+        rows: usize,
+        next: Watermark,
+        took: Duration,
+    ) -> Result<Step, Refusal> {
+        let home = &self.home;
+        match flushed? {
             Ok(Flushed::Committed(fates)) => {
-                self.shared.condition.server.answered();
-                self.outcomes.flushed(&fates, rows, started.elapsed());
-                self.outcomes.visible(self.pending.iter().take(records));
+                home.shared.condition.server.answered();
+                home.shared.trips.passed(home.organization);
+                home.see(next);
+                home.outcomes.flushed(&fates, rows, took);
+                home.outcomes.visible(self.pending.iter().take(records));
                 self.finish_first(records);
                 Ok(Step::Moved(next))
             }
             Ok(Flushed::Stale) => {
-                tracing::info!(organization.id = %self.organization, partition = self.position.partition,
+                tracing::info!(organization.id = %home.organization, partition = home.position.partition,
                     "the watermark was moved by another loader; reading it again");
                 Ok(Step::Leave(Next::Reopen))
             }
             Err(FlushError::Refused(error)) => Err(error.into()),
             Err(FlushError::Commit(error)) => match Refusal::from(error) {
                 // Refused by the schema at the commit: it is not stored, and would be refused again.
-                Refusal::Schema(reason) => Ok(Step::Leave(Next::Hold(reason))),
+                Refusal::Schema(reason) | Refusal::Slow(reason) => Ok(Step::Leave(Next::Hold(reason))),
                 // Stored or not: the watermark tells.
                 Refusal::Server(reason) | Refusal::Again(reason) => {
-                    tracing::warn!(organization.id = %self.organization, partition = self.position.partition, reason,
+                    tracing::warn!(organization.id = %home.organization, partition = home.position.partition, reason,
                         "the answer to a commit was lost; the watermark settles it");
                     Ok(Step::Leave(Next::Reopen))
                 }
@@ -175,11 +201,32 @@ impl Lane {
         }
     }
 
-    /// Cuts a batch from the front of `pending`, within the limits but for the last record of it.
-    fn cut(&self) -> Result<Cut<'_>, Undecodable> {
+    /// A header that reads and events that do not: nothing intake wrote. It must not stand in the way of the others.
+    async fn write_down_undecodable(&mut self, at: usize) -> Result<(), Refusal> {
+        let Some(arrived) = self.pending.get(at) else { return Ok(()) };
+        let unreadable = Unreadable {
+            position: self.home.position,
+            offset: arrived.record.offset,
+            organization: Some(self.home.organization),
+            events: i32::try_from(arrived.events).ok(),
+            reason: "its events cannot be decoded",
+            record: Some(&arrived.record.bytes),
+        };
+        unreadable::try_write(&self.home.shared, &unreadable).await?;
+        self.home.outcomes.unreadable();
+        if let Some(arrived) = self.pending.remove(at) {
+            self.home.finish(&arrived);
+        }
+        Ok(())
+    }
+}
+
+impl Home {
+    /// Cuts a batch from the front of what is pending, within the limits but for the last record of it.
+    fn cut<'a>(&self, pending: &'a VecDeque<Arrived>) -> Result<Cut<'a>, Undecodable> {
         let settings = &self.shared.settings;
         let (mut rows, mut bytes, mut records, mut next) = (Vec::new(), 0, 0, None);
-        for (at, arrived) in self.pending.iter().enumerate() {
+        for (at, arrived) in pending.iter().enumerate() {
             if rows.len() >= settings.batch_rows || bytes >= settings.batch_bytes {
                 break;
             }
@@ -194,24 +241,5 @@ impl Lane {
         let next = next.ok_or(Undecodable { at: 0 })?;
         let (organization, position) = (self.organization, self.position);
         Ok(Cut { records, rows: rows.len(), batch: SealedBatch { organization, position, rows, next } })
-    }
-
-    /// A header that reads and events that do not: nothing intake wrote. It must not stand in the way of the others.
-    async fn write_down_undecodable(&mut self, at: usize) -> Result<(), Refusal> {
-        let Some(arrived) = self.pending.get(at) else { return Ok(()) };
-        let unreadable = Unreadable {
-            position: self.position,
-            offset: arrived.record.offset,
-            organization: Some(self.organization),
-            events: i32::try_from(arrived.events).ok(),
-            reason: "its events cannot be decoded",
-            record: Some(&arrived.record.bytes),
-        };
-        unreadable::try_write(&self.shared, &unreadable).await?;
-        self.outcomes.unreadable();
-        if let Some(arrived) = self.pending.remove(at) {
-            finish(&self.progress, arrived.record.offset);
-        }
-        Ok(())
     }
 }

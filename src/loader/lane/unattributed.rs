@@ -1,10 +1,12 @@
 //! A lane without a schema: its organization was removed, or nobody ever had the id.
 
+use std::time::Instant;
+
 use super::super::backoff::Backoff;
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, Unreadable};
-use super::{Lane, Next, finish};
+use super::{Heard, IDLE, Lane, Next};
 
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {
@@ -14,20 +16,20 @@ impl Lane {
                 match self.write_down_first(nobody).await {
                     Ok(()) => backoff.reset(),
                     Err(refused) => {
-                        self.shared.condition.server.lost(refused.reason());
-                        if self.wait(backoff.next()).await.is_break() {
+                        self.home.shared.condition.server.lost(refused.reason());
+                        if self.home.wait(backoff.next()).await.is_break() {
                             return Next::End;
                         }
                     }
                 }
             }
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Next::End,
-                arrived = self.incoming.recv() => match arrived {
-                    Some(arrived) => self.pending.push_back(arrived),
-                    None => return Next::End,
-                },
+            match self.hear(Instant::now() + IDLE).await {
+                Heard::Record(arrived) => self.pending.push_back(arrived),
+                // Closed, the channel still gives what was sent before.
+                Heard::Due => self.incoming.close(),
+                Heard::Nothing => return Next::End,
+                // Removal deletes what is held, and nobody unknown has anything.
+                Heard::FoundHeld => {}
             }
         }
     }
@@ -39,20 +41,20 @@ impl Lane {
             Nobody::Unknown => ("no organization ever had this id", Some(arrived.record.bytes.as_slice())),
         };
         let unreadable = Unreadable {
-            position: self.position,
+            position: self.home.position,
             offset: arrived.record.offset,
-            organization: Some(self.organization),
+            organization: Some(self.home.organization),
             events: i32::try_from(arrived.events).ok(),
             reason,
             record,
         };
-        unreadable::try_write(&self.shared, &unreadable).await?;
+        unreadable::try_write(&self.home.shared, &unreadable).await?;
         match nobody {
-            Nobody::Removed => self.outcomes.unattributed(arrived.events),
-            Nobody::Unknown => self.outcomes.unreadable(),
+            Nobody::Removed => self.home.outcomes.unattributed(arrived.events),
+            Nobody::Unknown => self.home.outcomes.unreadable(),
         }
         if let Some(arrived) = self.pending.pop_front() {
-            finish(&self.progress, arrived.record.offset);
+            self.home.finish(&arrived);
         }
         Ok(())
     }

@@ -55,7 +55,12 @@ pub(super) fn rows(organization: OrganizationId, offset: i64, events: Vec<Event<
 
 /// The bytes of a record.
 pub(super) fn record_bytes(organization: OrganizationId, events: &[Event<'_>]) -> Vec<u8> {
-    let mut builder = RecordBuilder::new(organization, Uuid::from_u128(8), RECEIVED);
+    record_at(organization, events, RECEIVED)
+}
+
+/// The bytes of a record that was received at this time.
+pub(super) fn record_at(organization: OrganizationId, events: &[Event<'_>], at: UnixMillis) -> Vec<u8> {
+    let mut builder = RecordBuilder::new(organization, Uuid::from_u128(8), at);
     events.iter().for_each(|event| builder.push(event));
     let mut records = builder.finish();
     assert_eq!(records.len(), 1);

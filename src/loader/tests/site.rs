@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use super::super::Shared;
 use super::super::arrived::Arrived;
+use super::super::backlog::Backlog;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
-use super::super::lane::Lane;
+use super::super::lane::{Home, Lane};
 use super::super::outcome::Outcomes;
 use super::super::position::{Position, Watermark};
 use super::super::progress::Progress;
 use super::super::row::Row;
 use super::super::statements::Statements;
+use super::super::trips::Trips;
 use crate::config::loader::LoaderSettings;
 use crate::config::{DatabaseUrl, Operator, Secret};
 use crate::log::LogRecord;
@@ -215,9 +217,19 @@ impl Site {
 
     /// What lanes share, with a snapshot of what a test says.
     pub(super) fn shared(&self, organizations: Vec<Organization>) -> Arc<Shared> {
+        self.shared_with(organizations, |_| ())
+    }
+
+    /// The same, with other limits.
+    pub(super) fn shared_with(
+        &self,
+        organizations: Vec<Organization>,
+        change: impl FnOnce(&mut LoaderSettings),
+    ) -> Arc<Shared> {
         let directory = Directory::default();
         directory.replace(Snapshot::new(organizations, [], Instant::now()));
-        let settings = settings();
+        let mut settings = settings();
+        change(&mut settings);
         let pool = PoolSettings {
             connections: settings.connections,
             max_lifetime: Duration::from_secs(60),
@@ -230,6 +242,7 @@ impl Site {
             roles: self.prefix.clone(),
             generation: POSITION.generation,
             condition: Arc::default(),
+            trips: Trips::default(),
         })
     }
 
@@ -239,25 +252,28 @@ impl Site {
         let organization = RecordView::parse(&first.bytes).expect("a record of ours").organization_id;
         let progress = Arc::new(Mutex::new(Progress::starting_at(Some(first.offset))));
         let (sender, incoming) = unbounded_channel();
+        let backlog = Backlog::new(shared.settings.lane_memory_bytes);
         for record in records {
             let view = RecordView::parse(&record.bytes).expect("a record of ours");
             let (events, received_at) = (view.event_count, view.received_at);
             progress.lock().expect("no panic").begin(record.offset, Some(received_at));
-            let arrived = Arrived { record, events, received_at, at: Instant::now() };
+            let charge = backlog.charge(record.bytes.len());
+            let arrived = Arrived { record, events, received_at, at: Instant::now(), charge };
             assert!(sender.send(arrived).is_ok(), "the lane is not started yet");
         }
         // Nobody sends any more: the lane writes what it has, and ends.
         drop(sender);
-        let lane = Lane {
+        let home = Home {
             shared: Arc::clone(shared),
             organization,
             position: POSITION,
             progress: Arc::clone(&progress),
-            incoming,
             stop: CancellationToken::new(),
             outcomes: Outcomes::new("test".into()),
-            pending: std::collections::VecDeque::new(),
+            backlog,
+            found_held: Arc::default(),
         };
+        let lane = Lane { home, incoming, pending: std::collections::VecDeque::new() };
         tokio::time::timeout(Duration::from_secs(30), lane.run()).await.expect("the lane ends");
         progress.lock().expect("no panic").next_offset()
     }
@@ -293,6 +309,7 @@ pub(super) fn settings() -> LoaderSettings {
         batch_age: Duration::from_millis(20),
         connections: std::num::NonZeroU32::new(2).expect("not 0"),
         memory_bytes: 128 * 1024 * 1024,
+        lane_memory_bytes: 16 * 1024 * 1024,
         statement_timeout: Duration::from_secs(10),
         lock_timeout: Duration::from_secs(2),
         log_check: Duration::from_secs(30),
