@@ -17,7 +17,8 @@ use metrics::SharedString;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
-use crate::log::{Consumer, ConsumerSettings};
+use crate::config::log::GroupProtocol;
+use crate::log::{ConsumeError, Consumer, ConsumerSettings};
 use crate::ops::Heartbeat;
 use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::Pool;
@@ -133,11 +134,12 @@ impl Shared {
 /// `rollbook setup` was not run, the log failed for good, or a lane panicked. Nothing is lost by any of them: what was
 /// not committed is read again.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut settings = parts.consumer.clone();
     loop {
         let waiting = parts.heartbeats.beating(ready_to_start(&parts));
         let Some(generation) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
         let generation = generation?;
-        let consumer = Consumer::start(&parts.consumer, generation).context("joining the consumer group")?;
+        let consumer = Consumer::start(&settings, generation).context("joining the consumer group")?;
         let shared = Arc::new(Shared {
             settings: parts.settings.clone(),
             pool: parts.pool.clone(),
@@ -150,6 +152,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         match ReceiveLoop::new(shared, consumer, &parts).run(&stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::NewGeneration => {}
+            Ended::NoConsumerProtocol if settings.consume.kafka_group_protocol == GroupProtocol::Auto => {
+                tracing::info!(
+                    "the broker does not know the group protocol `consumer`; joining with `classic`"
+                );
+                settings.consume.kafka_group_protocol = GroupProtocol::Classic;
+            }
+            Ended::NoConsumerProtocol => return Err(ConsumeError::NoConsumerProtocol.into()),
         }
     }
 }

@@ -10,7 +10,7 @@ mod partitioning;
 pub mod record;
 
 pub use kafka::consumer::{
-    Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation, Start,
+    ConsumeError, Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation, Start,
 };
 pub use kafka::continuity::{Anchor, Discontinuity, Remembered};
 pub use kafka::offsets::Committed;

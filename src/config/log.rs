@@ -86,9 +86,14 @@ pub struct ConsumeArgs {
     pub group: GroupArg,
 
     /// How loaders share partitions out: `consumer` is the broker-side protocol of Kafka 4 (KIP-848), `classic` the one
-    /// that older brokers know.
-    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP_PROTOCOL", value_name = "PROTOCOL", default_value = "consumer")]
+    /// that older brokers know, `auto` the first of them that the broker knows.
+    #[arg(long, env = "ROLLBOOK_KAFKA_GROUP_PROTOCOL", value_name = "PROTOCOL", default_value = "auto")]
     pub kafka_group_protocol: GroupProtocol,
+
+    /// A name that this loader keeps over restarts and that no other loader of the group has: one that is back within the
+    /// session timeout then gets its own partitions again, without a rebalance of the others. None unless set.
+    #[arg(long, env = "ROLLBOOK_KAFKA_INSTANCE_ID", value_name = "ID")]
+    pub kafka_instance_id: Option<String>,
 
     /// Milliseconds without a heartbeat after which a loader's partitions go to another. Only with `classic`: with
     /// `consumer` the broker decides.
@@ -109,6 +114,8 @@ pub enum LogKind {
 /// Which consumer group protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GroupProtocol {
+    /// [`GroupProtocol::Consumer`] where the broker knows it.
+    Auto,
     /// KIP-848: the broker assigns.
     Consumer,
     /// A member of the group assigns.

@@ -26,11 +26,12 @@ impl Condition {
             );
         }
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let reasons: Vec<String> = stopped
-            .iter()
-            .map(|(partition, reason)| format!("partition {partition} is stopped: {reason}"))
-            .collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        let (partition, reason) = stopped.first_key_value()?;
+        let others = match stopped.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        Some(format!("partition {partition} is stopped{others}: {reason}"))
     }
 
     /// Whether Postgres or the log is what we wait for.

@@ -16,7 +16,7 @@ use super::partition::Partition;
 use super::refusal::Refusal;
 use super::{Heartbeats, Parts, Shared, generation};
 use crate::config::log::LogSettings;
-use crate::log::{Consumer, Delivery, LogRecord, Revocation, Start};
+use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
 use crate::tenant::OrganizationId;
 
 /// How often offsets are committed and lag is measured.
@@ -32,6 +32,8 @@ const HELD_PERIOD: Duration = Duration::from_secs(15);
 pub(super) enum Ended {
     /// It was asked to.
     Stopped,
+    /// The broker does not know the group protocol that was tried first.
+    NoConsumerProtocol,
     /// A person declared a new generation of the log: everything begins again there.
     NewGeneration,
 }
@@ -110,8 +112,11 @@ impl<'a> ReceiveLoop<'a> {
                 }
             }
         }
-        self.consumer.ended().await.context("reading the log")?;
-        Ok(closing.unwrap_or(Ended::Stopped))
+        match self.consumer.ended().await {
+            Ok(()) => Ok(closing.unwrap_or(Ended::Stopped)),
+            Err(ConsumeError::NoConsumerProtocol) => Ok(Ended::NoConsumerProtocol),
+            Err(error @ ConsumeError::Kafka(_)) => Err(error).context("reading the log"),
+        }
     }
 
     /// The consumer answers with a last revocation, which closes the partitions.

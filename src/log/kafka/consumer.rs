@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
@@ -51,6 +51,30 @@ pub enum Delivery {
     Revoked(Revocation),
     /// A partition does not have what is to be read next, and is not read any further. Kafka does not say which one.
     OutOfRange,
+}
+
+/// Why records cannot be taken any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// The broker does not know the group protocol `consumer` (KIP-848).
+    #[error(
+        "the broker does not know the group protocol `consumer`: set ROLLBOOK_KAFKA_GROUP_PROTOCOL=classic"
+    )]
+    NoConsumerProtocol,
+    /// Anything else that librdkafka does not get over by itself.
+    #[error("the log cannot be read any further")]
+    Kafka(#[source] KafkaError),
+}
+
+impl From<KafkaError> for ConsumeError {
+    fn from(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature) => {
+                Self::NoConsumerProtocol
+            }
+            _ => Self::Kafka(error),
+        }
+    }
 }
 
 /// Where an assigned partition is read from.
@@ -195,7 +219,11 @@ impl Consumer {
     ///
     /// # Errors
     /// What made the consumer end, if it was not [`Consumer::close`].
-    pub async fn ended(mut self) -> Result<(), KafkaError> {
+    pub async fn ended(self) -> Result<(), ConsumeError> {
+        self.joined().await.map_err(ConsumeError::from)
+    }
+
+    async fn joined(mut self) -> Result<(), KafkaError> {
         self.close();
         let Some(thread) = self.thread.take() else { return Ok(()) };
         // Leaving the group may wait for brokers that are away: off the async threads.
@@ -228,8 +256,11 @@ fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("statistics.interval.ms", "1000");
+    if let Some(id) = &settings.consume.kafka_instance_id {
+        config.set("group.instance.id", id);
+    }
     match settings.consume.kafka_group_protocol {
-        GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        GroupProtocol::Auto | GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         GroupProtocol::Classic => config
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")

@@ -38,16 +38,7 @@ pub(super) fn receive(
                 let _ = consumer.context().sender.send(Some(Delivery::OutOfRange));
             }
             Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
-            Some(Err(error)) => {
-                let hint = match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::UnsupportedVersion) => {
-                        "a broker without KIP-848 needs ROLLBOOK_KAFKA_GROUP_PROTOCOL=classic"
-                    }
-                    _ => "",
-                };
-                tracing::error!(%error, hint, "the log cannot be read any further");
-                return Err(error);
-            }
+            Some(Err(error)) => return Err(error),
         }
     }
     // Leaving the group revokes what we have: the callback runs inside these polls.
@@ -112,6 +103,7 @@ fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnsupportedVersion
+                | RDKafkaErrorCode::UnsupportedFeature
         )
     );
     !is_fatal && !needs_a_person
