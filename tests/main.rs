@@ -21,3 +21,4 @@ mod restart;
 mod rights;
 mod setup;
 mod status;
+mod vectors;
