@@ -16,7 +16,7 @@ pub(crate) use program::{Ran, Rollbook};
 pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};
 pub(crate) use table::{Carries, event_of};
-pub(crate) use vectors::{codes_of, seen};
+pub(crate) use vectors::{Seen, codes_of, compare, seen};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -12,6 +12,7 @@ mod held;
 mod isolation;
 mod keys;
 mod migrations;
+mod openapi;
 mod organizations;
 mod pipeline;
 mod pool;

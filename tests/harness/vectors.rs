@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use super::Reply;
-use placeholders::compare;
+pub(crate) use placeholders::compare;
 use placeholders::{fill, fill_json};
 use stage::Stage;
 
@@ -111,6 +111,8 @@ pub(crate) struct Expected {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) vector: Vector,
+    /// The body before it was packed.
+    pub(crate) sent: Vec<u8>,
     pub(crate) reply: Reply,
 }
 
@@ -121,11 +123,11 @@ pub(crate) async fn seen() -> &'static [Seen] {
 }
 
 async fn send_all() -> Vec<Seen> {
-    let mut stage = Stage::set_up().await;
+    let stage = Stage::set_up().await;
     let mut seen = Vec::new();
     for vector in load() {
-        let reply = stage.play(&vector).await;
-        seen.push(Seen { vector, reply });
+        let (sent, reply) = stage.play(&vector).await;
+        seen.push(Seen { vector, sent, reply });
     }
     seen
 }
@@ -163,20 +165,24 @@ impl Request {
         self.headers.iter().map(|(name, values)| (name.as_str(), values)).flat_map(all).collect()
     }
 
-    /// What goes over the wire.
-    fn body(&self, names: &BTreeMap<&str, String>) -> Vec<u8> {
-        let plain = match (&self.json, &self.text, &self.hex) {
+    /// What is sent, before it is packed.
+    fn plain(&self, names: &BTreeMap<&str, String>) -> Vec<u8> {
+        match (&self.json, &self.text, &self.hex) {
             (Some(json), None, None) => fill_json(json.get(), names).into_bytes(),
             (None, Some(text), None) => fill(text, names).into_bytes(),
             (None, None, Some(hex)) => from_hex(&fill(hex, names)),
             (None, None, None) => Vec::new(),
             _ => panic!("a request has one body at most: {self:?}"),
-        };
+        }
+    }
+
+    /// What goes over the wire.
+    fn pack(&self, plain: &[u8]) -> Vec<u8> {
         match self.packed {
-            None => plain,
-            Some(Packed::Gzip) => super::events::gzip(&plain),
-            Some(Packed::Zstd) => zstd::encode_all(&plain[..], 3).expect("in memory"),
-            Some(Packed::Br) => super::events::brotli(&plain),
+            None => plain.to_vec(),
+            Some(Packed::Gzip) => super::events::gzip(plain),
+            Some(Packed::Zstd) => zstd::encode_all(plain, 3).expect("in memory"),
+            Some(Packed::Br) => super::events::brotli(plain),
         }
     }
 }

@@ -22,6 +22,12 @@ pub(super) struct Stage {
     names: BTreeMap<&'static str, String>,
 }
 
+/// A request with its body filled in and packed.
+struct Message<'v> {
+    request: &'v Request,
+    body: Vec<u8>,
+}
+
 impl Stage {
     pub(super) async fn set_up() -> Self {
         let site = Site::set_up().await;
@@ -49,25 +55,31 @@ impl Stage {
         Self { site, ready, limited, names }
     }
 
-    /// The reply that a vector's request gets in the condition that it asks for.
-    pub(super) async fn play(&mut self, vector: &Vector) -> Reply {
-        let request = &vector.request;
-        match vector.service {
-            Condition::Ready => self.send(&self.ready, request).await,
+    /// The plain body of a vector's request, and the reply that it gets in the condition that it asks for.
+    pub(super) async fn play(&self, vector: &Vector) -> (Vec<u8>, Reply) {
+        let plain = vector.request.plain(&self.names);
+        let message = Message { request: &vector.request, body: vector.request.pack(&plain) };
+        let reply = self.reply(vector.service, &message).await;
+        (plain, reply)
+    }
+
+    async fn reply(&self, condition: Condition, message: &Message<'_>) -> Reply {
+        match condition {
+            Condition::Ready => self.send(&self.ready, message).await,
             Condition::Exhausted => {
                 self.ready.post(&self.limited, Form::Json, &vec![json!({}); 500]).await;
-                self.send(&self.ready, request).await
+                self.send(&self.ready, message).await
             }
             Condition::Starting => {
                 let away = "postgres://intake:pw@127.0.0.1:1/nowhere";
                 let serve = self.serve().env("ROLLBOOK_INTAKE_DATABASE_URL", away);
-                self.send(&Service::start(serve).await, request).await
+                self.send(&Service::start(serve).await, message).await
             }
             Condition::Overloaded => {
                 let service = Service::ready(self.serve().env("ROLLBOOK_HTTP_CONNECTIONS", "1")).await;
                 let only = Http::new(service.intake().address());
                 assert_eq!(only.get("/healthz").await.status, StatusCode::OK);
-                let reply = self.send(&service, request).await;
+                let reply = self.send(&service, message).await;
                 drop(only);
                 reply
             }
@@ -81,25 +93,22 @@ impl Stage {
                     service.intake().get("/readyz").await.json["intake"]["reason"] == "the log is unavailable"
                 })
                 .await;
-                self.send(&service, request).await
+                self.send(&service, message).await
             }
             Condition::LogPartlyUnavailable => {
                 self.limit_messages("100000").await;
-                let reply = self.send(&self.ready, request).await;
+                let reply = self.send(&self.ready, message).await;
                 self.limit_messages("1048588").await;
                 reply
             }
             Condition::SlowBody => {
                 let service = Service::ready(self.serve().env("ROLLBOOK_BODY_TIMEOUT_MS", "300")).await;
                 let mut stream = connect(&service).await;
-                let bytes = self.bytes(request);
-                stream
-                    .write_all(&bytes[..bytes.len() - request.body(&self.names).len() / 2])
-                    .await
-                    .expect("open");
+                let bytes = self.bytes(message);
+                stream.write_all(&bytes[..bytes.len() - message.body.len() / 2]).await.expect("open");
                 read(stream).await
             }
-            Condition::Draining => self.drain(request).await,
+            Condition::Draining => self.drain(message).await,
         }
     }
 
@@ -107,7 +116,8 @@ impl Stage {
         self.site.serve("--role intake")
     }
 
-    async fn send(&self, service: &Service, request: &Request) -> Reply {
+    async fn send(&self, service: &Service, message: &Message<'_>) -> Reply {
+        let request = message.request;
         let http = match request.listener {
             Listener::Intake => service.intake(),
             Listener::Admin => &service.admin,
@@ -115,14 +125,14 @@ impl Stage {
         let headers = request.headers(&self.names);
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        http.send(&request.method, &request.path, &headers, request.body(&self.names)).await
+        http.send(&request.method, &request.path, &headers, message.body.clone()).await
     }
 
     /// Begins the request, lets the process begin to end, and sends the rest.
-    async fn drain(&self, request: &Request) -> Reply {
+    async fn drain(&self, message: &Message<'_>) -> Reply {
         let service = Service::ready(self.serve()).await;
         let mut stream = connect(&service).await;
-        let bytes = self.bytes(request);
+        let bytes = self.bytes(message);
         stream.write_all(&bytes[..20]).await.expect("open");
         // A later connection's reply shows that this one was accepted.
         assert_eq!(service.intake().get("/healthz").await.status, StatusCode::OK);
@@ -134,14 +144,14 @@ impl Stage {
     }
 
     /// The whole request as HTTP/1.1 writes it.
-    fn bytes(&self, request: &Request) -> Vec<u8> {
-        let body = request.body(&self.names);
+    fn bytes(&self, message: &Message<'_>) -> Vec<u8> {
+        let Message { request, body } = message;
         let mut head = format!("{} {} HTTP/1.1\r\nhost: rollbook\r\n", request.method, request.path);
         for (name, value) in request.headers(&self.names) {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        [head.into_bytes(), body].concat()
+        [head.as_bytes(), body].concat()
     }
 
     /// How large a message the topic takes from now on.
