@@ -7,6 +7,7 @@ mod service;
 mod site;
 mod table;
 mod topic;
+mod vectors;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub(crate) use program::{Ran, Rollbook};
 pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};
 pub(crate) use table::{Carries, event_of};
+pub(crate) use vectors::{Seen, codes_of, compare, seen};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

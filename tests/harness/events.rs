@@ -48,20 +48,22 @@ impl Form {
             }
             Self::Gzip => (encoded("gzip"), gzip(&json())),
             Self::Zstd => (encoded("zstd"), zstd::encode_all(&json()[..], 3).expect("in memory")),
-            Self::Brotli => {
-                let mut packed = Vec::new();
-                let mut writer = brotli::CompressorWriter::new(&mut packed, 4096, 4, 20);
-                writer.write_all(&json()).expect("in memory");
-                drop(writer);
-                (encoded("br"), packed)
-            }
+            Self::Brotli => (encoded("br"), brotli(&json())),
         }
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("in memory")
+}
+
+pub(super) fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut writer = brotli::CompressorWriter::new(&mut packed, 4096, 4, 20);
+    writer.write_all(bytes).expect("in memory");
+    drop(writer);
+    packed
 }
 
 /// So many new events.

@@ -20,6 +20,8 @@ pub(crate) struct Http {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// As it came.
+    pub(crate) body: Bytes,
     /// `Null` where it is no JSON.
     pub(crate) json: Value,
 }
@@ -55,8 +57,7 @@ impl Http {
         let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
-        let json = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(Reply { status: head.status, headers: head.headers, json })
+        Ok(Reply::new(head.status, head.headers, body))
     }
 
     /// Sends one request, which is answered.
@@ -85,6 +86,11 @@ impl Http {
 }
 
 impl Reply {
+    pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        Self { status, headers, body, json }
+    }
+
     /// Every one of so many events was accepted.
     #[track_caller]
     pub(crate) fn accepts(self, events: usize) -> Self {

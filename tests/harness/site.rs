@@ -143,6 +143,11 @@ impl Site {
         ids
     }
 
+    /// The brokers that this site's topic is on.
+    pub(crate) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     /// A role's full name.
     pub(crate) fn role(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
