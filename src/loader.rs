@@ -34,6 +34,7 @@ mod dead_letter;
 pub mod direct;
 pub mod drain;
 mod flush;
+mod former;
 mod generation;
 mod held_record;
 mod insert;
@@ -115,6 +116,8 @@ struct Shared {
     generation: i32,
     condition: Arc<Condition>,
     trips: Trips,
+    /// Held while records of earlier generations are being drained.
+    draining_former: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -148,6 +151,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             generation,
             condition: Arc::clone(&parts.condition),
             trips: Trips::default(),
+            draining_former: tokio::sync::Mutex::default(),
         });
         match ReceiveLoop::new(shared, consumer, &parts).run(&stop).await? {
             Ended::Stopped => return Ok(()),

@@ -120,6 +120,24 @@ async fn records_that_retention_took_after_they_were_loaded_are_nobodys_business
 }
 
 #[tokio::test]
+async fn what_was_held_before_a_new_generation_is_drained_by_itself() {
+    let (site, acme) = loaded().await;
+    site.execute("ALTER TABLE org_acme.event RENAME seq TO gone").await;
+    let service = Service::ready(site.serve("")).await;
+    send(&service, &acme, 3).await;
+    let held = async || site.number("SELECT count(*) FROM rollbook.held_record").await;
+    eventually("records are held", async || held().await == 3).await;
+    service.stop().await;
+
+    site.make_topic_anew().await;
+    site.run("setup --new-generation").await.done();
+    site.execute("ALTER TABLE org_acme.event RENAME gone TO seq").await;
+    let _service = Service::ready(site.serve("")).await;
+    site.loaded("acme", 13).await;
+    assert_eq!(held().await, 0);
+}
+
+#[tokio::test]
 async fn a_watermark_above_the_end_of_the_log_stops_its_partition() {
     let (site, _) = loaded().await;
     site.execute("UPDATE org_acme.ingest_watermark SET next_offset = 1000").await;

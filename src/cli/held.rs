@@ -132,7 +132,7 @@ impl Drain {
         let mut client = store::connect(&url).await?;
         let tenant = tenant(organization)?;
         let bar = progress_bar(held.len());
-        // A generation that ended long ago may still have held records: no lane of the loader looks for those.
+        // A generation that ended may still have held records, which no lane of the loader has.
         let partitions: BTreeSet<(i32, i32)> =
             held.iter().map(|record| (record.generation, record.partition)).collect();
         let mut outcome = Ok(());

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::continuity::{Looked, Occasion, ToLookAt, look};
+use super::former::drain_former_generations;
 use super::held_record::lanes_with_held;
 use super::partition::Partition;
 use super::refusal::Refusal;
@@ -105,7 +106,10 @@ impl<'a> ReceiveLoop<'a> {
                     Some(Delivery::OutOfRange) => self.look_at_running(),
                     None => break,
                 },
-                _ = look_for_held.tick(), if closing.is_none() => self.look_for_held(),
+                _ = look_for_held.tick(), if closing.is_none() => {
+                    self.look_for_held();
+                    self.drain_former_generations();
+                }
                 _ = look_at_log.tick() => {
                     self.look_at_running();
                     self.look_at_generation();
@@ -262,6 +266,16 @@ impl<'a> ReceiveLoop<'a> {
                 },
                 Found::Held,
             )
+        });
+    }
+
+    fn drain_former_generations(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.looks.spawn(async move {
+            if let Err(refused) = drain_former_generations(&shared).await {
+                shared.condition.server.lost(refused.reason());
+            }
+            Found::Nothing
         });
     }
 

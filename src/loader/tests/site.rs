@@ -243,6 +243,7 @@ impl Site {
             generation: POSITION.generation,
             condition: Arc::default(),
             trips: Trips::default(),
+            draining_former: tokio::sync::Mutex::default(),
         })
     }
 

@@ -1,0 +1,45 @@
+//! Records held under a generation that is over: no partition of today has a lane for them, and they are drained all
+//! the same. Any loader may; the drain's own lock keeps two from doing it at once.
+
+use std::time::Instant;
+
+use tokio_postgres::types::Type;
+
+use super::drain::drain_partition;
+use super::outcome::Outcomes;
+use super::refusal::Refusal;
+use super::{Shared, outcome};
+use crate::tenant::{OrganizationId, RecordOwner};
+
+/// Tries once to drain all of them. What a schema still refuses stays held until the next time.
+pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refusal> {
+    const FORMER: &str = "SELECT DISTINCT generation, partition, organization_id FROM rollbook.held_record \
+         WHERE generation < $1 ORDER BY generation";
+    // One that is still at it tries everything that this one would.
+    let Ok(_alone) = shared.draining_former.try_lock() else { return Ok(()) };
+    let mut client = shared.pool.get().await?;
+    for row in client.query_typed(FORMER, &[(&shared.generation, Type::INT4)]).await? {
+        let (generation, partition): (i32, i32) = (row.get(0), row.get(1));
+        let organization = OrganizationId(row.get(2));
+        // Removal deletes what is held.
+        let Some(RecordOwner::Tenant(tenant)) = shared.directory.of_record(organization) else { continue };
+        let outcomes = Outcomes::new(shared.label(organization));
+        let started = Instant::now();
+        let place = (generation, partition);
+        let drained =
+            drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {
+                let fates = drained.fates;
+                let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);
+                outcomes.flushed(&fates, rows.unwrap_or(usize::MAX), started.elapsed());
+                (0..drained.unreadable).for_each(|_| outcome::unreadable());
+            })
+            .await;
+        match drained {
+            Ok(()) => tracing::info!(organization.id = %organization, generation, partition,
+                "records held under an earlier generation are drained"),
+            Err(error) => tracing::warn!(organization.id = %organization, generation, partition, %error,
+                "records held under an earlier generation stay held"),
+        }
+    }
+    Ok(())
+}
