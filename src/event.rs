@@ -119,4 +119,4 @@ impl Event<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

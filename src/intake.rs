@@ -17,6 +17,7 @@ mod check;
 mod connection;
 mod cors;
 mod decode;
+pub mod direct;
 mod limit;
 mod linger;
 mod meter;

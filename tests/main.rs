@@ -1,5 +1,6 @@
 //! One binary, one module per behaviour, through the front door with a real Postgres and a real Kafka. Each test has a
-//! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need.
+//! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need. Only `model`
+//! has no front door and no servers: it is the loader's design, explored.
 
 mod harness;
 
@@ -14,6 +15,7 @@ mod isolation;
 mod keys;
 mod liveness;
 mod migrations;
+mod model;
 mod openapi;
 mod organizations;
 mod pipeline;

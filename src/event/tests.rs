@@ -3,11 +3,12 @@
 use super::*;
 
 mod accepted;
+pub(crate) mod any;
 mod envelopes;
 mod properties;
 mod refusals;
 
-const NOW: UnixMillis = UnixMillis(1_795_384_100_123);
+pub(crate) const NOW: UnixMillis = UnixMillis(1_795_384_100_123);
 const ID: &str = "01942f3e-7c1a-7def-8abc-0123456789ab";
 
 fn clock() -> Clock {

@@ -2,6 +2,7 @@
 //!
 //! Lanes and flushes are driven from inside, because what is tested is what no front door lets through.
 
+mod accepted;
 mod crowding;
 mod events;
 mod fence;
