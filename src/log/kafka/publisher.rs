@@ -187,8 +187,9 @@ impl fmt::Debug for Publisher {
 
 fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<Tracing>, KafkaError> {
     let mut config = client_config(settings);
-    // Ours to default, the operator's to change.
-    for (name, value) in [("compression.type", "lz4"), ("linger.ms", "0")] {
+    // Ours to default, the operator's to change. Without a pause to linger librdkafka's thread spins while requests are in
+    // flight: see `docs/decisions/`.
+    for (name, value) in [("compression.type", "lz4"), ("linger.ms", "2")] {
         if config.get(name).is_none() {
             config.set(name, value);
         }
