@@ -1,8 +1,9 @@
 //! The door: a request comes in, verdicts go out.
 //!
 //! One file a step: `accept` a connection → `route` a request → `body` read and `unpack`ed → `decode`d into its
-//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`. `problem` is the one table of
-//! what can keep a request from getting there; `route` is where their order is read.
+//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`; NDJSON takes these steps while
+//! it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there; `route` is where
+//! their order is read.
 //!
 //! Invariants: nothing is acknowledged that the log did not acknowledge. Once the log was asked, nothing but its
 //! answer decides, whether or not the client is still there. Memory is bounded by `budget` and by the number of
@@ -18,6 +19,7 @@ mod connection;
 mod cors;
 mod decode;
 mod limit;
+mod lines;
 mod linger;
 mod meter;
 mod patience;
@@ -49,6 +51,8 @@ use publish::Complaints;
 
 /// The accept loop turns every second, whatever comes in.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// For all decoders together that wait for more of their body.
+const DECODER_BYTES: u32 = 32 * 1024 * 1024;
 /// What dropped connections get to notice it.
 const AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -75,6 +79,8 @@ struct Intake {
     health: Health,
     protocol: Protocol,
     budget: Budget,
+    /// For decoders that wait for more of their body.
+    decoders: Budget,
     limiter: Limiter,
     meter: Meter,
     complaints: Complaints,
@@ -120,6 +126,7 @@ impl Server {
         Intake {
             protocol: connection::protocol(&settings, tasks.clone()),
             budget: Budget::new(settings.in_flight_bytes),
+            decoders: Budget::new(DECODER_BYTES),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Meter::new(),
             complaints: Complaints::new(),

@@ -11,14 +11,16 @@ use hyper::{Method, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::body::Arriving;
 use super::budget::Reservation;
-use super::check::{self, Judged};
+use super::check::{Judged, Judging};
 use super::decode::Form;
+use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::unpack::Encoding;
-use super::{Intake, body, cors, linger, publish, resolve};
-use crate::event::{Clock, UnixMillis};
+use super::{Intake, body, cors, decode, linger, publish, resolve};
+use crate::event::{Clock, Envelope, UnixMillis};
 use crate::ops::health;
 use crate::tenant::Tenant;
 
@@ -32,6 +34,13 @@ struct Receipt {
     /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
     at: UnixMillis,
     started: Instant,
+}
+
+impl Receipt {
+    /// What the times of its events are judged by.
+    fn clock(self, sent_at: Option<UnixMillis>) -> Clock {
+        Clock { received_at: self.at, sent_at }
+    }
 }
 
 /// Answers one request, whatever it is.
@@ -111,18 +120,34 @@ async fn judge(
     let encoding = Encoding::of(&head.headers)?;
     body::check_declared_length(body, &intake.settings)?;
     let authorized = resolve::authorize(&head.headers, &intake.directory)?;
-    let wire = body::read(body, &intake.settings, &mut reservation, receipt.started).await?;
-
-    // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so that no
-    // more unpacked bodies exist than there are threads.
-    let wire_bytes = wire.len();
-    let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
-    intake.meter.count_body(wire_bytes, unpacked.len());
-    let envelope = form.decode(&head.headers, &unpacked)?;
-    let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
-    intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
-    let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
-    let judged = check::judge(&tenant, receipt.id, &envelope, clock);
+    let mut arriving = Arriving::new(body, &intake.settings, receipt.started);
+    let (tenant, judged) = match form {
+        Form::Whole(form) => {
+            let wire = arriving.collect(&mut reservation).await?;
+            // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
+            // that no more unpacked bodies exist than there are threads.
+            let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
+            intake.meter.count_body(arriving.wire_bytes(), unpacked.len());
+            let envelope = form.decode(&unpacked)?;
+            let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
+            intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
+            let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
+            judging.take(&envelope.defaults, envelope.events);
+            (tenant, judging.finish())
+        }
+        Form::Lines => {
+            let judging = decode::sent_at(&head.headers).and_then(|sent_at| {
+                let nothing = Envelope::default();
+                let tenant = resolve::resolve(&head.headers, authorized, &nothing, &intake.directory)?;
+                let judging = Judging::new(&tenant, receipt.id, receipt.clock(sent_at));
+                Ok((tenant, judging))
+            });
+            let stream = Stream::new(judging, encoding, intake.settings.max_unpacked_bytes);
+            let (tenant, judged) = stream.read(intake, &mut arriving, &mut reservation).await?;
+            intake.limiter.charge(&tenant, judged.outcomes.len(), receipt.started.into_std())?;
+            (tenant, judged)
+        }
+    };
     reservation.set(judged.records.iter().map(|record| record.bytes.len()).sum())?;
     Ok((tenant, judged, reservation))
 }

@@ -11,7 +11,7 @@ use super::client::{Asking, Wire};
 use super::*;
 use crate::event::proto;
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(plain).expect("in memory");
     encoder.finish().expect("in memory")

@@ -1,0 +1,121 @@
+//! NDJSON, judged while it arrives: nothing is kept of it but verdicts, records and a line that is not complete yet.
+//!
+//! What is wrong with a body is known only at its end, because what comes later may weigh more (see the contract's
+//! order of errors). So a fault is remembered, and the rest is still looked at for what would be reported instead.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::Intake;
+use super::body::Arriving;
+use super::budget::Reservation;
+use super::check::{Judged, Judging};
+use super::problem::Problem;
+use super::unpack::{Encoding, Unpacker};
+use crate::event::{Defaults, Lines, RawEvent};
+use crate::tenant::Tenant;
+
+/// One body, as far as it came.
+pub(super) struct Stream {
+    /// Who sends it, and what became of its events; or what will be wrong with the request if its body is good.
+    judging: Result<(Tenant, Judging), Problem>,
+    /// Gone when what came cannot be unpacked any further.
+    unpacker: Option<Unpacker>,
+    /// Gone when what came cannot be cut any further.
+    lines: Option<Lines>,
+    /// The heaviest fault so far.
+    fault: Option<Problem>,
+}
+
+impl Stream {
+    /// A body of which nothing came; at most `limit` bytes are unpacked.
+    pub(super) fn new(judging: Result<(Tenant, Judging), Problem>, encoding: Encoding, limit: usize) -> Self {
+        let unpacker = Unpacker::new(encoding, limit);
+        Self { judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
+    }
+
+    /// Takes in what arrives, to its end. While more is waited for, what is held is reserved; what is held only in
+    /// between is bounded by the number of threads.
+    ///
+    /// # Cancel safety
+    /// Nothing was accepted yet.
+    pub(super) async fn read(
+        mut self,
+        intake: &Intake,
+        arriving: &mut Arriving<'_>,
+        reservation: &mut Reservation,
+    ) -> Result<(Tenant, Judged), Problem> {
+        let mut decoder = None;
+        loop {
+            let is_here = arriving.next().now_or_never();
+            let chunk = match is_here {
+                Some(chunk) => chunk?,
+                None => {
+                    reservation.cover(self.held_bytes())?;
+                    self.reserve_decoder(intake, &mut decoder)?;
+                    arriving.next().await?
+                }
+            };
+            match chunk {
+                Some(chunk) => self.feed(chunk),
+                None => return self.finish(intake, arriving.wire_bytes()),
+            }
+        }
+    }
+
+    /// Decoders have a budget of their own: a few large ones that wait must not shut everybody else out.
+    fn reserve_decoder(&self, intake: &Intake, decoder: &mut Option<Reservation>) -> Result<(), Problem> {
+        let bytes = self.unpacker.as_ref().map_or(0, Unpacker::held_bytes);
+        match decoder {
+            Some(reservation) => reservation.cover(bytes),
+            None if bytes == 0 => Ok(()),
+            None => decoder.insert(intake.decoders.reserve(0)?).cover(bytes),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.lines.as_ref().map_or(0, Lines::held_bytes)
+            + self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes())
+    }
+
+    fn feed(&mut self, chunk: Bytes) {
+        let Some(unpacker) = &mut self.unpacker else { return };
+        match unpacker.feed(chunk) {
+            Ok(unpacked) => self.cut(&unpacked),
+            Err(problem) => {
+                self.unpacker = None;
+                self.fault = Some(problem);
+            }
+        }
+    }
+
+    fn cut(&mut self, unpacked: &[u8]) {
+        let Some(lines) = &mut self.lines else { return };
+        if let Err(error) = lines.feed(unpacked, |event| take(&mut self.judging, event)) {
+            self.lines = None;
+            self.fault = Some(error.into());
+        }
+    }
+
+    fn finish(mut self, intake: &Intake, wire_bytes: usize) -> Result<(Tenant, Judged), Problem> {
+        if let Some(unpacker) = self.unpacker {
+            let unpacked_bytes = unpacker.unpacked_bytes();
+            unpacker.finish()?;
+            intake.meter.count_body(wire_bytes, unpacked_bytes);
+        }
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if let Some(lines) = self.lines {
+            lines.finish(|event| take(&mut self.judging, event))?;
+        }
+        let (tenant, judging) = self.judging?;
+        Ok((tenant, judging.finish()))
+    }
+}
+
+fn take(judging: &mut Result<(Tenant, Judging), Problem>, event: RawEvent<'_>) {
+    if let Ok((_, judging)) = judging {
+        judging.take(&Defaults::default(), [event]);
+    }
+}
