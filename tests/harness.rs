@@ -6,6 +6,7 @@ mod program;
 mod service;
 mod site;
 mod table;
+mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ pub(crate) use program::{Ran, Rollbook};
 pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};
 pub(crate) use table::{Carries, event_of};
+pub(crate) use wire::{Wire, batch_head};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

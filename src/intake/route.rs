@@ -61,6 +61,9 @@ pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> 
         },
     };
     cors::allow_reading(response.headers_mut());
+    if intake.closing.is_cancelled() {
+        end_connection(&head, &mut response);
+    }
     response
 }
 
@@ -75,10 +78,15 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
         reply::problem(Uuid::now_v7(), &problem)
     });
     cors::allow_reading(response.headers_mut());
+    end_connection(&head, &mut response);
+    response
+}
+
+/// Asks hyper to close behind this reply. HTTP/2 says it in another way (`graceful_shutdown`).
+fn end_connection(head: &Parts, response: &mut Response<Full<Bytes>>) {
     if head.version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Probes and preflights are answered in any condition: a probe asks for the condition, and without its preflight a

@@ -22,6 +22,7 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     /// `Null` where it is no JSON.
     pub(crate) json: Value,
+    pub(crate) body: Bytes,
 }
 
 impl Http {
@@ -56,7 +57,7 @@ impl Http {
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
         let json = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(Reply { status: head.status, headers: head.headers, json })
+        Ok(Reply { status: head.status, headers: head.headers, json, body })
     }
 
     /// Sends one request, which is answered.

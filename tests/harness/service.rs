@@ -93,6 +93,29 @@ impl Service {
         self.intake().try_send("POST", "/v1/events", &headers, body).await
     }
 
+    /// One sample of its metrics, zero when there is none.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let reply = self.admin.get("/metrics").await;
+        let text = std::str::from_utf8(&reply.body).expect("metrics are text");
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Bytes that the process has in memory (`VmRSS`), or had at most (`VmHWM`).
+    pub(crate) fn memory_bytes(&self, field: &str) -> u64 {
+        let id = self.child.id().expect("it was not waited for");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it is running");
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.strip_suffix("kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("the kernel says it") * 1_024
+    }
+
+    /// Files and sockets that the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let id = self.child.id().expect("it was not waited for");
+        std::fs::read_dir(format!("/proc/{id}/fd")).expect("it is running").count()
+    }
+
     /// Ends it as a crash does, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("a child of ours");
