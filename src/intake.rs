@@ -28,12 +28,14 @@ mod publish;
 mod reply;
 mod resolve;
 mod route;
+mod turn;
 mod unpack;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +50,7 @@ use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
 use publish::Complaints;
+use turn::Turns;
 
 /// The accept loop turns every second, whatever comes in.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
@@ -81,6 +84,7 @@ struct Intake {
     budget: Budget,
     /// For decoders that wait for more of their body.
     decoders: Budget,
+    turns: Turns,
     limiter: Limiter,
     meter: Meter,
     complaints: Complaints,
@@ -127,6 +131,7 @@ impl Server {
             protocol: connection::protocol(&settings, tasks.clone()),
             budget: Budget::new(settings.in_flight_bytes),
             decoders: Budget::new(DECODER_BYTES),
+            turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Meter::new(),
             complaints: Complaints::new(),

@@ -15,6 +15,7 @@ mod isolation;
 mod keys;
 mod migrations;
 mod organizations;
+mod overload;
 mod partly;
 mod pipeline;
 mod pool;

@@ -3,8 +3,11 @@
 //! What is wrong with a body is known only at its end, because what comes later may weigh more (see the contract's
 //! order of errors). So a fault is remembered, and the rest is still looked at for what would be reported instead.
 
+use std::pin::pin;
+use std::task::Poll;
+
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::poll;
 
 use super::Intake;
 use super::body::Arriving;
@@ -45,32 +48,16 @@ impl Stream {
         arriving: &mut Arriving<'_>,
         reservation: &mut Reservation,
     ) -> Result<(Tenant, Judged), Problem> {
-        let mut decoder = None;
-        loop {
-            let is_here = arriving.next().now_or_never();
-            let chunk = match is_here {
-                Some(chunk) => chunk?,
-                None => {
-                    reservation.cover(self.held_bytes())?;
-                    self.reserve_decoder(intake, &mut decoder)?;
-                    arriving.next().await?
-                }
-            };
-            match chunk {
-                Some(chunk) => self.feed(chunk),
-                None => return self.finish(intake, arriving.wire_bytes()),
-            }
+        let mut room = Room { intake, request: reservation, decoder: None };
+        while let Some(chunk) = room.wait(&self, arriving.next()).await?? {
+            let _turn = room.wait(&self, intake.turns.take()).await?;
+            self.feed(chunk);
         }
+        self.finish(intake, arriving.wire_bytes())
     }
 
-    /// Decoders have a budget of their own: a few large ones that wait must not shut everybody else out.
-    fn reserve_decoder(&self, intake: &Intake, decoder: &mut Option<Reservation>) -> Result<(), Problem> {
-        let bytes = self.unpacker.as_ref().map_or(0, Unpacker::held_bytes);
-        match decoder {
-            Some(reservation) => reservation.cover(bytes),
-            None if bytes == 0 => Ok(()),
-            None => decoder.insert(intake.decoders.reserve(0)?).cover(bytes),
-        }
+    fn decoder_bytes(&self) -> usize {
+        self.unpacker.as_ref().map_or(0, Unpacker::held_bytes)
     }
 
     fn held_bytes(&self) -> usize {
@@ -111,6 +98,31 @@ impl Stream {
         }
         let (tenant, judging) = self.judging?;
         Ok((tenant, judging.finish()))
+    }
+}
+
+/// What one body has reserved.
+struct Room<'r> {
+    intake: &'r Intake,
+    request: &'r mut Reservation,
+    /// Decoders have a budget of their own: a few large ones that wait must not shut everybody else out.
+    decoder: Option<Reservation>,
+}
+
+impl Room<'_> {
+    /// Waits, and if it comes to waiting reserves what is held meanwhile.
+    async fn wait<T>(&mut self, stream: &Stream, what: impl Future<Output = T>) -> Result<T, Problem> {
+        let mut what = pin!(what);
+        if let Poll::Ready(done) = poll!(&mut what) {
+            return Ok(done);
+        }
+        self.request.cover(stream.held_bytes())?;
+        match (&mut self.decoder, stream.decoder_bytes()) {
+            (Some(reservation), bytes) => reservation.cover(bytes)?,
+            (None, 0) => {}
+            (decoder, bytes) => decoder.insert(self.intake.decoders.reserve(0)?).cover(bytes)?,
+        }
+        Ok(what.await)
     }
 }
 

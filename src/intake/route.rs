@@ -132,6 +132,7 @@ async fn judge(
     let (tenant, judged) = match form {
         Form::Whole(form) => {
             let wire = arriving.collect(&mut reservation).await?;
+            let _turn = intake.turns.take().await;
             // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
             // that no more unpacked bodies exist than there are threads.
             let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
@@ -167,6 +168,9 @@ fn admit(intake: &Intake, body: &Incoming) -> Result<Reservation, Problem> {
     }
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
+    }
+    if intake.turns.are_late() {
+        return Err(Problem::Overloaded);
     }
     intake.budget.reserve(body::declared_bytes(body))
 }
