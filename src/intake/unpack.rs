@@ -1,12 +1,12 @@
 //! `Content-Encoding`: unpacked as it arrives or in one go, and never further than the cap.
 //!
-//! Each decoder's own memory is bounded as well: gzip's window is 32 KiB, zstd's is capped below, and brotli's at
-//! 16 MiB by refusing its large-window extension. What a decoder holds while more of its body is waited for can be
+//! Each decoder's own memory is bounded as well: gzip's window is 32 KiB, zstd's and all that brotli allocates are capped
+//! below, and brotli's large-window extension is refused. What a decoder holds while more of its body is waited for can be
 //! asked, and is counted (see [`super::lines`]).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brotli_decompressor::{
     Allocator, BrotliDecompressStream, BrotliResult, BrotliState, SliceWrapper, StandardAlloc,
@@ -21,6 +21,9 @@ use super::problem::{BodyForm, Problem};
 
 /// 8 MiB: what RFC 8878 asks every decoder to take, and what streaming encoders use up to their highest levels.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// All that brotli may hold at a time. Its window is 16 MiB at most, but it allocates no more of it than twice what the
+/// body unpacks to, and its tables take some 3 MiB at worst: only what is too large in any case needs more.
+const BROTLI_MOST_BYTES: usize = 10 * 1024 * 1024;
 /// Text of events packs about tenfold; a guess that is wrong costs a copy.
 const USUAL_RATIO: usize = 8;
 const LEAST_ROOM: usize = 4 * 1024;
@@ -107,12 +110,12 @@ impl Unpacker {
             wire
         } else {
             let mut unpacked = Vec::with_capacity(wire.len().saturating_mul(USUAL_RATIO).min(self.left));
-            self.unpack(&wire, &mut unpacked).map_err(|_| self.malformed())?;
+            self.unpack(&wire, &mut unpacked).map_err(|_| self.failed())?;
             Bytes::from(unpacked)
         };
         match self.left.checked_sub(unpacked.len()) {
             Some(left) => self.left = left,
-            None => return Err(Problem::BodyTooLarge { form: BodyForm::Unpacked, limit: self.limit }),
+            None => return Err(self.too_large()),
         }
         Ok(unpacked)
     }
@@ -158,6 +161,17 @@ impl Unpacker {
             }
         }
         Ok(())
+    }
+
+    fn failed(&self) -> Problem {
+        match &self.decoder {
+            Decoder::Brotli(_, counted) if counted.has_refused() => self.too_large(),
+            _ => self.malformed(),
+        }
+    }
+
+    fn too_large(&self) -> Problem {
+        Problem::BodyTooLarge { form: BodyForm::Unpacked, limit: self.limit }
     }
 
     fn malformed(&self) -> Problem {
@@ -243,23 +257,34 @@ fn brotli(
     }
 }
 
-/// Allocates for brotli, which does not say what it holds, and counts.
+/// Allocates for brotli, which does not say what it holds: counts, and refuses what is too much.
 #[derive(Clone, Debug, Default)]
 struct Counted {
     bytes: Arc<AtomicUsize>,
+    has_refused: Arc<AtomicBool>,
 }
 
 impl Counted {
     fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
+
+    fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed)
+    }
 }
 
 impl<T: Clone + Default> Allocator<T> for Counted {
     type AllocatedMemory = <StandardAlloc as Allocator<T>>::AllocatedMemory;
 
+    /// An empty cell is how the crate is told that there is no memory.
     fn alloc_cell(&mut self, length: usize) -> Self::AllocatedMemory {
-        self.bytes.fetch_add(length * size_of::<T>(), Ordering::Relaxed);
+        let bytes = length.saturating_mul(size_of::<T>());
+        if self.bytes() + bytes > BROTLI_MOST_BYTES {
+            self.has_refused.store(true, Ordering::Relaxed);
+            return Self::AllocatedMemory::default();
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         StandardAlloc::default().alloc_cell(length)
     }
 

@@ -134,6 +134,17 @@ fn what_ends_early_or_goes_on_behind_its_end_is_a_bad_body() {
 }
 
 #[test]
+fn what_needs_more_memory_than_any_good_body_is_too_large() {
+    // Nothing here repeats, so that the stream is one piece that says how long it is.
+    let plain: Vec<u8> =
+        (0..4_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let packed = brotli_with_window(&plain, 24, false);
+    let mut unpacker = Unpacker::new(Encoding::Brotli, LIMIT);
+    assert_eq!(code(&unpacker.feed(Bytes::from(packed))), "body_too_large");
+    assert!(unpacker.held_bytes() <= BROTLI_MOST_BYTES + 64 * 1024);
+}
+
+#[test]
 fn windows_that_would_cost_too_much_memory_are_refused() {
     let plain = vec![b'x'; 3 * 1024 * 1024];
     let large = brotli_with_window(&plain, 30, true);
