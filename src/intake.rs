@@ -54,8 +54,8 @@ use turn::Turns;
 
 /// The accept loop turns every second, whatever comes in.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
-/// For all decoders together that wait for more of their body.
-const DECODER_BYTES: u32 = 32 * 1024 * 1024;
+/// For all decoders and begun lines together that wait for more of their body.
+const UNPACKED_BYTES: u32 = 16 * 1024 * 1024;
 /// What dropped connections get to notice it.
 const AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -82,8 +82,8 @@ struct Intake {
     health: Health,
     protocol: Protocol,
     budget: Budget,
-    /// For decoders that wait for more of their body.
-    decoders: Budget,
+    /// For what waits for more of its body unpacked: decoders, and lines that are not complete.
+    unpacked: Budget,
     turns: Turns,
     limiter: Limiter,
     meter: Meter,
@@ -130,7 +130,7 @@ impl Server {
         Intake {
             protocol: connection::protocol(&settings, tasks.clone()),
             budget: Budget::new(settings.in_flight_bytes),
-            decoders: Budget::new(DECODER_BYTES),
+            unpacked: Budget::new(UNPACKED_BYTES),
             turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Meter::new(),

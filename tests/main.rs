@@ -13,6 +13,7 @@ mod environment;
 mod held;
 mod isolation;
 mod keys;
+mod memory;
 mod migrations;
 mod organizations;
 mod overload;

@@ -170,9 +170,12 @@ async fn overload(measure: Duration, offer: Duration) -> Outcome {
     let goodput = replies.a_second(replies.accepted.len(), offer);
     let outcome = Outcome { ratio: goodput / capacity, refusal: median(&mut replies.refused) };
     let memory = service.memory_bytes("VmHWM");
+    let publish_seconds = service.metric("rollbook_log_publish_seconds_sum").await
+        / service.metric("rollbook_log_publish_seconds_count").await;
     eprintln!(
         "capacity {capacity:.0} batches of 500 a second; three times as much offered: {goodput:.0} accepted ({:.2}), \
-         in {:?} at the median, {:.0} refused in {:?}, {} not sent; {} MiB at most",
+         in {:?} at the median, {:.0} refused in {:?}, {} not sent; {publish_seconds:.3} s for \
+         the log on average; {} MiB at most",
         outcome.ratio,
         median(&mut replies.accepted),
         replies.a_second(replies.refused.len(), offer),

@@ -44,11 +44,10 @@ impl<'r> Arriving<'r> {
 
     /// All of it, in one piece.
     pub(super) async fn collect(&mut self, reservation: &mut Reservation) -> Result<Bytes, Problem> {
-        let declared = declared_bytes(self.body).min(self.settings.max_body_bytes);
         let mut collected = Collected::Nothing;
         while let Some(chunk) = self.next().await? {
             reservation.cover(self.wire_bytes)?;
-            collected = collected.and(chunk, declared);
+            collected = collected.and(chunk);
         }
         Ok(collected.into_bytes())
     }
@@ -86,11 +85,12 @@ enum Collected {
 }
 
 impl Collected {
-    fn and(self, chunk: Bytes, declared: usize) -> Self {
+    /// Room is made for what came and not for what was declared: thousands of clients may declare and send little.
+    fn and(self, chunk: Bytes) -> Self {
         match self {
             Self::Nothing => Self::OnePiece(chunk),
             Self::OnePiece(first) => {
-                let mut buffer = Vec::with_capacity(declared.max(first.len() + chunk.len()));
+                let mut buffer = Vec::with_capacity(first.len() + chunk.len());
                 buffer.extend_from_slice(&first);
                 buffer.extend_from_slice(&chunk);
                 Self::Buffer(buffer)

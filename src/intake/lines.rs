@@ -48,7 +48,7 @@ impl Stream {
         arriving: &mut Arriving<'_>,
         reservation: &mut Reservation,
     ) -> Result<(Tenant, Judged), Problem> {
-        let mut room = Room { intake, request: reservation, decoder: None };
+        let mut room = Room { intake, request: reservation, unpacked: None };
         while let Some(chunk) = room.wait(&self, arriving.next()).await?? {
             let _turn = room.wait(&self, intake.turns.take()).await?;
             self.feed(chunk);
@@ -56,13 +56,14 @@ impl Stream {
         self.finish(intake, arriving.wire_bytes())
     }
 
-    fn decoder_bytes(&self) -> usize {
+    /// What a small body can unpack to: the decoder, and a line that is not complete.
+    fn unpacked_bytes(&self) -> usize {
         self.unpacker.as_ref().map_or(0, Unpacker::held_bytes)
+            + self.lines.as_ref().map_or(0, Lines::held_bytes)
     }
 
-    fn held_bytes(&self) -> usize {
-        self.lines.as_ref().map_or(0, Lines::held_bytes)
-            + self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes())
+    fn accepted_bytes(&self) -> usize {
+        self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes())
     }
 
     fn feed(&mut self, chunk: Bytes) {
@@ -105,8 +106,8 @@ impl Stream {
 struct Room<'r> {
     intake: &'r Intake,
     request: &'r mut Reservation,
-    /// Decoders have a budget of their own: a few large ones that wait must not shut everybody else out.
-    decoder: Option<Reservation>,
+    /// What a little on the wire can grow to has a budget of its own: it must not shut everybody else out.
+    unpacked: Option<Reservation>,
 }
 
 impl Room<'_> {
@@ -116,11 +117,11 @@ impl Room<'_> {
         if let Poll::Ready(done) = poll!(&mut what) {
             return Ok(done);
         }
-        self.request.cover(stream.held_bytes())?;
-        match (&mut self.decoder, stream.decoder_bytes()) {
+        self.request.cover(stream.accepted_bytes())?;
+        match (&mut self.unpacked, stream.unpacked_bytes()) {
             (Some(reservation), bytes) => reservation.cover(bytes)?,
             (None, 0) => {}
-            (decoder, bytes) => decoder.insert(self.intake.decoders.reserve(0)?).cover(bytes)?,
+            (unpacked, bytes) => unpacked.insert(self.intake.unpacked.reserve(0)?).cover(bytes)?,
         }
         Ok(what.await)
     }

@@ -110,6 +110,12 @@ impl Service {
         kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("the kernel says it") * 1_024
     }
 
+    /// Lets `VmHWM` begin anew.
+    pub(crate) fn forget_peak_memory(&self) {
+        let id = self.child.id().expect("it was not waited for");
+        std::fs::write(format!("/proc/{id}/clear_refs"), "5").expect("a child of ours");
+    }
+
     /// Files and sockets that the process has open.
     pub(crate) fn open_files(&self) -> usize {
         let id = self.child.id().expect("it was not waited for");
