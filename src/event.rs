@@ -39,9 +39,9 @@ mod value;
 mod watched;
 pub(crate) mod wire;
 
-pub use batch::{Verdict, check_batch};
+pub use batch::{BatchCheck, Verdict, check_batch};
 pub use clock::Clock;
-pub use envelope::{Defaults, Envelope, EnvelopeError, MAX_EVENTS, RawEvent};
+pub use envelope::{Defaults, Envelope, EnvelopeError, Lines, MAX_EVENTS, RawEvent};
 pub use names::{NAMES, Slot};
 pub use refusal::{Refusal, RefusalCode};
 pub use time::UnixMillis;

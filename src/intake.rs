@@ -1,8 +1,9 @@
 //! The door: a request comes in, verdicts go out.
 //!
 //! One file a step: `accept` a connection → `route` a request → `body` read and `unpack`ed → `decode`d into its
-//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`. `problem` is the one table of
-//! what can keep a request from getting there; `route` is where their order is read.
+//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`; NDJSON takes these steps while
+//! it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there; `route` is where
+//! their order is read.
 //!
 //! Invariants: nothing is acknowledged that the log did not acknowledge. Once the log was asked, nothing but its
 //! answer decides, whether or not the client is still there. Memory is bounded by `budget` and by the number of
@@ -19,6 +20,7 @@ mod cors;
 mod decode;
 pub mod direct;
 mod limit;
+mod lines;
 mod linger;
 mod meter;
 mod patience;
@@ -27,12 +29,14 @@ mod publish;
 mod reply;
 mod resolve;
 mod route;
+mod turn;
 mod unpack;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,9 +51,12 @@ use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
 use publish::Complaints;
+use turn::Turns;
 
 /// The accept loop turns every second, whatever comes in.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// For all decoders and begun lines together that wait for more of their body.
+const UNPACKED_BYTES: u32 = 16 * 1024 * 1024;
 /// What dropped connections get to notice it.
 const AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -76,6 +83,9 @@ struct Intake {
     health: Health,
     protocol: Protocol,
     budget: Budget,
+    /// For what waits for more of its body unpacked: decoders, and lines that are not complete.
+    unpacked: Budget,
+    turns: Turns,
     limiter: Limiter,
     meter: Meter,
     complaints: Complaints,
@@ -121,6 +131,8 @@ impl Server {
         Intake {
             protocol: connection::protocol(&settings, tasks.clone()),
             budget: Budget::new(settings.in_flight_bytes),
+            unpacked: Budget::new(UNPACKED_BYTES),
+            turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Meter::new(),
             complaints: Complaints::new(),

@@ -37,8 +37,8 @@ async fn says(service: &Service, reason: &str) {
     })
     .await;
     assert_eq!(service.admin.get("/healthz").await.status, 200, "the process is well, the log is not");
-    assert_eq!(service.metric("rollbook_loader_partitions{state=\"stopped\"}").await, Some(1.0));
-    assert_eq!(service.metric("rollbook_loader_partitions{state=\"running\"}").await, Some(2.0));
+    assert_eq!(service.metric("rollbook_loader_partitions{state=\"stopped\"}").await, 1.0);
+    assert_eq!(service.metric("rollbook_loader_partitions{state=\"running\"}").await, 2.0);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod site;
 mod table;
 mod topic;
 mod vectors;
+mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};
 pub(crate) use table::{Carries, event_of};
 pub(crate) use vectors::{Seen, codes_of, compare, seen};
+pub(crate) use wire::{Wire, batch_head};
 
 /// Waits for a state, and says which one never came.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::check::Checker;
-use super::{Clock, Envelope, Event, Refusal};
+use super::{Clock, Defaults, Envelope, Event, RawEvent, Refusal};
 
 /// What intake says of one event before the log was asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +24,35 @@ pub enum Verdict<'a> {
 
 /// One verdict per event, in the order sent.
 pub fn check_batch<'a>(envelope: &Envelope<'a>, clock: Clock) -> Vec<Verdict<'a>> {
-    let mut checker = Checker::new(&envelope.defaults, clock);
-    let mut accepted = HashSet::with_capacity(envelope.events.len());
-    let judge = |event| match checker.check(event) {
-        Ok(event) if accepted.insert(event.id) => Verdict::Accepted(event),
-        Ok(event) => Verdict::Duplicate(event.id),
-        Err(refusal) => Verdict::Rejected(refusal),
-    };
-    envelope.events.iter().copied().map(judge).collect()
+    BatchCheck::new(clock).check(&envelope.defaults, envelope.events.iter().copied()).collect()
+}
+
+/// Judges the events of one request, all at once or as they come: of earlier ones it remembers their ids only.
+#[derive(Debug)]
+pub struct BatchCheck {
+    clock: Clock,
+    accepted: HashSet<Uuid>,
+}
+
+impl BatchCheck {
+    /// The judge of a request that has no events yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, accepted: HashSet::new() }
+    }
+
+    /// One verdict per event, in the order given.
+    pub fn check<'a>(
+        &mut self,
+        defaults: &Defaults<'a>,
+        events: impl IntoIterator<Item = RawEvent<'a>>,
+    ) -> impl Iterator<Item = Verdict<'a>> {
+        let events = events.into_iter();
+        let mut checker = Checker::new(defaults, self.clock);
+        self.accepted.reserve(events.size_hint().0);
+        events.map(move |event| match checker.check(event) {
+            Ok(event) if self.accepted.insert(event.id) => Verdict::Accepted(event),
+            Ok(event) => Verdict::Duplicate(event.id),
+            Err(refusal) => Verdict::Rejected(refusal),
+        })
+    }
 }

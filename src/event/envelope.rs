@@ -13,6 +13,8 @@ mod json;
 mod ndjson;
 mod protobuf;
 
+pub use ndjson::Lines;
+
 /// The most events that one request carries.
 pub const MAX_EVENTS: usize = 500;
 const MAX_SDK_CHARS: usize = 64;
@@ -76,7 +78,7 @@ impl<'a> Envelope<'a> {
         json::cut(body)
     }
 
-    /// Cuts an NDJSON body; what surrounds the events comes in headers.
+    /// Cuts a whole NDJSON body; what surrounds the events comes in headers. One that still arrives: [`Lines`].
     ///
     /// # Errors
     /// See [`EnvelopeError`].
@@ -115,11 +117,7 @@ impl<'a> Envelope<'a> {
     }
 
     fn with_events(self) -> Result<Self, EnvelopeError> {
-        match self.events.len() {
-            0 => Err(EnvelopeError::BadEnvelope("events is required, 1 to 500 of them".to_owned())),
-            1..=MAX_EVENTS => Ok(self),
-            _ => Err(EnvelopeError::too_many()),
-        }
+        check_count(self.events.len()).map(|()| self)
     }
 }
 
@@ -138,6 +136,14 @@ impl EnvelopeError {
 
     fn not_utf8(at: usize) -> Self {
         Self::BadBody(format!("the body is not UTF-8, from byte {at} on"))
+    }
+}
+
+fn check_count(events: usize) -> Result<(), EnvelopeError> {
+    match events {
+        0 => Err(EnvelopeError::BadEnvelope("events is required, 1 to 500 of them".to_owned())),
+        1..=MAX_EVENTS => Ok(()),
+        _ => Err(EnvelopeError::too_many()),
     }
 }
 

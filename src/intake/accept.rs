@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -17,7 +18,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// So many connections too many are told so at a time; the others are closed.
 const MOST_TURNED_AWAY: usize = 64;
 
-/// Accepts until the drain; each connection is a task that the drain waits for.
+/// Accepts until the drain, and then whom the kernel has already let in; each connection is a task that the drain waits for.
 pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbeat: Heartbeat) {
     let slots = Arc::new(Semaphore::new(intake.settings.connections as usize));
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
@@ -25,7 +26,7 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stream = tokio::select! {
-            () = intake.closing.cancelled() => return,
+            () = intake.closing.cancelled() => break,
             _ = beat.tick() => {
                 heartbeat.beat();
                 continue;
@@ -39,6 +40,10 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
                 }
             },
         };
+        begin(intake, stream, &slots, &turned_away);
+    }
+    // They believe that they are connected, and have perhaps sent a request.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
         begin(intake, stream, &slots, &turned_away);
     }
 }

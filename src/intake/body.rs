@@ -1,4 +1,4 @@
-//! The body as it arrives: one buffer, capped in size and time.
+//! The body as it arrives: capped in size and time, piece by piece or collected into one buffer.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -19,41 +19,58 @@ pub(super) fn check_declared_length(body: &Incoming, settings: &IntakeSettings) 
     if declared_bytes(body) > settings.max_body_bytes { Err(too_large(settings)) } else { Ok(()) }
 }
 
-/// Reads a body to its end, counted from `started`.
-///
-/// # Cancel safety
-/// Nothing was accepted yet: a request that goes away half-way leaves nothing behind.
-pub(super) async fn read(
-    body: &mut Incoming,
-    settings: &IntakeSettings,
-    reservation: &mut Reservation,
+/// A body on its way.
+pub(super) struct Arriving<'r> {
+    body: &'r mut Incoming,
+    settings: &'r IntakeSettings,
+    /// The request's, not the body's.
     started: Instant,
-) -> Result<Bytes, Problem> {
-    let limit = settings.body_timeout;
-    timeout_at(started + limit, collect(body, settings, reservation))
-        .await
-        .unwrap_or(Err(Problem::SlowBody { limit }))
+    wire_bytes: usize,
 }
 
-async fn collect(
-    body: &mut Incoming,
-    settings: &IntakeSettings,
-    reservation: &mut Reservation,
-) -> Result<Bytes, Problem> {
-    let declared = declared_bytes(body).min(settings.max_body_bytes);
-    let mut collected = Collected::Nothing;
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| Problem::BadBody("the body ended before it was complete".to_owned()))?;
-        let Ok(chunk) = frame.into_data() else { continue };
-        let length = collected.len() + chunk.len();
-        if length > settings.max_body_bytes {
-            return Err(too_large(settings));
-        }
-        reservation.cover(length)?;
-        collected = collected.and(chunk, declared);
+impl<'r> Arriving<'r> {
+    pub(super) fn new(body: &'r mut Incoming, settings: &'r IntakeSettings, started: Instant) -> Self {
+        Self { body, settings, started, wire_bytes: 0 }
     }
-    Ok(collected.into_bytes())
+
+    /// The next piece; `None` when it is all there.
+    ///
+    /// # Cancel safety
+    /// No piece is lost. Nothing was accepted yet: a request that goes away half-way leaves nothing behind.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let limit = self.settings.body_timeout;
+        timeout_at(self.started + limit, self.next_chunk()).await.unwrap_or(Err(Problem::SlowBody { limit }))
+    }
+
+    /// All of it, in one piece.
+    pub(super) async fn collect(&mut self, reservation: &mut Reservation) -> Result<Bytes, Problem> {
+        let mut collected = Collected::Nothing;
+        while let Some(chunk) = self.next().await? {
+            reservation.cover(self.wire_bytes)?;
+            collected = collected.and(chunk);
+        }
+        Ok(collected.into_bytes())
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn wire_bytes(&self) -> usize {
+        self.wire_bytes
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        while let Some(frame) = self.body.frame().await {
+            let frame =
+                frame.map_err(|_| Problem::BadBody("the body ended before it was complete".to_owned()))?;
+            // Trailers say nothing to us.
+            let Ok(chunk) = frame.into_data() else { continue };
+            self.wire_bytes += chunk.len();
+            if self.wire_bytes > self.settings.max_body_bytes {
+                return Err(too_large(self.settings));
+            }
+            return Ok(Some(chunk));
+        }
+        Ok(None)
+    }
 }
 
 fn too_large(settings: &IntakeSettings) -> Problem {
@@ -68,19 +85,12 @@ enum Collected {
 }
 
 impl Collected {
-    fn len(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::OnePiece(piece) => piece.len(),
-            Self::Buffer(buffer) => buffer.len(),
-        }
-    }
-
-    fn and(self, chunk: Bytes, declared: usize) -> Self {
+    /// Room is made for what came and not for what was declared: thousands of clients may declare and send little.
+    fn and(self, chunk: Bytes) -> Self {
         match self {
             Self::Nothing => Self::OnePiece(chunk),
             Self::OnePiece(first) => {
-                let mut buffer = Vec::with_capacity(declared.max(first.len() + chunk.len()));
+                let mut buffer = Vec::with_capacity(first.len() + chunk.len());
                 buffer.extend_from_slice(&first);
                 buffer.extend_from_slice(&chunk);
                 Self::Buffer(buffer)

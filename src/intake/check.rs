@@ -1,13 +1,13 @@
 //! What becomes of each event: judged, and the accepted ones sealed into records.
 //!
-//! One pass without waiting, so that of a batch only verdicts and records are left when the log is asked; the body
-//! they were borrowed from is gone by then.
+//! Events are borrowed from the body while they are judged, and nothing waits meanwhile: of a batch only verdicts and
+//! records are left when the log is asked, and of one that still arrives when more of it is waited for.
 
 use std::ops::Range;
 
 use uuid::Uuid;
 
-use crate::event::{Clock, Envelope, Refusal, Verdict, check_batch};
+use crate::event::{BatchCheck, Clock, Defaults, RawEvent, Refusal, Verdict};
 use crate::log::{RecordBuilder, SealedRecord};
 use crate::tenant::Tenant;
 
@@ -33,23 +33,48 @@ pub(super) struct Judged {
     pub(super) records: Vec<SealedRecord>,
 }
 
-/// Judges every event of a batch.
-pub(super) fn judge(tenant: &Tenant, request_id: Uuid, envelope: &Envelope<'_>, clock: Clock) -> Judged {
-    let mut builder = None;
-    let outcomes = check_batch(envelope, clock)
-        .into_iter()
-        .map(|verdict| match verdict {
+/// A batch that is being judged, all at once or line by line.
+#[derive(Debug)]
+pub(super) struct Judging {
+    check: BatchCheck,
+    builder: RecordBuilder,
+    outcomes: Vec<Outcome>,
+}
+
+impl Judging {
+    pub(super) fn new(tenant: &Tenant, request_id: Uuid, clock: Clock) -> Self {
+        Self {
+            check: BatchCheck::new(clock),
+            builder: RecordBuilder::new(tenant.id(), request_id, clock.received_at),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Judges the next events.
+    pub(super) fn take<'a>(
+        &mut self,
+        defaults: &Defaults<'a>,
+        events: impl IntoIterator<Item = RawEvent<'a>>,
+    ) {
+        let builder = &mut self.builder;
+        self.outcomes.extend(self.check.check(defaults, events).map(|verdict| match verdict {
             Verdict::Accepted(event) => {
-                builder
-                    .get_or_insert_with(|| RecordBuilder::new(tenant.id(), request_id, clock.received_at))
-                    .push(&event);
+                builder.push(&event);
                 Outcome::Accepted(event.id)
             }
             Verdict::Duplicate(id) => Outcome::Duplicate(id),
             Verdict::Rejected(refusal) => Outcome::Rejected(refusal),
-        })
-        .collect();
-    Judged { outcomes, records: builder.map(RecordBuilder::finish).unwrap_or_default() }
+        }));
+    }
+
+    /// Bytes of what was accepted so far.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.builder.held_bytes()
+    }
+
+    pub(super) fn finish(self) -> Judged {
+        Judged { outcomes: self.outcomes, records: self.builder.finish() }
+    }
 }
 
 /// Takes back what was said of the accepted events `range`, counted among the accepted ones.

@@ -79,6 +79,10 @@ pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
             }
             () = intake.closing.cancelled(), if !is_ending => {
                 is_ending = true;
+                // Who was let in and has not asked yet gets a moment to: it is answered, if only that we are closing.
+                if !patience.has_served() && timeout(LAST_WORDS, connection.as_mut()).await.is_ok() {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
             }
             () = intake.killed.cancelled() => return,

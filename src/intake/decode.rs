@@ -6,15 +6,22 @@ use hyper::header::CONTENT_TYPE;
 use super::problem::Problem;
 use crate::event::{Envelope, EnvelopeError, UnixMillis};
 
-/// The client's clock for the form that has no place for it in its body.
 const SENT_AT: &str = "rollbook-sent-at";
 
 /// The forms a batch can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
+    /// Cut when all of it is there.
+    Whole(Whole),
+    /// NDJSON: cut while it arrives (see [`super::lines`]).
+    Lines,
+}
+
+/// The forms whose envelope is in the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
     /// Also what `text/plain` carries: a page that is going away can send no other type without a preflight.
     Json,
-    Ndjson,
     Protobuf,
 }
 
@@ -31,30 +38,32 @@ impl Form {
             return Err(Problem::UnsupportedType);
         }
         [
-            ("application/json", Self::Json),
-            ("text/plain", Self::Json),
-            ("application/x-ndjson", Self::Ndjson),
-            ("application/x-protobuf", Self::Protobuf),
+            ("application/json", Self::Whole(Whole::Json)),
+            ("text/plain", Self::Whole(Whole::Json)),
+            ("application/x-ndjson", Self::Lines),
+            ("application/x-protobuf", Self::Whole(Whole::Protobuf)),
         ]
         .into_iter()
         .find_map(|(name, form)| name.eq_ignore_ascii_case(essence.trim()).then_some(form))
         .ok_or(Problem::UnsupportedType)
     }
+}
 
+impl Whole {
     /// Cuts an unpacked body.
-    pub(super) fn decode<'a>(self, headers: &HeaderMap, body: &'a [u8]) -> Result<Envelope<'a>, Problem> {
-        let envelope = match self {
-            Self::Json => Envelope::from_json(body),
-            Self::Ndjson => Envelope::from_ndjson(body),
-            Self::Protobuf => Envelope::from_protobuf(body),
-        };
-        let envelope = envelope.map_err(|error| match error {
-            EnvelopeError::BadBody(detail) => Problem::BadBody(detail),
-            EnvelopeError::BadEnvelope(detail) => Problem::BadEnvelope(detail),
-        })?;
-        match self {
-            Self::Json | Self::Protobuf => Ok(envelope),
-            Self::Ndjson => Ok(Envelope { sent_at: sent_at(headers)?, ..envelope }),
+    pub(super) fn decode(self, body: &[u8]) -> Result<Envelope<'_>, Problem> {
+        Ok(match self {
+            Self::Json => Envelope::from_json(body)?,
+            Self::Protobuf => Envelope::from_protobuf(body)?,
+        })
+    }
+}
+
+impl From<EnvelopeError> for Problem {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::BadBody(detail) => Self::BadBody(detail),
+            EnvelopeError::BadEnvelope(detail) => Self::BadEnvelope(detail),
         }
     }
 }
@@ -65,7 +74,8 @@ fn is_harmless(parameter: &str) -> bool {
         || ["utf-8", "\"utf-8\"", "us-ascii"].iter().any(|utf8| utf8.eq_ignore_ascii_case(value.trim()))
 }
 
-fn sent_at(headers: &HeaderMap) -> Result<Option<UnixMillis>, Problem> {
+/// The client's clock, where the body has no place for it.
+pub(super) fn sent_at(headers: &HeaderMap) -> Result<Option<UnixMillis>, Problem> {
     let mut values = headers.get_all(SENT_AT).iter();
     let sent_at = match (values.next(), values.next()) {
         (None, _) => return Ok(None),
@@ -91,12 +101,12 @@ mod tests {
     #[test]
     fn types_are_known_by_their_essence() {
         for text in ["application/json", "Application/JSON; charset=utf-8", "text/plain;charset=\"UTF-8\""] {
-            assert_eq!(form(text), Some(Form::Json), "{text}");
+            assert_eq!(form(text), Some(Form::Whole(Whole::Json)), "{text}");
         }
-        assert_eq!(form("application/x-ndjson;"), Some(Form::Ndjson));
+        assert_eq!(form("application/x-ndjson;"), Some(Form::Lines));
         assert_eq!(
             form("application/x-protobuf; messageType=\"rollbook.v1.IngestRequest\""),
-            Some(Form::Protobuf)
+            Some(Form::Whole(Whole::Protobuf))
         );
     }
 

@@ -7,15 +7,19 @@ use http_body_util::Full;
 use hyper::{HeaderMap, Response};
 use uuid::Uuid;
 
-use super::check::{self, Judged};
-use super::decode::Form;
+use super::check::{Judged, Judging};
+use super::decode::{self, Form};
+use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::resolve;
 use super::unpack::Encoding;
-use crate::event::{Clock, UnixMillis};
+use crate::event::{Clock, Envelope, UnixMillis};
 use crate::log::SealedRecord;
 use crate::tenant::Directory;
+
+/// How NDJSON arrives here.
+const PIECE_BYTES: usize = 61;
 
 /// A batch, answered as if the log had taken it.
 #[derive(Debug)]
@@ -53,10 +57,27 @@ fn judge(
     let form = Form::of(headers)?;
     let encoding = Encoding::of(headers)?;
     let authorized = resolve::authorize(headers, directory)?;
-    let unpacked = encoding.unpack(wire, max_unpacked_bytes)?;
-    let envelope = form.decode(headers, &unpacked)?;
-    let tenant = resolve::resolve(headers, authorized, &envelope, directory)?;
-    Ok(check::judge(&tenant, id, &envelope, Clock { received_at, sent_at: envelope.sent_at }))
+    match form {
+        Form::Whole(form) => {
+            let unpacked = encoding.unpack(wire, max_unpacked_bytes)?;
+            let envelope = form.decode(&unpacked)?;
+            let tenant = resolve::resolve(headers, authorized, &envelope, directory)?;
+            let mut judging = Judging::new(&tenant, id, Clock { received_at, sent_at: envelope.sent_at });
+            judging.take(&envelope.defaults, envelope.events);
+            Ok(judging.finish())
+        }
+        Form::Lines => {
+            let judging = decode::sent_at(headers).and_then(|sent_at| {
+                let tenant = resolve::resolve(headers, authorized, &Envelope::default(), directory)?;
+                let judging = Judging::new(&tenant, id, Clock { received_at, sent_at });
+                Ok((tenant, judging))
+            });
+            let mut stream = Stream::new(judging, encoding, max_unpacked_bytes);
+            // Pieces as no client makes them, so that every place is one to cut at.
+            wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
+            stream.finish().map(|(_, judged)| judged)
+        }
+    }
 }
 
 /// Unpacks a body by its headers; `None` when it is refused.

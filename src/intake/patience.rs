@@ -59,6 +59,11 @@ impl Patience {
         Busy { patience: Arc::clone(self) }
     }
 
+    /// Whether a request ever came.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served.load(Ordering::Relaxed)
+    }
+
     /// Bytes arrived; between requests they are the next one's first.
     pub(super) fn bytes_arrived(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0
@@ -76,7 +81,7 @@ impl Patience {
             return soon;
         }
         let head_since_ms = self.head_since_ms.load(Ordering::Relaxed);
-        let end = if !self.has_served.load(Ordering::Relaxed) {
+        let end = if !self.has_served() {
             // A port scanner and half a preface look alike: the first request must come soon.
             self.opened + self.header_timeout
         } else if head_since_ms != NOT_BEGUN && !self.is_http2.load(Ordering::Relaxed) {

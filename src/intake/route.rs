@@ -11,14 +11,16 @@ use hyper::{Method, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::body::Arriving;
 use super::budget::Reservation;
-use super::check::{self, Judged};
+use super::check::{Judged, Judging};
 use super::decode::Form;
+use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::unpack::Encoding;
-use super::{Intake, body, cors, linger, publish, resolve};
-use crate::event::{Clock, UnixMillis};
+use super::{Intake, body, cors, decode, linger, publish, resolve};
+use crate::event::{Clock, Envelope, UnixMillis};
 use crate::ops::health;
 use crate::tenant::Tenant;
 
@@ -32,6 +34,13 @@ struct Receipt {
     /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
     at: UnixMillis,
     started: Instant,
+}
+
+impl Receipt {
+    /// What the times of its events are judged by.
+    fn clock(self, sent_at: Option<UnixMillis>) -> Clock {
+        Clock { received_at: self.at, sent_at }
+    }
 }
 
 /// Answers one request, whatever it is.
@@ -52,6 +61,9 @@ pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> 
         },
     };
     cors::allow_reading(response.headers_mut());
+    if intake.closing.is_cancelled() {
+        end_connection(&head, &mut response);
+    }
     response
 }
 
@@ -66,10 +78,15 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
         reply::problem(Uuid::now_v7(), &problem)
     });
     cors::allow_reading(response.headers_mut());
+    end_connection(&head, &mut response);
+    response
+}
+
+/// Asks hyper to close behind this reply. HTTP/2 says it in another way (`graceful_shutdown`).
+fn end_connection(head: &Parts, response: &mut Response<Full<Bytes>>) {
     if head.version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Probes and preflights are answered in any condition: a probe asks for the condition, and without its preflight a
@@ -111,18 +128,35 @@ async fn judge(
     let encoding = Encoding::of(&head.headers)?;
     body::check_declared_length(body, &intake.settings)?;
     let authorized = resolve::authorize(&head.headers, &intake.directory)?;
-    let wire = body::read(body, &intake.settings, &mut reservation, receipt.started).await?;
-
-    // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so that no
-    // more unpacked bodies exist than there are threads.
-    let wire_bytes = wire.len();
-    let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
-    intake.meter.count_body(wire_bytes, unpacked.len());
-    let envelope = form.decode(&head.headers, &unpacked)?;
-    let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
-    intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
-    let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
-    let judged = check::judge(&tenant, receipt.id, &envelope, clock);
+    let mut arriving = Arriving::new(body, &intake.settings, receipt.started);
+    let (tenant, judged) = match form {
+        Form::Whole(form) => {
+            let wire = arriving.collect(&mut reservation).await?;
+            let _turn = intake.turns.take().await;
+            // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
+            // that no more unpacked bodies exist than there are threads.
+            let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
+            intake.meter.count_body(arriving.wire_bytes(), unpacked.len());
+            let envelope = form.decode(&unpacked)?;
+            let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
+            intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
+            let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
+            judging.take(&envelope.defaults, envelope.events);
+            (tenant, judging.finish())
+        }
+        Form::Lines => {
+            let judging = decode::sent_at(&head.headers).and_then(|sent_at| {
+                let nothing = Envelope::default();
+                let tenant = resolve::resolve(&head.headers, authorized, &nothing, &intake.directory)?;
+                let judging = Judging::new(&tenant, receipt.id, receipt.clock(sent_at));
+                Ok((tenant, judging))
+            });
+            let stream = Stream::new(judging, encoding, intake.settings.max_unpacked_bytes);
+            let (tenant, judged) = stream.read(intake, &mut arriving, &mut reservation).await?;
+            intake.limiter.charge(&tenant, judged.outcomes.len(), receipt.started.into_std())?;
+            (tenant, judged)
+        }
+    };
     reservation.set(judged.records.iter().map(|record| record.bytes.len()).sum())?;
     Ok((tenant, judged, reservation))
 }
@@ -134,6 +168,9 @@ fn admit(intake: &Intake, body: &Incoming) -> Result<Reservation, Problem> {
     }
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
+    }
+    if intake.turns.are_late() {
+        return Err(Problem::Overloaded);
     }
     intake.budget.reserve(body::declared_bytes(body))
 }

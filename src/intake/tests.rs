@@ -5,6 +5,7 @@ mod bodies;
 mod client;
 mod connections;
 mod drain;
+mod lines;
 mod order;
 mod replies;
 

@@ -72,14 +72,6 @@ impl Http {
         reply.unwrap_or_else(|error| panic!("{method} {path} was not answered: {error}"))
     }
 
-    /// What stands at a path, as text.
-    pub(crate) async fn text(&self, path: &str) -> String {
-        let uri = format!("{}{path}", self.base).parse().expect("an address");
-        let response = self.client.get(uri).await.expect("a reply");
-        let body = response.into_body().collect().await.expect("a whole reply").to_bytes();
-        String::from_utf8(body.to_vec()).expect("text")
-    }
-
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], "").await
     }

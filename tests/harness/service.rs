@@ -35,17 +35,10 @@ impl Service {
     pub(crate) async fn ready_or_not(serve: Rollbook) -> Self {
         let service = Self::start(serve).await;
         eventually("the loader has partitions", async || {
-            service.metric("rollbook_loader_partitions{state=\"running\"}").await.is_some()
+            service.metric("rollbook_loader_partitions{state=\"running\"}").await > 0.0
         })
         .await;
         service
-    }
-
-    /// A metric's value; `None`: there is no such series.
-    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.admin.text("/metrics").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(line.parse().expect("a number"))
     }
 
     /// Starts it and waits until its listeners are there.
@@ -108,6 +101,35 @@ impl Service {
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.intake().try_send("POST", "/v1/events", &headers, body).await
+    }
+
+    /// One sample of its metrics, zero when there is none.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let reply = self.admin.get("/metrics").await;
+        let text = std::str::from_utf8(&reply.body).expect("metrics are text");
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Bytes that the process has in memory (`VmRSS`), or had at most (`VmHWM`).
+    pub(crate) fn memory_bytes(&self, field: &str) -> u64 {
+        let id = self.child.id().expect("it was not waited for");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it is running");
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.strip_suffix("kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("the kernel says it") * 1_024
+    }
+
+    /// Lets `VmHWM` begin anew.
+    pub(crate) fn forget_peak_memory(&self) {
+        let id = self.child.id().expect("it was not waited for");
+        std::fs::write(format!("/proc/{id}/clear_refs"), "5").expect("a child of ours");
+    }
+
+    /// Files and sockets that the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let id = self.child.id().expect("it was not waited for");
+        std::fs::read_dir(format!("/proc/{id}/fd")).expect("it is running").count()
     }
 
     /// Ends it as a crash does, and waits until it is gone.

@@ -1,6 +1,8 @@
 //! A database, a role prefix, logins, a topic and a consumer group of one test's own. What is in Postgres is dropped at
 //! the test's end however it ends; the topic stays until the throwaway broker goes.
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rollbook::config::{DatabaseUrl, Secret};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
@@ -89,6 +91,15 @@ impl Site {
     /// A service to be, on free ports, with these words after `serve`.
     pub(crate) fn serve(&self, words: &str) -> Rollbook {
         self.rollbook(&format!("serve {words}"))
+    }
+
+    /// Changes a setting of this site's topic, as an administrator of Kafka does.
+    pub(crate) async fn set_topic(&self, name: &str, value: &str) {
+        let admin: AdminClient<_> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a client of Kafka");
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.database)).set(name, value);
+        let changed = admin.alter_configs(&[change], &AdminOptions::new()).await.expect("Kafka answers");
+        assert!(changed.iter().all(Result::is_ok), "{changed:?}");
     }
 
     /// Runs the program with this site's settings.

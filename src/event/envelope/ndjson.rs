@@ -2,13 +2,72 @@
 
 use serde_json::value::RawValue;
 
-use super::{Envelope, EnvelopeError, MAX_EVENTS, RawEvent};
+use super::{Envelope, EnvelopeError, MAX_EVENTS, RawEvent, check_count};
 
 pub(super) fn cut(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
     let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::not_utf8(error.valid_up_to()))?;
     // One more than the limit is enough to know.
     let events = text.split('\n').filter(|line| !is_blank(line)).take(MAX_EVENTS + 1).map(event).collect();
     Envelope { events, ..Envelope::default() }.with_events()
+}
+
+/// Cuts a body that arrives in pieces. Of what was cut it keeps nothing: at most the line that is not complete yet.
+#[derive(Debug, Default)]
+pub struct Lines {
+    begun: Vec<u8>,
+    /// Where in the body the next line begins.
+    at: usize,
+    events: usize,
+}
+
+impl Lines {
+    /// Cuts the lines that `bytes` complete. Events past the limit are counted and not given.
+    ///
+    /// # Errors
+    /// A line is not UTF-8; no more can be cut then.
+    pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(RawEvent<'_>)) -> Result<(), EnvelopeError> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            if self.begun.is_empty() {
+                self.cut(&rest[..end], &mut take)?;
+            } else {
+                let mut line = std::mem::take(&mut self.begun);
+                line.extend_from_slice(&rest[..end]);
+                self.cut(&line, &mut take)?;
+            }
+            rest = &rest[end + 1..];
+        }
+        self.begun.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Cuts the last line, which need not be ended, and says whether all of them were a body.
+    ///
+    /// # Errors
+    /// As [`Envelope::from_ndjson`].
+    pub fn finish(mut self, mut take: impl FnMut(RawEvent<'_>)) -> Result<(), EnvelopeError> {
+        let last = std::mem::take(&mut self.begun);
+        self.cut(&last, &mut take)?;
+        check_count(self.events)
+    }
+
+    /// Bytes of the line that is not complete.
+    pub fn held_bytes(&self) -> usize {
+        self.begun.capacity()
+    }
+
+    fn cut(&mut self, line: &[u8], take: &mut impl FnMut(RawEvent<'_>)) -> Result<(), EnvelopeError> {
+        let text = std::str::from_utf8(line)
+            .map_err(|error| EnvelopeError::not_utf8(self.at + error.valid_up_to()))?;
+        self.at += line.len() + 1;
+        if !is_blank(text) {
+            self.events += 1;
+            if self.events <= MAX_EVENTS {
+                take(event(text));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn event(line: &str) -> RawEvent<'_> {

@@ -94,6 +94,12 @@ fn five_hundred_events_are_taken_and_no_more() {
     let lines = |events: usize| "0\n".repeat(events);
     assert_eq!(Envelope::from_ndjson(lines(500).as_bytes()).map(|e| e.events.len()), Ok(500));
     assert!(matches!(Envelope::from_ndjson(lines(501).as_bytes()), Err(EnvelopeError::BadEnvelope(_))));
+
+    let (mut arriving, mut taken) = (Lines::default(), 0);
+    arriving.feed(lines(600).as_bytes(), |_| taken += 1).expect("UTF-8");
+    assert_eq!(taken, 500);
+    let error = arriving.finish(|_| taken += 1).expect_err("too many");
+    assert!(matches!(error, EnvelopeError::BadEnvelope(text) if text.contains("500")));
 }
 
 #[test]

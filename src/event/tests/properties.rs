@@ -63,6 +63,29 @@ proptest! {
     }
 
     #[test]
+    fn lines_that_arrive_in_pieces_are_cut_as_the_whole_is(
+        lines in proptest::collection::vec("(?s)[ \t\r{}\"a0é]{0,6}|.{0,3}", 0..8),
+        damage in proptest::option::of(any::<prop::sample::Index>()),
+        piece in 1..9_usize,
+    ) {
+        let mut body = lines.join("\n").into_bytes();
+        if let (Some(at), false) = (damage, body.is_empty()) {
+            let at = at.index(body.len());
+            body[at] = 0xff;
+        }
+        let (mut cutter, mut events) = (Lines::default(), Vec::new());
+        let cut = body.chunks(piece).try_for_each(|piece| cutter.feed(piece, |event| events.push(format!("{event:?}"))));
+        let cut = cut.and_then(|()| cutter.finish(|event| events.push(format!("{event:?}"))));
+        match Envelope::from_ndjson(&body) {
+            Ok(envelope) => {
+                prop_assert_eq!(cut, Ok(()));
+                prop_assert_eq!(events, envelope.events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>());
+            }
+            Err(error) => prop_assert_eq!(cut, Err(error)),
+        }
+    }
+
+    #[test]
     fn a_damaged_event_is_no_panic((_, members) in any_members(), at: prop::sample::Index, byte in 0x20..0x7f_u8) {
         let mut json = as_json(&members).into_bytes();
         let at = at.index(json.len());

@@ -81,6 +81,8 @@ async fn a_connection_that_rests_for_too_long_is_closed() {
 #[tokio::test]
 async fn a_client_that_hangs_up_leaves_nothing_behind() {
     let (room, acme) = room_of_one(&["--in-flight-bytes", "2200000"], "connections_cut").await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     // Together they would hold more than there is: if they leaked, nobody would be let in for good.
     for _ in 0..100 {
         let mut wire = Wire::open(room.address).await;
@@ -100,6 +102,10 @@ async fn a_client_that_hangs_up_leaves_nothing_behind() {
     let mut wire = Wire::open(room.address).await;
     wire.write(&Asking::batch(&acme, good_batch()).bytes()).await;
     drop(wire);
+    while tasks() > before {
+        assert!(Instant::now() < deadline, "{} tasks, {before} before", tasks());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     room.stop.cancel();
     room.server.await.expect("no panic").expect("a clean end");
 }

@@ -78,6 +78,25 @@ async fn a_request_that_was_begun_before_the_drain_and_read_after_it_is_told_so(
 }
 
 #[tokio::test]
+async fn who_is_connected_when_the_drain_begins_may_still_ask_and_is_told_so() {
+    let (room, acme) = room_of_one(&[], "drain_silent").await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(Wire::open(room.address).await);
+    }
+    room.stop.cancel();
+    while tokio::net::TcpStream::connect(room.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    for mut wire in silent {
+        wire.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
+        assert_eq!(wire.reply().await.code(), "draining");
+        wire.closed().await;
+    }
+    room.server.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
 async fn what_never_finishes_is_dropped_when_the_time_is_up() {
     let (room, acme) = room_of_one(&["--body-timeout-ms", "60000"], "drain_limit").await;
     let mut wire = Wire::open(room.address).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::bodies::{chunked, gzip};
+use super::bodies::{chunked, gzip, gzip_at};
 use super::client::{Asking, Reply, Wire};
 use super::*;
 
@@ -183,8 +183,8 @@ fn body(is: &impl Fn(Wrong) -> bool) -> Vec<u8> {
     body.push_str(&" ".repeat(spaces));
     match (is(Bomb), is(LongBody)) {
         (false, _) => body.into_bytes(),
-        (true, false) => gzip(body.as_bytes(), flate2::Compression::default()),
-        (true, true) => gzip(body.as_bytes(), flate2::Compression::none()),
+        (true, false) => gzip(body.as_bytes()),
+        (true, true) => gzip_at(flate2::Compression::none(), body.as_bytes()),
     }
 }
 

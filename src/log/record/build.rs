@@ -64,6 +64,11 @@ impl RecordBuilder {
         self.events.end += 1;
     }
 
+    /// Bytes that the records take so far.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.sealed.iter().map(|record| record.bytes.capacity()).sum::<usize>()
+    }
+
     /// Every record, in order; none when nothing was pushed.
     pub fn finish(mut self) -> Vec<SealedRecord> {
         if !self.events.is_empty() {
