@@ -9,17 +9,18 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 
-use super::Intake;
 use super::body::Arriving;
 use super::budget::Reservation;
 use super::check::{Judged, Judging};
 use super::problem::Problem;
 use super::unpack::{Encoding, Unpacker};
+use super::{Intake, turn};
 use crate::event::{Defaults, Lines, RawEvent};
 use crate::tenant::Tenant;
 
 /// One body, as far as it came.
 pub(super) struct Stream {
+    encoding: Encoding,
     /// Who sends it, and what became of its events; or what will be wrong with the request if its body is good.
     judging: Result<(Tenant, Judging), Problem>,
     /// Gone when what came cannot be unpacked any further.
@@ -34,7 +35,7 @@ impl Stream {
     /// A body of which nothing came; at most `limit` bytes are unpacked.
     pub(super) fn new(judging: Result<(Tenant, Judging), Problem>, encoding: Encoding, limit: usize) -> Self {
         let unpacker = Unpacker::new(encoding, limit);
-        Self { judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
+        Self { encoding, judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
     }
 
     /// Takes in what arrives, to its end. While more is waited for, what is held is reserved; what is held only in
@@ -51,7 +52,7 @@ impl Stream {
         let mut room = Room { intake, request: reservation, unpacked: None };
         while let Some(chunk) = room.wait(&self, arriving.next()).await?? {
             let _turn = room.wait(&self, intake.turns.take()).await?;
-            self.feed(chunk);
+            turn::work(self.encoding.likely_bytes(chunk.len()), || self.feed(chunk));
         }
         if let Some(unpacked_bytes) = self.unpacked_so_far() {
             intake.meter.count_body(arriving.wire_bytes(), unpacked_bytes);

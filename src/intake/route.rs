@@ -19,7 +19,7 @@ use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::unpack::Encoding;
-use super::{Intake, body, cors, decode, linger, publish, resolve};
+use super::{Intake, body, cors, decode, linger, publish, resolve, turn};
 use crate::event::{Clock, Envelope, UnixMillis};
 use crate::ops::health;
 use crate::tenant::Tenant;
@@ -134,15 +134,17 @@ async fn judge(
             let wire = arriving.collect(&mut reservation).await?;
             let _turn = intake.turns.take().await;
             // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
-            // that no more unpacked bodies exist than there are threads.
-            let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
-            intake.meter.count_body(arriving.wire_bytes(), unpacked.len());
-            let envelope = form.decode(&unpacked)?;
-            let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
-            intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
-            let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
-            judging.take(&envelope.defaults, envelope.events);
-            (tenant, judging.finish())
+            // that no more unpacked bodies exist than there are turns.
+            turn::work(encoding.likely_bytes(wire.len()), || {
+                let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
+                intake.meter.count_body(arriving.wire_bytes(), unpacked.len());
+                let envelope = form.decode(&unpacked)?;
+                let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
+                intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
+                let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
+                judging.take(&envelope.defaults, envelope.events);
+                Ok::<_, Problem>((tenant, judging.finish()))
+            })?
         }
         Form::Lines => {
             let judging = decode::sent_at(&head.headers).and_then(|sent_at| {

@@ -1,17 +1,21 @@
 //! Turns at the work that takes a processor: unpacking and judging.
 //!
-//! At most as many bodies are worked on as there are threads, and the others wait in line: else they would wait among
-//! the runtime's tasks, and whoever is to be refused at once, or only asks for health, would wait with them. When the
-//! line gets slow no more is let in.
+//! At most as many bodies are worked on as there are threads, and the others wait in line. What takes long is done beside
+//! the runtime's threads: those go on reading requests, so that whoever is to be refused, or only asks for health, is
+//! answered at once however much there is to do. When the line gets slow no more is let in.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::yield_now;
+use tokio::task::block_in_place;
 
-/// Whoever waited for longer than this is the sign that more comes than can be done.
-const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Whoever waited for longer than this is the sign that more comes than can be done. It is also what those wait at most
+/// who are let in: the line is no longer than that.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// A body up to this size is worked on where it was read: handing the thread's other tasks over would cost more.
+const SMALL_BYTES: usize = 16 * 1024;
 
 /// One for each thread.
 #[derive(Debug)]
@@ -43,11 +47,15 @@ impl Turns {
         let asked = Instant::now();
         // It is never closed; if it were, there would be no line to wait in.
         let turn = self.free.acquire().await.ok();
-        // Between two turns the thread looks at its sockets, which it otherwise does only when it has nothing to do.
-        yield_now().await;
         self.is_late.store(asked.elapsed() > LONGEST_WAIT, Ordering::Relaxed);
         turn
     }
+}
+
+/// Works on a body of this size, which may unpack to more.
+pub(super) fn work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let has_other_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > SMALL_BYTES && has_other_threads { block_in_place(work) } else { work() }
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
+    /// How much a body of this size usually unpacks to.
+    pub(super) fn likely_bytes(self, wire_bytes: usize) -> usize {
+        if self == Self::Identity { wire_bytes } else { wire_bytes * USUAL_RATIO }
+    }
+
     /// What the headers say: one encoding, once.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
