@@ -1,6 +1,7 @@
 //! One binary, one module per behaviour, through the front door with a real Postgres and a real Kafka. Each test has a
 //! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need.
 
+#[allow(dead_code, reason = "the binary for faults uses the rest of it")]
 mod harness;
 
 mod audit;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rollbook::config::log::LogSettings;
 use rollbook::log::Scanner;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use super::client::Client;
 use super::ledger::{Ledger, Reckoning};
@@ -44,13 +44,9 @@ impl Deref for Ground {
 }
 
 impl Ground {
-    /// The shared servers, once it is this test's turn, with these organizations.
+    /// On shared servers, once it is this test's turn, with these organizations.
     pub(super) async fn with(slugs: &[&str]) -> Self {
-        static TURN: Mutex<()> = Mutex::const_new(());
-        // First the servers: whoever waits keeps them alive.
-        let servers = Servers::shared();
-        let turn = TURN.lock().await;
-        servers.make_well();
+        let (servers, turn) = Servers::shared().await;
         let between = async |side| {
             let (outside, inside) = servers.kafka.door(side);
             Proxy::new(&outside, &inside).await

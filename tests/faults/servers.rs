@@ -1,4 +1,4 @@
-//! One PostgreSQL cluster and one Kafka node that belong to this process, so that a test may kill them.
+//! PostgreSQL clusters and Kafka nodes that belong to this process, so that a test may kill them.
 
 mod disk;
 mod kafka;
@@ -8,15 +8,17 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use disk::SmallDisk;
 pub(super) use kafka::{Kafka, SESSION, Side};
 pub(super) use postgres::Postgres;
 
-/// A pair of servers, stopped and removed when dropped.
+/// One of each, stopped and removed when dropped.
 #[derive(Debug)]
 pub(super) struct Servers {
     pub(super) postgres: Postgres,
@@ -24,15 +26,27 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// The pair that tests share. It lives for as long as one of them holds it: all tests that wait for their turn do.
-    pub(super) fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<Servers>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let servers = Arc::new(Self::start());
-            *shared = Arc::downgrade(&servers);
-            servers
-        })
+    /// One of the pairs that tests share, and the turn on it. A pair lives for as long as a test holds it, and all that
+    /// wait for their turn do.
+    pub(super) async fn shared() -> (Arc<Self>, MutexGuard<'static, ()>) {
+        struct Pair(std::sync::Mutex<Weak<Servers>>, Mutex<()>);
+        // Tests of faults mostly wait, so two can be at it at once.
+        static PAIRS: [Pair; 2] =
+            [const { Pair(std::sync::Mutex::new(Weak::new()), Mutex::const_new(())) }; 2];
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+        let Pair(shared, turn) = &PAIRS[NEXT.fetch_add(1, Ordering::Relaxed) % PAIRS.len()];
+        let servers = {
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.upgrade().unwrap_or_else(|| {
+                let servers = Arc::new(Self::start());
+                *shared = Arc::downgrade(&servers);
+                servers
+            })
+        };
+        let turn = turn.lock().await;
+        servers.make_well();
+        (servers, turn)
     }
 
     fn start() -> Self {
@@ -43,7 +57,7 @@ impl Servers {
     }
 
     /// Puts right whatever the last test left wrong.
-    pub(super) fn make_well(&self) {
+    fn make_well(&self) {
         self.kafka.start();
         if let Some(disk) = self.postgres.disk() {
             disk.grow();

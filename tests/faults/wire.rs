@@ -1,7 +1,9 @@
 //! Connections that break at a chosen word.
 
-use super::{Clients, Ground, Then, Trap};
-use crate::harness::played;
+use std::time::Duration;
+
+use super::{Clients, Ground, Passage, Then, Trap};
+use crate::harness::{eventually, played};
 
 /// What the loader says at the end of a flush.
 pub(super) const COMMIT_OF_FLUSH: &[&str] = &["ingest_watermark SET organization_id", "COMMIT"];
@@ -39,6 +41,32 @@ async fn a_commit_that_never_arrives_is_made_again() {
 }
 
 #[tokio::test]
+#[ignore = "fails: the answer too many that a refused COPY leaves makes a hold take the organization for removed"]
+async fn a_copy_that_is_refused_at_its_start_throws_nothing_away() {
+    let ground = Ground::with(&["acme"]).await;
+    let (_intake, _loader) = (ground.intake().await, ground.loader().await);
+    // A long way to Postgres: questions are asked before the last answer is here.
+    ground.loader_to_postgres.set(Passage::Slow(Duration::from_millis(20)));
+    ground.execute("ALTER TABLE org_acme.event DROP COLUMN attempt CASCADE").await;
+    for _ in 0..5 {
+        ground.first().insist(&played(300)).await;
+    }
+    let (held, unreadable) = (
+        "SELECT coalesce(sum(events), 0)::bigint FROM rollbook.held_record",
+        "SELECT coalesce(sum(events), 0)::bigint FROM rollbook.unreadable_record",
+    );
+    eventually("everything is somewhere", async || {
+        ground.number(held).await + ground.number(unreadable).await >= 1_500
+    })
+    .await;
+    assert_eq!((ground.number(held).await, ground.number(unreadable).await), (1_500, 0));
+    ground.loader_to_postgres.set(Passage::Open);
+    ground.execute("ALTER TABLE org_acme.event ADD COLUMN attempt smallint").await;
+    let all = ground.reckon(Clients::new()).await;
+    assert_eq!((all.stored, all.duplicate), (1_501, 0));
+}
+
+#[tokio::test]
 async fn an_acknowledgement_that_is_lost_makes_no_second_record() {
     let ground = Ground::with(&["acme"]).await;
     let (_intake, _loader) = (ground.intake().await, ground.loader().await);
@@ -57,7 +85,7 @@ async fn connections_cut_anywhere_under_load_lose_and_double_nothing() {
     let ground = Ground::with(&["acme", "birch"]).await;
     let (_intake, _loader) = (ground.intake().await, ground.loader().await);
     let clients = ground.load();
-    for bytes in [0, 3_000, 10, 40_000, 700, 15_000] {
+    for bytes in [0, 3_000, 40_000] {
         let traps =
             [&ground.loader_to_postgres, &ground.loader_to_kafka, &ground.intake_to_kafka, &ground.door]
                 .map(|proxy| proxy.trap(Trap { said: &[], then: Then::CutAfter(bytes) }));

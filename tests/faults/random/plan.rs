@@ -179,7 +179,7 @@ pub(super) fn schedule(seed: u64, place: Place, span: Duration, disk_can_be_fill
         let organization = ORGANIZATIONS.choose(&mut random).expect("there are some");
         let size = random.random_range(0..60_000);
         planned.push(Planned { at, fault, lasts, organization, size });
-        at += lasts + Duration::from_millis(random.random_range(1_000..15_000));
+        at += lasts + Duration::from_millis(random.random_range(2_000..20_000));
     }
     planned
 }
