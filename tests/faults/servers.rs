@@ -78,11 +78,12 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n"
 }
 
-/// A folder for a server's data, removed with it: below the target folder, or where the system keeps what is temporary
-/// if the server's user cannot get there.
+/// A folder for a server's data, removed with it, or by `./dev` if this process is killed: below the target folder, or
+/// where the system keeps what is temporary if the server's user cannot get there.
 fn folder(name: &str, can_reach: impl Fn(&Path) -> bool) -> TempDir {
+    let name = format!("{name}.{}.", std::process::id());
     let make = |parent: &Path| {
-        let folder = tempfile::Builder::new().prefix(name).tempdir_in(parent).expect("a folder");
+        let folder = tempfile::Builder::new().prefix(&name).tempdir_in(parent).expect("a folder");
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
         std::fs::set_permissions(folder.path(), open).expect("a folder of ours");
         folder

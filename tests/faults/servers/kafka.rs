@@ -46,7 +46,7 @@ pub(in super::super) enum Side {
 impl Kafka {
     /// A new node, which is not waited for.
     pub(super) fn launch() -> Self {
-        let folder = folder("kafka.", |_| true);
+        let folder = folder("kafka", |_| true);
         let ports = Ports {
             direct: port::free(),
             controller: port::free(),

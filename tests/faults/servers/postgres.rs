@@ -31,7 +31,7 @@ pub(in super::super) struct Postgres {
 impl Postgres {
     /// A new cluster, on a disk that can be filled where this process may mount one.
     pub(super) fn launch() -> Self {
-        let folder = folder("postgres.", |folder| {
+        let folder = folder("postgres", |folder| {
             let reached =
                 Command::new("setpriv").args(as_its_user()).args(["test", "-x"]).arg(folder).status();
             reached.is_ok_and(|status| status.success())
