@@ -22,8 +22,13 @@ pub(crate) use vectors::{Seen, codes_of, compare, seen};
 pub(crate) use wire::{Wire, batch_head};
 
 /// Waits for a state, and says which one never came.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(60), what, is_so).await;
+}
+
+/// The same with another patience.
+pub(crate) async fn within(patience: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !is_so().await {
         assert!(Instant::now() < deadline, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -2,6 +2,7 @@
 //! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need. Only `model`
 //! has no front door and no servers: it is the loader's design, explored.
 
+#[allow(dead_code, reason = "the binary for faults uses the rest of it")]
 mod harness;
 
 mod audit;

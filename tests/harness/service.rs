@@ -147,6 +147,26 @@ impl Service {
         self.signal("-TERM").await;
     }
 
+    /// Stops its clock.
+    pub(crate) async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
+    /// What it wrote to its log so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.text()
+    }
+
     async fn signal(&self, signal: &str) {
         let id = self.child.id().expect("it was not waited for").to_string();
         let sent = tokio::process::Command::new("kill").args([signal, &id]).status().await;

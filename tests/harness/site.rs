@@ -39,20 +39,23 @@ pub(crate) struct Organization {
 impl Site {
     /// A database with nothing in it.
     pub(crate) async fn empty() -> Self {
-        let server: tokio_postgres::Config = std::env::var(SERVER)
-            .unwrap_or_else(|_| panic!("{SERVER} is not set: run ./dev test"))
-            .parse()
-            .unwrap_or_else(|error| panic!("{SERVER}: {error}"));
+        let setting =
+            |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ./dev test"));
+        Self::empty_at(&setting(SERVER), &setting(BROKERS)).await
+    }
+
+    /// The same on servers that are not everybody's.
+    async fn empty_at(server: &str, brokers: &str) -> Self {
+        let server: tokio_postgres::Config =
+            server.parse().unwrap_or_else(|error| panic!("the server's URL: {error}"));
         let host = match server.get_hosts() {
             [tokio_postgres::config::Host::Tcp(host)] => host.clone(),
-            _ => panic!("{SERVER} names one host"),
+            _ => panic!("the server's URL names one host"),
         };
         let address = format!("{host}:{}", server.get_ports().first().expect("a port"));
         let prefix = format!("t{:05x}_", rand::random_range(0..0x10_0000));
         let database = format!("rollbook_test_{prefix}");
-        let brokers =
-            std::env::var(BROKERS).unwrap_or_else(|_| panic!("{BROKERS} is not set: run ./dev test"));
-        let site = Self { server, address, database, prefix, brokers };
+        let site = Self { server, address, database, prefix, brokers: brokers.to_owned() };
         // Several tests may copy template1 at once only while nobody is connected to it; nobody ever is to template0.
         let create = format!("CREATE DATABASE {} TEMPLATE template0", site.database);
         connect(&site.server).await.batch_execute(&create).await.expect("a database of one's own");
@@ -62,6 +65,13 @@ impl Site {
     /// A database where `rollbook setup` has run.
     pub(crate) async fn set_up() -> Self {
         let site = Self::empty().await;
+        site.run("setup").await.done();
+        site
+    }
+
+    /// The same on servers that are not everybody's: a superuser's URL, and brokers.
+    pub(crate) async fn set_up_at(server: &str, brokers: &str) -> Self {
+        let site = Self::empty_at(server, brokers).await;
         site.run("setup").await.done();
         site
     }

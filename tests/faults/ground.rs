@@ -1,0 +1,212 @@
+//! A site on servers that may be killed, with a proxy on every way: clients to intake, both sides to Kafka, the loader to
+//! Postgres.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollbook::config::log::LogSettings;
+use rollbook::log::Scanner;
+use tokio::sync::MutexGuard;
+
+use super::client::Client;
+use super::ledger::{Ledger, Reckoning};
+use super::servers::{Kafka, Postgres, Side};
+use super::{Clients, Habit, Proxy, Servers};
+use crate::harness::{Http, Organization, Rollbook, Service, Site, eventually, id_of, played, within};
+
+/// For everything to be loaded once all is well. A loader asks more and more rarely for what is away, and comes back to
+/// held records after half a minute at the latest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a fault happens. Dereferences to its site.
+#[derive(Debug)]
+pub(super) struct Ground {
+    // In this order: the site needs its servers to clean up, and nobody else may be at them before.
+    site: Site,
+    pub(super) servers: Arc<Servers>,
+    pub(super) organizations: Vec<Organization>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Clients to intake.
+    pub(super) door: Proxy,
+    pub(super) intake_to_kafka: Proxy,
+    pub(super) loader_to_kafka: Proxy,
+    pub(super) loader_to_postgres: Proxy,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Ground {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Ground {
+    /// On shared servers, once it is this test's turn, with these organizations.
+    pub(super) async fn with(slugs: &[&str]) -> Self {
+        let (servers, turn) = Servers::shared().await;
+        let between = async |side| {
+            let (outside, inside) = servers.kafka.door(side);
+            Proxy::new(&outside, &inside).await
+        };
+        let (intake_to_kafka, loader_to_kafka) = (between(Side::Intake).await, between(Side::Loader).await);
+        let loader_to_postgres = Proxy::new("127.0.0.1:0", &servers.postgres.address()).await;
+        let door = Proxy::new("127.0.0.1:0", "127.0.0.1:1").await;
+        let site = Site::set_up_at(&servers.postgres.url(), &servers.kafka.address()).await;
+        let mut organizations = Vec::new();
+        for slug in slugs {
+            organizations.push(site.organization(slug).await);
+        }
+        let ledger = Arc::default();
+        Self {
+            site,
+            servers,
+            organizations,
+            ledger,
+            door,
+            intake_to_kafka,
+            loader_to_kafka,
+            loader_to_postgres,
+            _turn: turn,
+        }
+    }
+
+    pub(super) fn kafka(&self) -> &Kafka {
+        &self.servers.kafka
+    }
+
+    pub(super) fn postgres(&self) -> &Postgres {
+        &self.servers.postgres
+    }
+
+    /// Starts intake, and leads clients to it.
+    pub(super) async fn intake(&self) -> Service {
+        let serve = self
+            .site
+            .serve("--role intake")
+            .env("ROLLBOOK_KAFKA_BROKERS", self.intake_to_kafka.address())
+            .env("ROLLBOOK_KAFKA_PUBLISH_TIMEOUT_MS", "4000")
+            .env("ROLLBOOK_DRAIN_SECONDS", "10");
+        let intake = Service::start(serve).await;
+        self.door.lead_to(intake.intake().address());
+        intake
+    }
+
+    /// A loader to be, behind its proxies.
+    pub(super) fn loader_to_be(&self) -> Rollbook {
+        let url = self.url(&self.role("loader"), "loader password");
+        let url = url.replace(&self.servers.postgres.address(), self.loader_to_postgres.address());
+        self.site
+            .serve("--role loader")
+            .env("ROLLBOOK_LOADER_DATABASE_URL", &url)
+            .env("ROLLBOOK_KAFKA_BROKERS", self.loader_to_kafka.address())
+            .env("ROLLBOOK_DRAIN_SECONDS", "10")
+    }
+
+    /// Starts a loader and waits until it takes records.
+    pub(super) async fn loader(&self) -> Service {
+        Service::ready(self.loader_to_be()).await
+    }
+
+    /// A client of one organization.
+    pub(super) fn client(&self, organization: &Organization) -> Client {
+        Client {
+            http: Http::new(self.door.address()),
+            ledger: Arc::clone(&self.ledger),
+            organization: organization.clone(),
+        }
+    }
+
+    /// The client of the first organization.
+    pub(super) fn first(&self) -> Client {
+        self.client(&self.organizations[0])
+    }
+
+    /// Two clients for each organization: one that retries, one that gives up.
+    pub(super) fn load(&self) -> Clients {
+        let mut clients = Clients::new();
+        for organization in &self.organizations {
+            clients.add(self.client(organization), Habit::Retries, 200, Duration::from_millis(100));
+            clients.add(self.client(organization), Habit::GivesUp, 7, Duration::from_millis(20));
+        }
+        clients
+    }
+
+    /// Rows of an organization.
+    pub(super) async fn rows(&self, slug: &str) -> i64 {
+        self.number(&format!("SELECT count(*) FROM org_{slug}.event")).await
+    }
+
+    /// Waits until clients were promised so many events more, by whoever still answers.
+    pub(super) async fn promises(&self, events: usize) {
+        let promised = || {
+            self.organizations
+                .iter()
+                .map(|organization| self.ledger.accepted(&organization.slug))
+                .sum::<usize>()
+        };
+        let before = promised();
+        eventually(&format!("{events} more promises"), async || promised() >= before + events).await;
+    }
+
+    /// The log, for an onlooker.
+    pub(super) fn log(&self) -> LogSettings {
+        LogSettings { brokers: self.kafka().address(), topic: self.database.clone(), properties: Vec::new() }
+    }
+
+    /// The offset up to which the group has told Kafka that it is done, in the partition that has one.
+    pub(super) async fn committed(&self) -> i64 {
+        let (settings, group) = (self.log(), self.database.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || Scanner::new(&settings, &group)?.committed(&[0, 1, 2]));
+        let committed = asked.await.expect("no panic").expect("Kafka answers");
+        committed.into_values().max().unwrap_or_default()
+    }
+
+    /// Postgres takes no writes, or takes them again.
+    pub(super) async fn read_only(&self, is_so: bool) {
+        let setting = if is_so {
+            "SET default_transaction_read_only = on"
+        } else {
+            "RESET default_transaction_read_only"
+        };
+        self.execute(&format!("ALTER SYSTEM {setting}")).await;
+        self.postgres().reload();
+    }
+
+    /// Waits until every organization got so many rows more.
+    pub(super) async fn gains(&self, rows: i64) {
+        for organization in &self.organizations {
+            let slug = &organization.slug;
+            let before = self.rows(slug).await;
+            let more = async || self.rows(slug).await >= before + rows;
+            eventually(&format!("{rows} more rows of {slug}"), more).await;
+        }
+    }
+
+    /// The end of every fault: everybody is heard, everything is loaded, and the books are compared by `rollbook audit`
+    /// and against the ledger. Intake and a loader must be running.
+    pub(super) async fn reckon(&self, clients: Clients) -> Reckoning {
+        clients.stop().await;
+        for organization in &self.organizations {
+            self.last_is_loaded(organization).await;
+        }
+        let held = "SELECT count(*) FROM rollbook.held_record";
+        within(PATIENCE, "nothing is held", async || self.number(held).await == 0).await;
+        let audit = self.run("audit --json").await.done().json();
+        assert_eq!((&audit["ok"], &audit["counts"]), (&true.into(), &"checked".into()), "{audit}");
+        self.ledger.compare(self).await
+    }
+
+    /// Sends one event, which goes into the partition behind everything else of the organization, and waits for it.
+    async fn last_is_loaded(&self, organization: &Organization) {
+        let last = played(1);
+        self.client(organization).insist(&last).await;
+        let (slug, id) = (&organization.slug, id_of(&last[0]));
+        let arrived = format!("SELECT count(*) FROM org_{slug}.event WHERE event_id = '{id}'");
+        within(PATIENCE, &format!("the last event of {slug}"), async || self.number(&arrived).await == 1)
+            .await;
+    }
+}

@@ -1,0 +1,70 @@
+//! Several loaders: more, fewer, and one that sleeps through its own replacement.
+
+use super::servers::SESSION;
+use super::{Clients, Ground, Then, Trap};
+use crate::harness::{Service, eventually, played};
+
+async fn takes_part(loader: &Service) {
+    eventually("the loader got partitions", async || loader.said().contains("partitions were assigned"))
+        .await;
+}
+
+#[tokio::test]
+async fn loaders_that_come_and_go_under_load_lose_and_double_nothing() {
+    let ground = Ground::with(&["acme", "birch", "cedar", "dogwood"]).await;
+    let (_intake, first) = (ground.intake().await, ground.loader().await);
+    let clients = ground.load();
+    ground.gains(100).await;
+    let second = ground.loader().await;
+    takes_part(&second).await;
+    let third = ground.loader().await;
+    takes_part(&third).await;
+    ground.gains(200).await;
+    third.stop().await;
+    ground.gains(100).await;
+    // The first one goes in order too; the last one has everything.
+    first.stop().await;
+    ground.gains(100).await;
+    let all = ground.reckon(clients).await;
+    assert_eq!((all.failures, all.duplicate), (0, 0), "{all:?}");
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_loader_that_slept_through_its_replacement_writes_nothing_that_is_written() {
+    let ground = Ground::with(&["acme"]).await;
+    let (_intake, sleeper) = (ground.intake().await, ground.loader().await);
+    ground.first().insist(&played(1)).await;
+    eventually("the lane is open", async || ground.rows("acme").await == 1).await;
+    // A batch is cut, and its transaction is about to begin.
+    let trap = ground.loader_to_postgres.trap(Trap { said: &["START TRANSACTION\0"], then: Then::Hold });
+    ground.first().insist(&played(300)).await;
+    trap.sprung().await;
+    sleeper.freeze().await;
+    let other = ground.loader().await;
+    eventually("the other has loaded it", async || ground.rows("acme").await == 301).await;
+
+    trap.release();
+    sleeper.thaw().await;
+    let refused = "the watermark was moved by another loader";
+    eventually("the late transaction is refused", async || sleeper.said().contains(refused)).await;
+    let all = ground.reckon(Clients::new()).await;
+    assert_eq!((all.stored, all.duplicate), (302, 0));
+    drop((sleeper, other));
+}
+
+#[tokio::test]
+async fn a_loader_that_sleeps_under_load_past_its_session_loses_and_doubles_nothing() {
+    let ground = Ground::with(&["acme", "birch", "cedar"]).await;
+    let (_intake, sleeper, other) = (ground.intake().await, ground.loader().await, ground.loader().await);
+    takes_part(&other).await;
+    let clients = ground.load();
+    ground.gains(100).await;
+    sleeper.freeze().await;
+    tokio::time::sleep(SESSION * 2).await;
+    ground.gains(100).await;
+    sleeper.thaw().await;
+    ground.gains(100).await;
+    ground.reckon(clients).await;
+    drop((sleeper, other));
+}

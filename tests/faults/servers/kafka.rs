@@ -1,0 +1,153 @@
+//! One Kafka node, broker and controller, with three doors: its own, and one for each side of Rollbook that leads
+//! through a proxy if a test puts one there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{folder, port, setting};
+
+/// As `./dev` runs it, but a loader that was killed is missed sooner.
+const PROPERTIES: &str = include_str!("../../../deploy/kafka/dev.properties");
+/// How long the group waits for a loader that says nothing.
+pub(in super::super) const SESSION: Duration = Duration::from_secs(3);
+
+/// The node, running or not.
+#[derive(Debug)]
+pub(in super::super) struct Kafka {
+    folder: TempDir,
+    class_path: String,
+    ports: Ports,
+    process: Mutex<Option<Process>>,
+}
+
+/// Where it listens itself, and what it says that its other two doors are: there a test listens.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    direct: u16,
+    controller: u16,
+    /// `(where the broker listens, where it sends clients)`.
+    intake: (u16, u16),
+    loader: (u16, u16),
+}
+
+/// A side of Rollbook.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Side {
+    Intake,
+    Loader,
+}
+
+impl Kafka {
+    /// A new node, which is not waited for.
+    pub(super) fn launch() -> Self {
+        let folder = folder("kafka", |_| true);
+        let ports = Ports {
+            direct: port::free(),
+            controller: port::free(),
+            intake: (port::free(), port::free()),
+            loader: (port::free(), port::free()),
+        };
+        let class_path = format!("{}/libs/*", setting("TEST_KAFKA_HOME").display());
+        let kafka = Self { folder, class_path, ports, process: Mutex::new(None) };
+        std::fs::write(kafka.path("node.properties"), kafka.properties()).expect("a file");
+        let id = "cm9sbGJvb2tfZmF1bHRzXw"; // any 16 bytes in base64
+        let format = Command::new("java")
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &kafka.class_path])
+            .args(["kafka.tools.StorageTool", "format", "-t", id, "-c"])
+            .arg(kafka.path("node.properties"))
+            .output()
+            .expect("java runs");
+        assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stderr));
+        *kafka.lock() = Some(kafka.started());
+        kafka
+    }
+
+    fn properties(&self) -> String {
+        let Ports { direct, controller, intake, loader } = self.ports;
+        let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
+        let listeners = [
+            at("PLAINTEXT", direct),
+            at("INTAKE", intake.0),
+            at("LOADER", loader.0),
+            at("CONTROLLER", controller),
+        ];
+        let advertised = [at("PLAINTEXT", direct), at("INTAKE", intake.1), at("LOADER", loader.1)];
+        let security =
+            ["PLAINTEXT", "INTAKE", "LOADER", "CONTROLLER"].map(|name| format!("{name}:PLAINTEXT"));
+        // Of a property that is set twice the last counts.
+        format!(
+            "{PROPERTIES}\nlisteners={}\nadvertised.listeners={}\nlistener.security.protocol.map={}\n\
+             inter.broker.listener.name=PLAINTEXT\ncontroller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\n\
+             group.consumer.heartbeat.interval.ms=500\ngroup.consumer.session.timeout.ms={}\n",
+            listeners.join(","),
+            advertised.join(","),
+            security.join(","),
+            self.path("data").display(),
+            SESSION.as_millis(),
+        )
+    }
+
+    /// For whoever nothing is done to.
+    pub(in super::super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.direct)
+    }
+
+    /// Where clients of a side are sent, and where the broker waits for them: a proxy goes between.
+    pub(in super::super) fn door(&self, side: Side) -> (String, String) {
+        let (inside, outside) = match side {
+            Side::Intake => self.ports.intake,
+            Side::Loader => self.ports.loader,
+        };
+        (format!("127.0.0.1:{outside}"), format!("127.0.0.1:{inside}"))
+    }
+
+    /// Starts it if it is not running, and waits until it works.
+    pub(in super::super) fn start(&self) {
+        let mut process = self.lock();
+        if process.as_mut().is_none_or(|process| !process.is_running()) {
+            *process = Some(self.started());
+        }
+        drop(process);
+        self.is_up();
+    }
+
+    /// Waits until it works.
+    pub(super) fn is_up(&self) {
+        let log = self.path("log");
+        let said_so =
+            || std::fs::read_to_string(&log).is_ok_and(|said| said.contains("Kafka Server started"));
+        let mut process = self.lock();
+        let process = process.as_mut().expect("it was started");
+        process
+            .wait_until(said_so)
+            .unwrap_or_else(|ended| panic!("Kafka ended, {ended}\n{}", process.said()));
+    }
+
+    /// Ends it as a crash does.
+    pub(in super::super) fn kill(&self) {
+        self.lock().take().expect("it is running").kill();
+    }
+
+    fn started(&self) -> Process {
+        let mut program: Vec<OsString> =
+            ["java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", &self.class_path, "kafka.Kafka"]
+                .map(OsString::from)
+                .into();
+        program.push(self.path("node.properties").into());
+        Process::start(&program, &self.path("log"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
