@@ -27,9 +27,13 @@ async fn a_connection_is_lent_again_and_one_too_many_is_waited_for_in_vain() {
     let first = {
         let lent = pool.get().await.expect("a connection");
         assert!(matches!(pool.get().await, Err(PoolError::TimedOut)));
-        backend(&lent).await
+        let backend = backend(&lent).await;
+        lent.give_back();
+        backend
     };
-    assert_eq!(backend(&pool.get().await.expect("a connection")).await, first);
+    let again = pool.get().await.expect("a connection");
+    assert_eq!(backend(&again).await, first);
+    again.give_back();
     assert_eq!((pool.state().open, pool.state().idle), (1, 1));
 }
 
@@ -43,6 +47,19 @@ async fn a_connection_that_died_while_idle_is_not_lent() {
     eventually("the end of the connection is seen", async || lent.is_closed()).await;
     drop(lent);
     assert_ne!(backend(&pool.get().await.expect("another")).await, killed);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_in_the_middle_of_something_is_not_lent_again() {
+    let site = Site::set_up().await;
+    let pool = Pool::new(&site.loader_database(), settings(1)).expect("a pool");
+    let lent = pool.get().await.expect("a connection");
+    let first = backend(&lent).await;
+    // Refused at its start: the next answer would be one to this.
+    assert!(lent.copy_in::<_, bytes::Bytes>("COPY rollbook.nothing FROM STDIN").await.is_err());
+    drop(lent);
+    let next = pool.get().await.expect("another");
+    assert_ne!(backend(&next).await, first);
 }
 
 #[tokio::test]

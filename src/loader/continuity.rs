@@ -144,10 +144,12 @@ async fn read_watermarks(
             Ok(_) => {}
             Err(Refusal::Server(reason)) => return Err(Unanswered::Postgres(reason)),
             Err(refused @ (Refusal::Schema(_) | Refusal::Slow(_) | Refusal::Again(_))) => {
+                client = shared.pool.get().await.map_err(Refusal::from)?;
                 tracing::debug!(organization.id = %tenant.id(), reason = refused.reason(), "a watermark cannot be read");
             }
         }
     }
+    client.give_back();
     shared.condition.server.answered();
     Ok(())
 }

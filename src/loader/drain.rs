@@ -37,7 +37,7 @@ pub enum NotDrained {
 /// became of it. The connection's login must be one that may become the organization's role.
 ///
 /// # Errors
-/// See [`NotDrained`]; what was told before is stored all the same.
+/// See [`NotDrained`]; what was told before is stored all the same, and the connection is of no further use.
 pub async fn drain_partition(
     client: &mut Client,
     tenant: &Tenant,

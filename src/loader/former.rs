@@ -17,8 +17,10 @@ pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refu
          WHERE generation < $1 ORDER BY generation";
     // One that is still at it tries everything that this one would.
     let Ok(_alone) = shared.draining_former.try_lock() else { return Ok(()) };
-    let mut client = shared.pool.get().await?;
-    for row in client.query_typed(FORMER, &[(&shared.generation, Type::INT4)]).await? {
+    let client = shared.pool.get().await?;
+    let former = client.query_typed(FORMER, &[(&shared.generation, Type::INT4)]).await?;
+    client.give_back();
+    for row in former {
         let (generation, partition): (i32, i32) = (row.get(0), row.get(1));
         let organization = OrganizationId(row.get(2));
         // Removal deletes what is held.
@@ -26,6 +28,7 @@ pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refu
         let outcomes = Outcomes::new(shared.label(organization));
         let started = Instant::now();
         let place = (generation, partition);
+        let mut client = shared.pool.get().await?;
         let drained =
             drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {
                 let fates = drained.fates;
@@ -35,8 +38,11 @@ pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refu
             })
             .await;
         match drained {
-            Ok(()) => tracing::info!(organization.id = %organization, generation, partition,
-                "records held under an earlier generation are drained"),
+            Ok(()) => {
+                client.give_back();
+                tracing::info!(organization.id = %organization, generation, partition,
+                    "records held under an earlier generation are drained");
+            }
             Err(error) => tracing::warn!(organization.id = %organization, generation, partition, %error,
                 "records held under an earlier generation stay held"),
         }

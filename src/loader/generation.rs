@@ -7,5 +7,6 @@ use crate::store::Pool;
 pub(super) async fn current(pool: &Pool) -> Result<Option<i32>, Refusal> {
     let client = pool.get().await?;
     let row = client.query_one("SELECT max(generation) FROM rollbook.log", &[]).await?;
+    client.give_back();
     Ok(row.get(0))
 }

@@ -67,11 +67,9 @@ pub(super) async fn hold(
         .await?;
     // The trigger passes over records of a removed organization; the state, read after it, says whether it did.
     const STATE: &str = "SELECT state = 'removed' FROM rollbook.organization WHERE id = $1";
-    let removed = client.query_typed_opt(STATE, &[(&organization.0, Type::UUID)]).await?;
-    match removed.map(|row| row.get(0)) {
-        Some(false) => Ok(HoldOutcome::Held),
-        Some(true) | None => Ok(HoldOutcome::OrganizationRemoved),
-    }
+    // Its row stays for ever: no row is no answer, and never a reason to let records go.
+    let is_removed = client.query_typed_one(STATE, &[(&organization.0, Type::UUID)]).await?.get(0);
+    Ok(if is_removed { HoldOutcome::OrganizationRemoved } else { HoldOutcome::Held })
 }
 
 /// How a lane finds its schema.

@@ -112,6 +112,7 @@ impl Lane {
         let home = &self.home;
         let mut client = home.shared.pool.get().await?;
         let opening = open(&mut client, statements, home.organization, home.position).await?;
+        client.give_back();
         home.shared.condition.server.answered();
         Ok(opening)
     }

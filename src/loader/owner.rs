@@ -64,6 +64,7 @@ async fn unknown_to_the_snapshot(shared: &Shared, id: OrganizationId) -> Result<
     const STATE: &str = "SELECT state FROM rollbook.organization WHERE id = $1";
     let client = shared.pool.get().await?;
     let found = client.query_typed_opt(STATE, &[(&id.0, Type::UUID)]).await?;
+    client.give_back();
     match found.map(|row| row.get::<_, String>(0)).as_deref() {
         None => Ok(Owner::Nobody(Nobody::Unknown)),
         Some("removed") => Ok(Owner::Nobody(Nobody::Removed)),

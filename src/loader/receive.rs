@@ -257,7 +257,9 @@ impl<'a> ReceiveLoop<'a> {
         self.looks.spawn(async move {
             let found = async {
                 let client = shared.pool.get().await?;
-                Ok::<_, Refusal>(lanes_with_held(&client, shared.generation, &partitions).await?)
+                let lanes = lanes_with_held(&client, shared.generation, &partitions).await?;
+                client.give_back();
+                Ok::<_, Refusal>(lanes)
             };
             found.await.map_or_else(
                 |refused| {

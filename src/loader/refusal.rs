@@ -47,7 +47,7 @@ impl From<Error> for Refusal {
 impl From<WriteError> for Refusal {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Postgres(error) => error.into(),
+            WriteError::Postgres(error) | WriteError::CopyRefused(error) => error.into(),
             WriteError::TooManyDead { .. } => Self::Schema(error.to_string()),
         }
     }

@@ -70,5 +70,7 @@ pub(super) async fn write_until_done(
 /// Writes it down over a connection of the pool's.
 pub(super) async fn try_write(shared: &Shared, unreadable: &Unreadable<'_>) -> Result<(), Refusal> {
     let client = shared.pool.get().await?;
-    Ok(write(&*client, unreadable).await?)
+    write(&*client, unreadable).await?;
+    client.give_back();
+    Ok(())
 }

@@ -37,6 +37,9 @@ pub(super) enum WriteError {
     /// Postgres refused, or was lost.
     #[error("writing rows")]
     Postgres(#[from] Error),
+    /// Postgres refused a COPY before its first row, so that no row is to blame. The connection is out of step.
+    #[error("beginning to copy rows")]
+    CopyRefused(#[source] Error),
     /// Too many rows were refused one by one; the last refusal stands for them.
     #[error("more than {MOST_DEAD_ROWS} rows were refused, the last with {sqlstate}: {reason}")]
     TooManyDead {
@@ -72,7 +75,7 @@ pub(super) async fn write_rows(
                 fates.stored += stored;
                 fates.duplicate += part.len() as u64 - stored;
             }
-            Err(error) if scope_of(&error) == Scope::Row => {
+            Err(WriteError::Postgres(error)) if scope_of(&error) == Scope::Row => {
                 transaction.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
                 let [row] = part else {
                     let (left, right) = part.split_at(part.len() / 2);
@@ -90,7 +93,7 @@ pub(super) async fn write_rows(
                 }
                 dead_letter::write(transaction, statements, position, &dead).await?;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(fates)
@@ -101,9 +104,9 @@ async fn write_part(
     transaction: &Transaction<'_>,
     statements: &Statements,
     rows: &[Row<'_>],
-) -> Result<u64, Error> {
+) -> Result<u64, WriteError> {
     if rows.len() <= SMALL_BATCH_ROWS {
-        return insert_rows(transaction, &statements.insert_rows, rows).await;
+        return Ok(insert_rows(transaction, &statements.insert_rows, rows).await?);
     }
     let ids: Vec<Uuid> = rows.iter().map(Row::id).collect();
     let stored = transaction.query_typed(&statements.stored_ids, &[(&ids, Type::UUID_ARRAY)]).await?;
@@ -116,11 +119,11 @@ async fn copy_rows(
     transaction: &Transaction<'_>,
     statements: &Statements,
     rows: &[&Row<'_>],
-) -> Result<u64, Error> {
+) -> Result<u64, WriteError> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let sink = transaction.copy_in(statements.copy_rows.as_str()).await?;
+    let sink = transaction.copy_in(statements.copy_rows.as_str()).await.map_err(WriteError::CopyRefused)?;
     let mut sink = std::pin::pin!(sink);
     let mut encoder = CopyEncoder::new();
     for row in rows {
@@ -129,7 +132,7 @@ async fn copy_rows(
         }
     }
     sink.send(encoder.finish()).await?;
-    sink.finish().await
+    Ok(sink.finish().await?)
 }
 
 fn reason(error: &Error) -> String {

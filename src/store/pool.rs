@@ -1,19 +1,79 @@
 //! Connections that are shared, and recycled by age.
 
 use std::num::NonZeroU32;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
+use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::driver_config;
 use super::{Error, tls};
 use crate::config::DatabaseUrl;
 
-type Manager = PostgresConnectionManager<MakeRustlsConnect>;
-
 /// A connection lent by the pool; dereferences to `tokio_postgres::Client`.
-pub type PooledClient<'a> = bb8::PooledConnection<'a, Manager>;
+///
+/// Silence means failure: one that is dropped without [`PooledClient::give_back`] is closed, because what was being done
+/// with it did not end well. It may still be busy, or out of step: after a COPY that Postgres refuses at its start,
+/// tokio-postgres takes each answer for the one to the next question (rust-postgres #789).
+#[derive(Debug)]
+#[must_use = "a connection that is not given back is closed"]
+pub struct PooledClient<'a> {
+    link: bb8::PooledConnection<'a, Manager>,
+}
+
+impl PooledClient<'_> {
+    /// All that was asked of it was answered, and nothing is left to do: others may have it.
+    pub fn give_back(mut self) {
+        self.link.may_be_lent = true;
+    }
+}
+
+impl Deref for PooledClient<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.link.client
+    }
+}
+
+impl DerefMut for PooledClient<'_> {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.link.client
+    }
+}
+
+/// A connection as the pool keeps it.
+#[derive(Debug)]
+struct Link {
+    client: Client,
+    may_be_lent: bool,
+}
+
+/// Makes connections, and tells which are of no further use.
+#[derive(Debug)]
+struct Manager {
+    postgres: PostgresConnectionManager<MakeRustlsConnect>,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Link;
+    type Error = tokio_postgres::Error;
+
+    async fn connect(&self) -> Result<Link, Self::Error> {
+        Ok(Link { client: self.postgres.connect().await?, may_be_lent: true })
+    }
+
+    async fn is_valid(&self, link: &mut Link) -> Result<(), Self::Error> {
+        self.postgres.is_valid(&mut link.client).await
+    }
+
+    fn has_broken(&self, link: &mut Link) -> bool {
+        !link.may_be_lent || link.client.is_closed()
+    }
+}
 
 /// How a pool behaves.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +100,7 @@ impl Pool {
     /// # Errors
     /// Certificates for TLS cannot be loaded.
     pub fn new(url: &DatabaseUrl, settings: PoolSettings) -> Result<Self, Error> {
-        let manager = Manager::new(driver_config(url), tls::connector(url.tls())?);
+        let postgres = PostgresConnectionManager::new(driver_config(url), tls::connector(url.tls())?);
         let connections = bb8::Pool::builder()
             .max_size(settings.connections.get())
             .max_lifetime(Some(settings.max_lifetime))
@@ -48,7 +108,7 @@ impl Pool {
             .error_sink(Box::new(LogErrors))
             // `get` looks whether the connection is closed; asking the server as well would cost a round trip each time.
             .test_on_check_out(false)
-            .build_unchecked(manager);
+            .build_unchecked(Manager { postgres });
         Ok(Self { connections })
     }
 
@@ -58,13 +118,14 @@ impl Pool {
     /// Postgres is not reachable, or every connection stayed lent.
     pub async fn get(&self) -> Result<PooledClient<'_>, PoolError> {
         loop {
-            let client = self.connections.get().await.map_err(|error| match error {
+            let mut link = self.connections.get().await.map_err(|error| match error {
                 bb8::RunError::User(source) => PoolError::Connect(source),
                 bb8::RunError::TimedOut => PoolError::TimedOut,
             })?;
             // One that died while idle is closed as it goes back; the next may be alive.
-            if !client.is_closed() {
-                return Ok(client);
+            if !link.client.is_closed() {
+                link.may_be_lent = false;
+                return Ok(PooledClient { link });
             }
         }
     }

@@ -27,8 +27,8 @@ use crate::tenant::Directory;
 const CLOSE_GRACE: Duration = Duration::from_secs(45);
 /// A loader's connection is closed after so long: backends remember every table that they touched.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// How long a lane waits for its turn at a connection.
-const CONNECTION_WAIT: Duration = Duration::from_secs(30);
+/// How long a lane waits for its turn at a connection: longer than a statement may take, and then Postgres is away.
+const CONNECTION_WAIT: Duration = Duration::from_secs(12);
 /// The loader's receive loop turns every second; a rebalance waits for open transactions.
 const LOADER_SILENCE: Duration = Duration::from_secs(60);
 

@@ -97,8 +97,12 @@ impl Home {
             let mut client = self.shared.pool.get().await?;
             let started = Instant::now();
             match drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await {
-                Ok(None) => return Ok(Probed::Drained),
+                Ok(None) => {
+                    client.give_back();
+                    return Ok(Probed::Drained);
+                }
                 Ok(Some(drained)) => {
+                    client.give_back();
                     let fates = drained.fates;
                     (0..drained.unreadable).for_each(|_| self.outcomes.unreadable());
                     let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);

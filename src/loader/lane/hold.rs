@@ -62,7 +62,7 @@ impl Home {
         let count = to_hold.len();
         let client = self.shared.pool.get().await?;
         let outcome = hold(&client, self.organization, self.position, &to_hold, reason).await?;
-        drop(client);
+        client.give_back();
         if outcome == HoldOutcome::Held {
             self.outcomes.held(events);
             records.drain(..count).for_each(|arrived| self.finish(&arrived));

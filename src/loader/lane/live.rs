@@ -146,7 +146,11 @@ impl Lane {
         let home = &self.home;
         let flushing = async {
             let mut client = home.shared.pool.get().await?;
-            Ok::<_, Refusal>(flush(&mut client, statements, watermark, cut.batch).await)
+            let flushed = flush(&mut client, statements, watermark, cut.batch).await;
+            if flushed.is_ok() {
+                client.give_back();
+            }
+            Ok::<_, Refusal>(flushed)
         };
         let mut spill = Spill::default();
         let flushed = tokio::select! {

@@ -293,3 +293,25 @@ async fn a_lane_passes_over_what_its_schema_already_has() {
         "the record's own id"
     );
 }
+
+#[tokio::test]
+async fn a_copy_that_is_refused_before_its_first_row_leaves_no_connection_out_of_step() {
+    let site = Site::with(&["acme"]).await;
+    // One connection: what the refusal did to it would be met by everything that follows.
+    let shared = site.shared_with(site.organizations(), |settings| {
+        settings.connections = std::num::NonZeroU32::MIN;
+    });
+    let acme = site.id("acme");
+    site.execute("ALTER TABLE org_acme.event RENAME seq TO gone").await;
+    for offset in 0..3_i64 {
+        let first = offset.unsigned_abs() as u128 * 1_000;
+        let many = record(acme, offset, &events(first..first + 300));
+        assert_eq!(site.through_a_lane(&shared, vec![many]).await, Some(offset + 1));
+    }
+    let held = site.held().await;
+    assert!(held.len() == 3 && held[0].starts_with("0|300|42703: "), "{held:?}");
+    assert_eq!(site.number("SELECT count(*) FROM rollbook.unreadable_record").await, 0);
+
+    site.execute("ALTER TABLE org_acme.event RENAME gone TO seq").await;
+    assert_eq!(drain(&site, ALL).await.expect("drained"), stored(900));
+}

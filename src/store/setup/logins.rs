@@ -55,7 +55,8 @@ pub(super) async fn ensure(admin: &mut Admin, url: &DatabaseUrl) -> Result<(), E
     .await
 }
 
-/// As [`ensure`]; and what a loader needs: no rights that it did not ask for, and no transaction left standing.
+/// As [`ensure`]; and what a loader needs: no rights that it did not ask for, no transaction left standing, no statement
+/// without an end, and none of it (nor its locks) kept for a host that is gone.
 pub(super) async fn ensure_loader(admin: &mut Admin, url: &DatabaseUrl) -> Result<(), Error> {
     ensure(admin, url).await?;
     if url.user() == admin.login() {
@@ -64,7 +65,10 @@ pub(super) async fn ensure_loader(admin: &mut Admin, url: &DatabaseUrl) -> Resul
     let login = quoted(url.user());
     let sql = format!(
         "ALTER ROLE {login} NOINHERIT; \
-         ALTER ROLE {login} SET idle_in_transaction_session_timeout = '10s'"
+         ALTER ROLE {login} SET idle_in_transaction_session_timeout = '10s'; \
+         ALTER ROLE {login} SET statement_timeout = '10s'; ALTER ROLE {login} SET lock_timeout = '10s'; \
+         ALTER ROLE {login} SET tcp_keepalives_idle = 10; ALTER ROLE {login} SET tcp_keepalives_interval = 5; \
+         ALTER ROLE {login} SET tcp_keepalives_count = 3"
     );
     retry::on_conflict(async || Ok(admin.client.batch_execute(&sql).await?)).await
 }
