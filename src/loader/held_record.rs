@@ -1,9 +1,10 @@
 //! Records that their schema cannot take now: kept in order in the control schema, and drained from there.
 //!
 //! The rules (each of them, left out, loses or doubles something): hold never touches the tenant's watermark; the log's
-//! offset is committed only after the hold; a lane opens by reading watermark and held records in one snapshot, and does
-//! not go live while any are held; a drain writes the rows and the watermark in the organization's role, and deletes in
-//! the same transaction; what lies below the watermark is deleted unwritten.
+//! offset is committed only after the hold; nothing is held unless all before it is stored or held; a lane opens by
+//! reading its watermark and whether records are held, and does not go live while any are; a drain writes the rows and
+//! the watermark in the organization's role, and deletes in the same transaction; what lies below the watermark is
+//! deleted unwritten.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, IsolationLevel};
