@@ -84,8 +84,8 @@ pub(super) struct Opening {
     pub(super) any_held: bool,
 }
 
-/// Reads the watermark and whether records are held, in one snapshot: a watermark read a moment apart from a drain would
-/// let the lane go live before what it has to wait for.
+/// Reads the watermark and whether records are held, in one snapshot. Read a moment apart, with a drain in between, they
+/// would only cost the lane a flush that finds the watermark moved, and another opening.
 pub(super) async fn open(
     client: &mut Client,
     statements: &Statements,
