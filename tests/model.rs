@@ -25,7 +25,7 @@
 //!
 //! It is harsher than the real thing in some ways: Kafka fences the offsets of a loader that lost its partition, here they
 //! count; a lane probes and idles whenever it likes, spills with any amount of memory, and probes before it has held what it
-//! has. It leaves out what is below it: rows, dead letters, retention.
+//! has. It leaves out what is below it: rows, dead letters, retention; and the copies of a spill that land late.
 
 mod explore;
 mod rule;
