@@ -1,9 +1,10 @@
 //! Records that their schema cannot take now: kept in order in the control schema, and drained from there.
 //!
 //! The rules (each of them, left out, loses or doubles something): hold never touches the tenant's watermark; the log's
-//! offset is committed only after the hold; a lane opens by reading watermark and held records in one snapshot, and does
-//! not go live while any are held; a drain writes the rows and the watermark in the organization's role, and deletes in
-//! the same transaction; what lies below the watermark is deleted unwritten.
+//! offset is committed only after the hold; nothing is held unless all before it is stored or held; a lane opens by
+//! reading its watermark and whether records are held, and does not go live while any are; a drain writes the rows and
+//! the watermark in the organization's role, and deletes in the same transaction; what lies below the watermark is
+//! deleted unwritten.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, IsolationLevel};
@@ -81,8 +82,8 @@ pub(super) struct Opening {
     pub(super) any_held: bool,
 }
 
-/// Reads the watermark and whether records are held, in one snapshot: a watermark read a moment apart from a drain would
-/// let the lane go live before what it has to wait for.
+/// Reads the watermark and whether records are held, in one snapshot. Read a moment apart, with a drain in between, they
+/// would only cost the lane a flush that finds the watermark moved, and another opening.
 pub(super) async fn open(
     client: &mut Client,
     statements: &Statements,

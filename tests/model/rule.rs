@@ -29,12 +29,20 @@ pub(super) enum Rule {
     LostAnswerIsRead,
     /// Holding asks, in its own statement, whether the organization was removed.
     HoldAsksForRemoval,
+    /// A lane that has begun to spill leaves the live state after the flush, whatever that came to.
+    SpillLeavesLive,
+    /// A spill holds what is in the flush and what waits behind it before what comes.
+    SpillFromTheFront,
+    /// The last probe before a lane opens again has nothing beside it.
+    LastProbeAlone,
+    /// A live lane opens again when records are found that are held beside it.
+    LookBesideLive,
 }
 
 /// Which rules are kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    off: u16,
+    off: u32,
 }
 
 impl Rules {
@@ -52,6 +60,6 @@ impl Rules {
     }
 }
 
-fn bit(rule: Rule) -> u16 {
+fn bit(rule: Rule) -> u32 {
     1 << rule as u16
 }

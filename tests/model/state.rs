@@ -43,6 +43,21 @@ impl Offsets {
         Self(self.0 & self.0.wrapping_neg())
     }
 
+    /// The lowest of them, the lowest two, and so on up to all.
+    pub(super) fn beginnings(self) -> impl Iterator<Item = Self> {
+        let mut beginning = Self::NONE;
+        std::iter::from_fn(move || {
+            let next = self.without(beginning).first();
+            beginning = beginning.with(next);
+            (!next.is_empty()).then_some(beginning)
+        })
+    }
+
+    /// How many.
+    pub(super) fn count(self) -> u8 {
+        u8::try_from(self.0.count_ones()).expect("eight at most")
+    }
+
     /// One past the highest; 0: there is none.
     pub(super) fn end(self) -> u8 {
         let bits = u8::BITS - self.0.leading_zeros();
@@ -61,35 +76,89 @@ pub(super) enum Lane {
     WatermarkRead(u8),
     /// No held records were found, the watermark was not read yet: likewise.
     NoneHeldRead,
-    /// Believes the watermark to be here.
-    Live(u8),
+    /// Believes the watermark to be here. One that has begun to spill has a flush in flight, which waits for the lock.
+    Live(u8, Spill),
     /// Its flush is the open transaction.
-    Flushing(u8),
+    Flushing(u8, Spill),
     /// Holds what comes.
     Held,
+    /// Probes for the last time, with nothing beside it.
+    LastProbe,
     /// Has the drain's lock, and has read these held records.
-    Draining(Offsets),
+    Draining(Offsets, Probe),
     /// Its drain is the open transaction.
-    DrainWriting,
+    DrainWriting(Probe),
     /// Its organization was removed.
     Unattributed,
 }
 
-/// One loader, as far as this partition goes. `pending..taken` are its lane's records: routed, and not safe yet.
+impl Lane {
+    /// Another one for each.
+    fn number(self) -> u8 {
+        match self {
+            Self::Ended => 0,
+            Self::Reopen => 1,
+            Self::NoneHeldRead => 2,
+            Self::Held => 3,
+            Self::LastProbe => 4,
+            Self::DrainWriting(Probe::Beside) => 5,
+            Self::DrainWriting(Probe::Last) => 6,
+            Self::Unattributed => 7,
+            Self::WatermarkRead(watermark) => 8 + watermark,
+            Self::Live(watermark, spill) => 12 + 4 * spill.number() + watermark,
+            Self::Flushing(watermark, spill) => 24 + 4 * spill.number() + watermark,
+            Self::Draining(held, Probe::Beside) => 36 + held.0,
+            Self::Draining(held, Probe::Last) => 44 + held.0,
+        }
+    }
+}
+
+/// Whether a lane holds what comes behind the flush that is in flight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spill {
+    None,
+    Begun,
+    /// The flush ended while it held, or it was told that the organization is removed: it holds nothing more.
+    CutOff,
+}
+
+impl Spill {
+    fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Begun => 1,
+            Self::CutOff => 2,
+        }
+    }
+}
+
+/// Which probe of a held lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// What comes is held beside it.
+    Beside,
+    Last,
+}
+
+/// One loader, as far as this partition goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Loader {
     /// Believes that the partition is its own.
     pub(super) believes: bool,
-    pub(super) pending: u8,
+    /// Its lane's records: routed, and not known to be safe.
+    pub(super) pending: Offsets,
     pub(super) taken: u8,
     pub(super) lane: Lane,
 }
 
 impl Loader {
-    pub(super) const IDLE: Self = Self { believes: false, pending: 0, taken: 0, lane: Lane::Ended };
+    pub(super) const IDLE: Self =
+        Self { believes: false, pending: Offsets::NONE, taken: 0, lane: Lane::Ended };
 
-    pub(super) fn has_pending(self) -> bool {
-        self.pending < self.taken
+    /// What may be committed to the log.
+    pub(super) fn next_offset(self) -> u8 {
+        let first = self.pending.first();
+        if first.is_empty() { self.taken } else { first.end() - 1 }
     }
 }
 
@@ -110,13 +179,15 @@ impl Transaction {
 }
 
 /// How often something may still go wrong.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Faults {
     pub(super) moves: u8,
     pub(super) crashes: u8,
     pub(super) lost_answers: u8,
     pub(super) breaks: u8,
     pub(super) removals: u8,
+    /// Flushes beside which a lane holds.
+    pub(super) spills: u8,
 }
 
 /// See the module.
@@ -170,7 +241,7 @@ impl State {
     pub(super) fn key(&self) -> u64 {
         let mut bits = Bits(0);
         bits.push(self.watermark, 2);
-        self.stored.iter().for_each(|times| bits.push(*times, 2));
+        self.stored.iter().for_each(|times| bits.push(*times, 1));
         bits.push(self.held.0, 3);
         bits.push(self.written_down.0, 3);
         bits.push(u8::from(self.broken), 1);
@@ -186,6 +257,7 @@ impl State {
         bits.push(self.faults.lost_answers, 2);
         bits.push(self.faults.breaks, 2);
         bits.push(self.faults.removals, 1);
+        bits.push(self.faults.spills, 2);
         let (one, other) = (self.seat(0), self.seat(1));
         let (high, low) = if one > other { (one, other) } else { (other, one) };
         bits.0 << (2 * SEAT_BITS) | high << SEAT_BITS | low
@@ -194,26 +266,13 @@ impl State {
     /// All that is one loader's.
     fn seat(&self, number: usize) -> u64 {
         let loader = &self.loaders[number];
-        let (lane, value) = match loader.lane {
-            Lane::Ended => (0, 0),
-            Lane::Reopen => (1, 0),
-            Lane::WatermarkRead(watermark) => (2, watermark),
-            Lane::NoneHeldRead => (3, 0),
-            Lane::Live(watermark) => (4, watermark),
-            Lane::Flushing(watermark) => (5, watermark),
-            Lane::Held => (6, 0),
-            Lane::Draining(held) => (7, held.0),
-            Lane::DrainWriting => (8, 0),
-            Lane::Unattributed => (9, 0),
-        };
         let mut bits = Bits(0);
         bits.push(u8::from(loader.believes), 1);
         bits.push(u8::from(self.owner == Some(number)), 1);
         bits.push(u8::from(self.transaction.is_some_and(|open| open.client == Some(number))), 1);
-        bits.push(loader.pending, 2);
+        bits.push(loader.pending.0, 3);
         bits.push(loader.taken, 2);
-        bits.push(lane, 4);
-        bits.push(value, 3);
+        bits.push(loader.lane.number(), 6);
         bits.0
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::rule::{Rule, Rules};
-use super::state::{Faults, LOADERS, Lane, Loader, Offsets, RECORDS, State, Transaction};
+use super::state::{Faults, LOADERS, Lane, Loader, Offsets, Probe, RECORDS, Spill, State, Transaction};
 
 /// One step, for people.
 #[derive(Clone, Copy)]
@@ -57,6 +57,7 @@ pub(super) enum What {
     SchemaGone,
     CommitOffset,
     OpenLaneWithHeld,
+    FoundHeld,
     Idle,
     SchemaBreaks,
     /// A moment before, or at the commit; or a lock was not to be had.
@@ -69,8 +70,28 @@ pub(super) enum What {
     HoldAnswerLost {
         records: u8,
     },
+    /// A spill holds the first of what waits in front of it: the flush's own records, and those behind them.
+    SpillCopies {
+        records: u8,
+    },
+    /// It holds some of what comes.
+    Spill {
+        from: u8,
+        to: u8,
+    },
+    /// It was about to hold that when the flush ended, which is the next step.
+    SpillCutOff {
+        from: u8,
+        to: u8,
+    },
+    /// Records were found to be held, and are so no longer.
+    FoundHeldBefore,
     OrphanCommits,
     LateHoldLands,
+    /// By a person, or by a loader that sees to earlier generations.
+    DrainedByAnother {
+        records: u8,
+    },
     Revoked,
     Crash,
     Removed,
@@ -161,6 +182,13 @@ fn servers(
         each(None, What::LateHoldVanishes, Ok(gone));
         each(None, What::LateHoldLands, Ok(hold(gone, rules, state.late_hold)));
     }
+    let is_free = state.transaction.is_none() && !state.broken && !state.removed;
+    if is_free && !(rules.keep(Rule::DrainLock) && is_draining(state)) {
+        for some in state.held.beginnings() {
+            let what = What::DrainedByAnother { records: some.count() };
+            each(None, what, commit(*state, drain(state, rules, some, None)));
+        }
+    }
     // Dropping the schema waits for the transaction that uses it.
     if faults.removals > 0 && state.transaction.is_none() {
         let faults = Faults { removals: faults.removals - 1, ..faults };
@@ -169,6 +197,13 @@ fn servers(
         let removed = State { removed: true, broken: false, held, written_down, faults, ..*state };
         each(None, What::Removed, Ok(removed));
     }
+}
+
+/// What a drain of these records writes and deletes, once it has the watermark locked.
+fn drain(state: &State, rules: Rules, held: Offsets, client: Option<usize>) -> Transaction {
+    let covered = if rules.keep(Rule::DrainSkipsCovered) { state.watermark } else { 0 };
+    let rows = held.from(covered);
+    Transaction { client, rows, moves_watermark_to: rows.end(), deletes_below: held.end() }
 }
 
 /// All of the transaction, at once.
@@ -216,6 +251,10 @@ impl At<'_> {
         state
     }
 
+    fn has_pending(&self) -> bool {
+        !self.is.pending.is_empty()
+    }
+
     fn with_lane(&self, lane: Lane) -> State {
         self.with(Loader { lane, ..self.is })
     }
@@ -237,7 +276,7 @@ impl At<'_> {
         let faults = state.faults;
         if !self.is.believes {
             let start = state.committed;
-            let is = Loader { believes: true, pending: start, taken: start, lane: Lane::Ended };
+            let is = Loader { believes: true, pending: Offsets::NONE, taken: start, lane: Lane::Ended };
             let assigned = State { owner: Some(self.loader), ..self.with(is) };
             if state.owner.is_none() {
                 each(What::Assigned, Ok(assigned));
@@ -253,7 +292,7 @@ impl At<'_> {
             each(What::Lost, Ok(self.gone()));
         } else if faults.moves > 0 {
             let faults = Faults { moves: faults.moves - 1, ..faults };
-            let revoked = State { owner, committed: self.is.pending, faults, ..self.gone() };
+            let revoked = State { owner, committed: self.is.next_offset(), faults, ..self.gone() };
             each(What::Revoked, Ok(revoked));
         }
         if faults.crashes > 0 {
@@ -266,22 +305,31 @@ impl At<'_> {
         let is = self.is;
         if is.taken < RECORDS {
             let lane = if is.lane == Lane::Ended { Lane::Reopen } else { is.lane };
-            let routed = Loader { taken: is.taken + 1, lane, ..is };
+            let pending = is.pending.with(Offsets::range(is.taken, is.taken + 1));
+            let routed = Loader { pending, taken: is.taken + 1, lane, ..is };
             each(What::Route, Ok(self.with(self.passed_over(routed))));
         }
-        if self.state.committed != is.pending {
-            each(What::CommitOffset, Ok(State { committed: is.pending, ..*self.state }));
+        if self.state.committed != is.next_offset() {
+            each(What::CommitOffset, Ok(State { committed: is.next_offset(), ..*self.state }));
         }
-        if is.lane == Lane::Ended && !self.state.held.is_empty() {
-            each(What::OpenLaneWithHeld, Ok(self.with_lane(Lane::Reopen)));
+        match is.lane {
+            Lane::Ended if !self.state.held.is_empty() => {
+                each(What::OpenLaneWithHeld, Ok(self.with_lane(Lane::Reopen)));
+            }
+            Lane::Live(_, Spill::None) if self.rules.keep(Rule::LookBesideLive) => {
+                let none_held = self.state.held.is_empty();
+                let what = if none_held { What::FoundHeldBefore } else { What::FoundHeld };
+                each(what, Ok(self.with_lane(Lane::Reopen)));
+            }
+            _ => {}
         }
     }
 
     /// Without what a live lane's watermark covers.
     fn passed_over(&self, is: Loader) -> Loader {
         match is.lane {
-            Lane::Live(watermark) if self.rules.keep(Rule::SkipCovered) => {
-                Loader { pending: is.pending.max(watermark.min(is.taken)), ..is }
+            Lane::Live(watermark, _) if self.rules.keep(Rule::SkipCovered) => {
+                Loader { pending: is.pending.from(watermark), ..is }
             }
             _ => is,
         }
@@ -292,23 +340,44 @@ impl At<'_> {
             Lane::Ended => {}
             Lane::Reopen => self.open(each),
             Lane::WatermarkRead(watermark) => {
-                let lane = if self.state.held.is_empty() { Lane::Live(watermark) } else { Lane::Held };
+                let lane = self.live_unless_held(watermark);
                 each(What::OpenReadsHeld, Ok(self.opened(lane)));
             }
             Lane::NoneHeldRead => {
-                each(What::OpenReadsWatermark, Ok(self.opened(Lane::Live(self.state.watermark))));
+                let lane = Lane::Live(self.state.watermark, Spill::None);
+                each(What::OpenReadsWatermark, Ok(self.opened(lane)));
             }
-            Lane::Live(watermark) if self.is.has_pending() => self.flush(watermark, each),
-            Lane::Live(_) => each(What::Idle, Ok(self.with_lane(Lane::Ended))),
-            Lane::Flushing(before) => self.commit_flush(before, each),
+            Lane::Live(watermark, spill) if self.has_pending() => {
+                self.flush(watermark, spill, each);
+                let first = Offsets::range(0, self.is.next_offset() + 1);
+                self.spill(first, spill, |spill| Lane::Live(watermark, spill), each);
+            }
+            Lane::Live(..) => each(What::Idle, Ok(self.with_lane(Lane::Ended))),
+            Lane::Flushing(before, spill) => {
+                self.commit_flush(before, spill, each);
+                let flushed = self.state.transaction.map_or(Offsets::NONE, |open| open.rows);
+                self.spill(flushed, spill, |spill| Lane::Flushing(before, spill), each);
+            }
             Lane::Held => {
                 self.hold(each);
-                self.read_held(each);
+                self.read_held(Probe::Beside, each);
             }
-            Lane::Draining(held) => self.drain(held, each),
-            Lane::DrainWriting => self.commit_drain(each),
+            Lane::LastProbe => self.read_held(Probe::Last, each),
+            Lane::Draining(held, probe) => {
+                self.hold_beside(probe, each);
+                self.drain(held, probe, each);
+            }
+            Lane::DrainWriting(probe) => {
+                self.hold_beside(probe, each);
+                self.commit_drain(probe, each);
+            }
             Lane::Unattributed => self.write_down(each),
         }
+    }
+
+    fn live_unless_held(&self, watermark: u8) -> Lane {
+        let none_held = self.state.held.is_empty() || !self.rules.keep(Rule::OpenByReadingHeld);
+        if none_held { Lane::Live(watermark, Spill::None) } else { Lane::Held }
     }
 
     fn open(&self, each: &mut impl FnMut(What, Result<State, Violation>)) {
@@ -332,9 +401,7 @@ impl At<'_> {
             return;
         }
         // A schema can be broken for writing only.
-        let none_held = state.held.is_empty() || !self.rules.keep(Rule::OpenByReadingHeld);
-        let lane = if none_held { Lane::Live(state.watermark) } else { Lane::Held };
-        each(What::Open, Ok(self.opened(lane)));
+        each(What::Open, Ok(self.opened(self.live_unless_held(state.watermark))));
     }
 
     fn opened(&self, lane: Lane) -> State {
@@ -342,7 +409,7 @@ impl At<'_> {
     }
 
     /// Up to the commit: from there on another one's wait for the row's lock ends in its own time-out.
-    fn flush(&self, watermark: u8, each: &mut impl FnMut(What, Result<State, Violation>)) {
+    fn flush(&self, watermark: u8, spill: Spill, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
         let (is_locked, held) = (state.transaction.is_some(), self.with_lane(Lane::Held));
         if state.removed {
@@ -356,49 +423,108 @@ impl At<'_> {
             return;
         }
         if self.rules.keep(Rule::CompareWatermark) && state.watermark != watermark {
-            each(What::FlushIsStale, Ok(self.with_lane(Lane::Reopen)));
+            each(What::FlushIsStale, Ok(self.with_lane(self.unless_spilled(spill, Lane::Reopen))));
             return;
         }
         if state.broken {
             return;
         }
-        for end in self.is.pending + 1..=self.is.taken {
-            let open = Transaction {
-                client: Some(self.loader),
-                rows: Offsets::range(self.is.pending, end),
-                moves_watermark_to: end,
-                deletes_below: 0,
-            };
-            let flushing = self.with_lane(Lane::Flushing(watermark));
-            let what = What::Flush { records: end - self.is.pending };
+        for rows in self.is.pending.beginnings() {
+            // It was cut before anything behind it was held.
+            let has_gap = rows != Offsets::range(self.is.next_offset(), rows.end());
+            if spill != Spill::None && has_gap {
+                return;
+            }
+            let client = Some(self.loader);
+            let open = Transaction { client, rows, moves_watermark_to: rows.end(), deletes_below: 0 };
+            let flushing = self.with_lane(Lane::Flushing(watermark, spill));
+            let what = What::Flush { records: rows.count() };
             each(what, Ok(State { transaction: Some(open), ..flushing }));
         }
     }
 
-    fn commit_flush(&self, before: u8, each: &mut impl FnMut(What, Result<State, Violation>)) {
+    /// Where a flush leads: to `lane`, unless something was held meanwhile.
+    fn unless_spilled(&self, spill: Spill, lane: Lane) -> Lane {
+        if spill != Spill::None && self.rules.keep(Rule::SpillLeavesLive) { Lane::Held } else { lane }
+    }
+
+    fn commit_flush(&self, before: u8, spill: Spill, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
         let Some(open) = state.transaction else { return };
-        let end = open.moves_watermark_to;
-        let stored = self.with(Loader { pending: end, lane: Lane::Live(end), ..self.is });
+        let live = |watermark| self.unless_spilled(spill, Lane::Live(watermark, Spill::None));
+        let pending = self.is.pending.without(open.rows);
+        let stored = self.with(Loader { pending, lane: live(open.moves_watermark_to), ..self.is });
         each(What::Commit, commit(stored, open));
         if state.broken {
             each(What::Refused, Ok(State { transaction: None, ..self.with_lane(Lane::Held) }));
         }
         let Some(faults) = self.one_answer_less() else { return };
-        let rolled_back = State { transaction: None, faults, ..self.with_lane(Lane::Live(before)) };
+        let rolled_back = State { transaction: None, faults, ..self.with_lane(live(before)) };
         each(What::Disconnected, Ok(rolled_back));
-        let reopen =
-            if self.rules.keep(Rule::LostAnswerIsRead) { self.with_lane(Lane::Reopen) } else { stored };
+        let reopen = if self.rules.keep(Rule::LostAnswerIsRead) {
+            self.with_lane(self.unless_spilled(spill, Lane::Reopen))
+        } else {
+            stored
+        };
         let transaction = Some(Transaction { client: None, ..open });
         each(What::CommitAnswerLost, Ok(State { transaction, faults, ..reopen }));
     }
 
+    /// Beside the flush of at least these records, and in order.
+    fn spill(
+        &self,
+        flushed: Offsets,
+        spill: Spill,
+        lane: impl Fn(Spill) -> Lane,
+        each: &mut impl FnMut(What, Result<State, Violation>),
+    ) {
+        let (state, is, mut faults) = (self.state, self.is, self.state.faults);
+        match spill {
+            Spill::None if faults.spills > 0 => faults.spills -= 1,
+            Spill::Begun => {}
+            Spill::None | Spill::CutOff => return,
+        }
+        let begun = State { faults, ..self.with_lane(lane(Spill::Begun)) };
+        let cut_off = State { faults, ..self.with_lane(lane(Spill::CutOff)) };
+        let is_removed = state.removed && self.rules.keep(Rule::HoldAsksForRemoval);
+        if self.rules.keep(Rule::SpillFromTheFront) {
+            for copies in is.pending.beginnings() {
+                let what = What::SpillCopies { records: copies.count() };
+                each(what, Ok(if is_removed { cut_off } else { hold(begun, self.rules, copies) }));
+            }
+        }
+        // What it held before has left `pending`, and what is held next comes behind that.
+        let held_up_to = Offsets::range(0, is.taken).without(is.pending).end();
+        for from in flushed.end().max(held_up_to)..is.taken {
+            let before = is.pending.without(is.pending.from(from));
+            let is_first = before.beginnings().all(|some| state.is_safe(some.end() - 1));
+            if self.rules.keep(Rule::SpillFromTheFront) && !is_first {
+                return;
+            }
+            for to in from + 1..=is.taken {
+                let to_hold = Offsets::range(from, to);
+                if let Some(lost_answers) = faults.lost_answers.checked_sub(1) {
+                    let late_hold = state.late_hold.with(to_hold);
+                    let faults = Faults { lost_answers, ..faults };
+                    each(What::SpillCutOff { from, to }, Ok(State { late_hold, faults, ..cut_off }));
+                }
+                let what = What::Spill { from, to };
+                if is_removed {
+                    each(what, Ok(cut_off));
+                    continue;
+                }
+                let finished = Loader { pending: is.pending.without(to_hold), ..begun.loaders[self.loader] };
+                let held = State { faults, ..self.with(finished) };
+                each(what, Ok(hold(held, self.rules, to_hold)));
+            }
+        }
+    }
+
     fn hold(&self, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
-        for end in self.is.pending + 1..=self.is.taken {
-            let records = end - self.is.pending;
-            let to_hold = Offsets::range(self.is.pending, end);
-            let finished = self.with(Loader { pending: end, ..self.is });
+        for to_hold in self.is.pending.beginnings() {
+            let records = to_hold.count();
+            let finished = self.with(Loader { pending: self.is.pending.without(to_hold), ..self.is });
             if !self.rules.keep(Rule::HoldBeforeOffset) {
                 let late_hold = state.late_hold.with(to_hold);
                 each(What::Hold { records }, Ok(State { late_hold, ..finished }));
@@ -415,41 +541,46 @@ impl At<'_> {
             }
         }
         let may_write = !state.broken && !state.removed && !state.held.is_empty();
-        if self.is.has_pending() && may_write && !self.rules.keep(Rule::QueueBehindHeld) {
-            each(What::GoLivePastHeld, Ok(self.opened(Lane::Live(state.watermark))));
+        if self.has_pending() && may_write && !self.rules.keep(Rule::QueueBehindHeld) {
+            each(What::GoLivePastHeld, Ok(self.opened(Lane::Live(state.watermark, Spill::None))));
+        }
+    }
+
+    fn hold_beside(&self, probe: Probe, each: &mut impl FnMut(What, Result<State, Violation>)) {
+        match probe {
+            Probe::Beside => self.hold(each),
+            Probe::Last => {}
         }
     }
 
     /// The probe, up to the first held records.
-    fn read_held(&self, each: &mut impl FnMut(What, Result<State, Violation>)) {
+    fn read_held(&self, probe: Probe, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
         if state.removed {
             each(What::DrainFindsNone, Ok(self.with_lane(Lane::Unattributed)));
         }
         if self.rules.keep(Rule::DrainLock) && is_draining(state) {
+            if probe == Probe::Last {
+                each(What::Refused, Ok(self.with_lane(Lane::Held)));
+            }
             return;
         }
         if state.held.is_empty() {
-            each(What::DrainFindsNone, Ok(self.with_lane(Lane::Reopen)));
+            let is_last = probe == Probe::Last || !self.rules.keep(Rule::LastProbeAlone);
+            let lane = if is_last { Lane::Reopen } else { Lane::LastProbe };
+            each(What::DrainFindsNone, Ok(self.with_lane(lane)));
             return;
         }
-        let mut some = if self.rules.keep(Rule::DrainInOrder) {
-            state.held.first()
-        } else {
-            state.held.from(state.held.end() - 1)
-        };
-        loop {
-            let records = u8::try_from(some.0.count_ones()).expect("eight at most");
-            each(What::DrainReads { records }, Ok(self.with_lane(Lane::Draining(some))));
-            if some == state.held || !self.rules.keep(Rule::DrainInOrder) {
-                return;
-            }
-            some = some.with(state.held.without(some).first());
+        let last_alone = state.held.from(state.held.end() - 1);
+        let in_order = self.rules.keep(Rule::DrainInOrder);
+        for some in if in_order { state.held } else { last_alone }.beginnings() {
+            let what = What::DrainReads { records: some.count() };
+            each(what, Ok(self.with_lane(Lane::Draining(some, probe))));
         }
     }
 
     /// The probe, from the lock on the watermark up to the commit.
-    fn drain(&self, held: Offsets, each: &mut impl FnMut(What, Result<State, Violation>)) {
+    fn drain(&self, held: Offsets, probe: Probe, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
         let (is_locked, refused) = (state.transaction.is_some(), self.with_lane(Lane::Held));
         if state.removed {
@@ -459,29 +590,26 @@ impl At<'_> {
         if is_locked || state.broken {
             each(What::Refused, Ok(refused));
         }
-        let covered = if self.rules.keep(Rule::DrainSkipsCovered) { state.watermark } else { 0 };
-        let rows = held.from(covered);
-        if is_locked || state.broken && !rows.is_empty() {
+        let open = drain(state, self.rules, held, Some(self.loader));
+        if is_locked || state.broken && !open.rows.is_empty() {
             return;
         }
-        let open = Transaction {
-            client: Some(self.loader),
-            rows,
-            moves_watermark_to: rows.end(),
-            deletes_below: held.end(),
-        };
-        let mut writing = State { transaction: Some(open), ..self.with_lane(Lane::DrainWriting) };
+        let mut writing = State { transaction: Some(open), ..self.with_lane(Lane::DrainWriting(probe)) };
         if !self.rules.keep(Rule::DrainDeletesWithRows) {
             writing.held = writing.held.from(open.deletes_below);
         }
         each(What::DrainWrites, Ok(writing));
     }
 
-    fn commit_drain(&self, each: &mut impl FnMut(What, Result<State, Violation>)) {
+    fn commit_drain(&self, probe: Probe, each: &mut impl FnMut(What, Result<State, Violation>)) {
         let state = self.state;
         let Some(open) = state.transaction else { return };
         let held = self.with_lane(Lane::Held);
-        each(What::Commit, commit(held, open));
+        let goes_on = match probe {
+            Probe::Beside => Lane::Held,
+            Probe::Last => Lane::LastProbe,
+        };
+        each(What::Commit, commit(self.with_lane(goes_on), open));
         if state.broken {
             each(What::Refused, Ok(State { transaction: None, ..held }));
         }
@@ -492,9 +620,9 @@ impl At<'_> {
     }
 
     fn write_down(&self, each: &mut impl FnMut(What, Result<State, Violation>)) {
-        if self.is.has_pending() {
-            let first = Offsets::range(self.is.pending, self.is.pending + 1);
-            let finished = self.with(Loader { pending: self.is.pending + 1, ..self.is });
+        if self.has_pending() {
+            let first = self.is.pending.first();
+            let finished = self.with(Loader { pending: self.is.pending.without(first), ..self.is });
             let written_down = self.state.written_down.with(first);
             each(What::WriteDown, Ok(State { written_down, ..finished }));
         }
@@ -510,6 +638,6 @@ impl At<'_> {
 /// Whether the drain's advisory lock is taken: a transaction that outlived its client keeps it.
 fn is_draining(state: &State) -> bool {
     let by_orphan = state.transaction.is_some_and(|open| open.client.is_none() && open.deletes_below > 0);
-    let of_loader = |loader: &Loader| matches!(loader.lane, Lane::Draining(_) | Lane::DrainWriting);
+    let of_loader = |loader: &Loader| matches!(loader.lane, Lane::Draining(..) | Lane::DrainWriting(_));
     by_orphan || (0..LOADERS).any(|loader| of_loader(&state.loaders[loader]))
 }

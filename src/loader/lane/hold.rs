@@ -22,32 +22,44 @@ impl Home {
         records: &mut VecDeque<Arrived>,
         reason: &str,
     ) -> Result<HoldOutcome, Stopped> {
-        let mut backoff = Backoff::for_server();
         while !records.is_empty() {
-            match self.hold_first(records, reason).await {
-                Ok(HoldOutcome::Held) => {}
-                Ok(HoldOutcome::OrganizationRemoved) => return Ok(HoldOutcome::OrganizationRemoved),
-                // Our own table refuses: nothing is lost by asking again, and nobody else's fault it is.
-                Err(refused) => {
-                    self.shared.condition.server.lost(refused.reason());
-                    if self.wait(backoff.next()).await.is_break() {
-                        return Err(Stopped);
-                    }
-                }
-            }
+            let Some(count) = self.hold_first(records.iter(), reason).await? else {
+                return Ok(HoldOutcome::OrganizationRemoved);
+            };
+            let held = records.drain(..count).inspect(|arrived| self.finish(arrived));
+            self.outcomes.held(held.map(|arrived| arrived.events).sum());
         }
         Ok(HoldOutcome::Held)
     }
 
-    /// As many as one statement should take.
+    /// Holds copies of all these records, which count as not safe yet: somebody is at work on them. Waits likewise.
+    ///
+    /// # Cancel safety
+    /// Any of the copies may be held or not; holding them again is right.
+    pub(super) async fn hold_copies(
+        &self,
+        records: &VecDeque<Arrived>,
+        reason: &str,
+    ) -> Result<HoldOutcome, Stopped> {
+        let mut at = 0;
+        while at < records.len() {
+            let Some(count) = self.hold_first(records.range(at..), reason).await? else {
+                return Ok(HoldOutcome::OrganizationRemoved);
+            };
+            at += count;
+        }
+        Ok(HoldOutcome::Held)
+    }
+
+    /// As many as one statement should take. `None`: the organization was removed.
     async fn hold_first(
         &self,
-        records: &mut VecDeque<Arrived>,
+        records: impl Iterator<Item = &Arrived>,
         reason: &str,
-    ) -> Result<HoldOutcome, Refusal> {
-        let (mut bytes, mut events) = (0, 0);
+    ) -> Result<Option<usize>, Stopped> {
+        let mut bytes = 0;
         let mut to_hold = Vec::new();
-        for arrived in &*records {
+        for arrived in records {
             if bytes >= self.shared.settings.hold_bytes() {
                 break;
             }
@@ -57,16 +69,27 @@ impl Home {
                 events: i32::try_from(arrived.events).unwrap_or(i32::MAX),
             });
             bytes += arrived.record.bytes.len();
-            events += arrived.events;
         }
-        let count = to_hold.len();
+        let mut backoff = Backoff::for_server();
+        loop {
+            match self.try_hold(&to_hold, reason).await {
+                Ok(HoldOutcome::Held) => return Ok(Some(to_hold.len())),
+                Ok(HoldOutcome::OrganizationRemoved) => return Ok(None),
+                // Our own table refuses: nothing is lost by asking again, and nobody else's fault it is.
+                Err(refused) => {
+                    self.shared.condition.server.lost(refused.reason());
+                    if self.wait(backoff.next()).await.is_break() {
+                        return Err(Stopped);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_hold(&self, to_hold: &[ToHold<'_>], reason: &str) -> Result<HoldOutcome, Refusal> {
         let client = self.shared.pool.get().await?;
-        let outcome = hold(&client, self.organization, self.position, &to_hold, reason).await?;
+        let outcome = hold(&client, self.organization, self.position, to_hold, reason).await?;
         client.give_back();
-        if outcome == HoldOutcome::Held {
-            self.outcomes.held(events);
-            records.drain(..count).for_each(|arrived| self.finish(&arrived));
-        }
         Ok(outcome)
     }
 }

@@ -155,7 +155,7 @@ impl Lane {
         let mut spill = Spill::default();
         let flushed = tokio::select! {
             flushed = flushing => flushed,
-            never = spill.run(home, &mut self.incoming, NO_ROOM) => match never {},
+            never = spill.run(home, &self.pending, &mut self.incoming, NO_ROOM) => match never {},
         };
         self.pending.extend(spill.records);
         let step = self.settle(flushed, records, rows, next, started.elapsed());

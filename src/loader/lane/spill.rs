@@ -1,9 +1,12 @@
 //! A lane that has more than its share of the memory while a flush is in flight: what comes behind is held, so that its
 //! neighbours do not wait.
 //!
-//! That is safe because whoever has begun to hold here opens the lane anew after the flush, and a lane with held records
-//! does not go live. It is not free: what is held is written twice. So a lane that is only catching up, with a schema
-//! that takes its records as fast as the database can, lets the log wait instead.
+//! Two rules make that safe. Whoever has begun to hold here leaves the live state after the flush, and a lane with held
+//! records does not go live. And what is in the flush, or waits behind it, is held before anything that comes: the flush
+//! may come to nothing and its loader too, and whoever drains then must not find the later records without the earlier.
+//!
+//! It is not free: what is held is written twice. So a lane that is only catching up, with a schema that takes its
+//! records as fast as the database can, lets the log wait instead.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::super::arrived::Arrived;
+use super::super::held_record::HoldOutcome;
 use super::home::Home;
 use crate::event::UnixMillis;
 
@@ -30,13 +34,15 @@ pub(super) struct Spill {
 }
 
 impl Spill {
-    /// Takes in what comes while the lane has more than its share, and holds it. Never ends by itself.
+    /// Takes in what comes while the lane has more than its share, and holds it behind what is `in_front`: in the flush,
+    /// or waiting for the next. Never ends by itself.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: see [`Spill`].
     pub(super) async fn run(
         &mut self,
         home: &Home,
+        in_front: &VecDeque<Arrived>,
         incoming: &mut UnboundedReceiver<Arrived>,
         reason: &str,
     ) -> Infallible {
@@ -56,14 +62,17 @@ impl Spill {
                 }
                 () = tokio::time::sleep_until(slow_at.into()), if !self.has_begun && !self.records.is_empty() => {}
             }
-            self.has_begun = true;
+            // Stopping, or an organization that was removed: the lane finds out when it opens again.
+            let is_first = !std::mem::replace(&mut self.has_begun, true);
+            if is_first && !matches!(home.hold_copies(in_front, reason).await, Ok(HoldOutcome::Held)) {
+                return std::future::pending().await;
+            }
             while self.records.len() < 1000
                 && let Ok(more) = incoming.try_recv()
             {
                 self.records.push_back(more);
             }
-            // Stopping, or an organization that was removed: the lane finds out when it opens again.
-            if home.hold(&mut self.records, reason).await.is_err() || !self.records.is_empty() {
+            if !matches!(home.hold(&mut self.records, reason).await, Ok(HoldOutcome::Held)) {
                 return std::future::pending().await;
             }
         }

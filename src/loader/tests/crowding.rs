@@ -17,6 +17,11 @@ const RECORDS: i64 = 400;
 const EVENTS_A_RECORD: i64 = 10;
 /// Long ago: whoever reads these is catching up.
 const LONG_AGO: UnixMillis = UnixMillis(1_700_000_000_000);
+/// Each flush takes five seconds.
+const SLOW: &str = "CREATE FUNCTION org_acme.slow() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_catalog.pg_sleep(5); RETURN NULL; END'; \
+     CREATE TRIGGER slow BEFORE INSERT ON org_acme.event EXECUTE FUNCTION org_acme.slow()";
+const NO_LONGER_SLOW: &str = "SET lock_timeout = 0; DROP TRIGGER slow ON org_acme.event";
 
 /// A site where one lane may have no more than a few records.
 async fn crowded() -> (Site, Arc<Shared>, Partition) {
@@ -25,10 +30,16 @@ async fn crowded() -> (Site, Arc<Shared>, Partition) {
         settings.lane_memory_bytes = 20_000;
         settings.batch_bytes = 10_000;
     });
-    let start = Start { partition: POSITION.partition, next_offset: Some(0) };
-    let mut partition = Partition::new(&shared, start, 1);
-    partition.admit(None);
+    let partition = assigned(&shared);
     (site, shared, partition)
+}
+
+/// The partition of somebody who has it from now on, and has to read it from its beginning.
+fn assigned(shared: &Arc<Shared>) -> Partition {
+    let start = Start { partition: POSITION.partition, next_offset: Some(0) };
+    let mut partition = Partition::new(shared, start, 1);
+    partition.admit(None);
+    partition
 }
 
 /// Gives the partition records of one organization, all at once.
@@ -59,12 +70,7 @@ async fn all_is_stored(site: &Site, partition: Partition) {
 #[tokio::test]
 async fn a_slow_schema_is_held_and_its_neighbour_does_not_wait_for_it() {
     let (site, _shared, mut partition) = crowded().await;
-    site.execute(
-        "CREATE FUNCTION org_acme.slow() RETURNS trigger LANGUAGE plpgsql AS \
-             'BEGIN PERFORM pg_catalog.pg_sleep(5); RETURN NULL; END'; \
-         CREATE TRIGGER slow BEFORE INSERT ON org_acme.event EXECUTE FUNCTION org_acme.slow()",
-    )
-    .await;
+    site.execute(SLOW).await;
     give(&mut partition, site.id("acme"), 0..RECORDS, LONG_AGO);
     give(&mut partition, site.id("birch"), RECORDS..RECORDS + 1, LONG_AGO);
     site.until("SELECT count(*) FROM org_birch.event").await;
@@ -72,7 +78,27 @@ async fn a_slow_schema_is_held_and_its_neighbour_does_not_wait_for_it() {
     site.until("SELECT count(*) / 300 FROM rollbook.held_record").await;
     assert_eq!(site.contents("acme").await, [0, 0, 0]);
 
-    site.execute("SET lock_timeout = 0; DROP TRIGGER slow ON org_acme.event").await;
+    site.execute(NO_LONGER_SLOW).await;
+    all_is_stored(&site, partition).await;
+}
+
+#[tokio::test]
+async fn what_a_lost_flush_had_is_drained_before_what_was_held_behind_it() {
+    let (site, shared, mut partition) = crowded().await;
+    site.execute(SLOW).await;
+    give(&mut partition, site.id("acme"), 0..RECORDS, LONG_AGO);
+    site.until("SELECT count(*) / 300 FROM rollbook.held_record").await;
+    // A crash, as far as its lanes go: the flush in flight is rolled back.
+    drop(partition);
+    site.execute(NO_LONGER_SLOW).await;
+    assert_eq!(site.contents("acme").await, [0, 0, 0]);
+
+    // The next owner looks for held records before it has read any.
+    let mut partition = assigned(&shared);
+    partition.drain_lane(site.id("acme"));
+    site.until("SELECT (count(*) = 0)::int::bigint FROM rollbook.held_record").await;
+    give(&mut partition, site.id("acme"), 0..RECORDS, LONG_AGO);
+    give(&mut partition, site.id("birch"), RECORDS..RECORDS + 1, LONG_AGO);
     all_is_stored(&site, partition).await;
 }
 
