@@ -74,7 +74,7 @@ impl Publisher {
         let bytes = f64::from(u32::try_from(record.bytes.len()).unwrap_or(u32::MAX));
         let queued = gauge!("rollbook_log_queue_bytes");
         queued.increment(bytes);
-        let outcome = self.send(tenant, &record.bytes).await;
+        let outcome = self.send(tenant, record).await;
         queued.decrement(bytes);
         histogram!("rollbook_log_publish_seconds").record(started.elapsed().as_secs_f64());
         let label = match &outcome {
@@ -86,10 +86,10 @@ impl Publisher {
         outcome
     }
 
-    async fn send(&self, tenant: &Tenant, payload: &[u8]) -> Result<(), PublishError> {
+    async fn send(&self, tenant: &Tenant, sealed: SealedRecord) -> Result<(), PublishError> {
         let producer = self.shared.producer.load_full();
         let record =
-            FutureRecord::to(&self.shared.settings.topic).key(tenant.slug().as_str()).payload(payload);
+            FutureRecord::to(&self.shared.settings.topic).key(tenant.slug().as_str()).payload(&sealed.bytes);
         let delivery = match producer.send_result(record) {
             Ok(delivery) => delivery,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
@@ -97,6 +97,8 @@ impl Publisher {
             }
             Err((error, _)) => return Err(self.failed(error, &producer)),
         };
+        // librdkafka has a copy of its own: two of each would wait for the log.
+        drop(sealed);
         match delivery.await {
             Ok(Ok(_)) => {
                 self.shared.available.store(true, Ordering::Relaxed);
