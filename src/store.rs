@@ -11,6 +11,7 @@
 
 mod admin;
 pub mod audit;
+mod backoff;
 mod connect;
 pub mod dead_letters;
 pub mod directory;
@@ -35,6 +36,7 @@ mod tls;
 mod trail;
 
 pub use admin::Admin;
+pub(crate) use backoff::Backoff;
 pub use connect::connect;
 pub use error::Error;
 pub use installation::Installation;
