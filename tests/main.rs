@@ -12,6 +12,7 @@ mod generations;
 mod held;
 mod isolation;
 mod keys;
+mod life;
 mod liveness;
 mod migrations;
 mod organizations;
