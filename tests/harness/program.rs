@@ -44,7 +44,29 @@ impl Rollbook {
 
     /// Runs it to its end.
     pub(crate) async fn run(mut self) -> Ran {
-        let output = self.command.output().await.expect("the program starts");
+        self.command.stdout(Stdio::piped());
+        self.ended().await
+    }
+
+    /// The same with its answers going into a file.
+    pub(crate) async fn into_file(mut self, path: &str) -> Ran {
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("a file to write to");
+        self.command.stdout(file);
+        self.ended().await
+    }
+
+    /// The same with nobody to read its answers.
+    pub(crate) async fn into_closed_pipe(mut self) -> Ran {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        self.command.stdout(writer);
+        self.ended().await
+    }
+
+    async fn ended(mut self) -> Ran {
+        self.command.stderr(Stdio::piped());
+        let output = self.command.spawn().expect("the program starts").wait_with_output().await;
+        let output = output.expect("a child of ours");
         Ran {
             words: self.words,
             code: output.status.code(),
