@@ -100,7 +100,20 @@ async fn an_unknown_organization_is_not_found_by_any_command() {
 async fn removal_asks_and_takes_no_answer_from_a_script() {
     let site = Site::with(&["acme"]).await;
     assert_eq!(site.run("org remove acme --json").await.exits(1).error_code(), "not_confirmed");
+    assert_eq!(site.run("org remove birch --json").await.exits(1).error_code(), "organization_not_found");
     assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+}
+
+#[tokio::test]
+async fn removal_on_a_terminal_takes_nothing_but_the_slug_typed_once_more() {
+    let site = Site::with(&["acme"]).await;
+    for typed in ["yes\n", "\n", "Acme\n"] {
+        let ran = site.rollbook("org remove acme").on_a_terminal(typed).await.exits(1);
+        assert!(ran.stdout.contains("Every event of acme will be deleted"), "{}", ran.stdout);
+        assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+    }
+    site.rollbook("org remove acme").on_a_terminal("acme\n").await.done();
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "removed");
 }
 
 /// What is left in Postgres under an organization's names.
