@@ -127,19 +127,14 @@ async fn what_the_loader_could_do_as_an_organizations_role_is_its_own_excess() {
             "`A`, which has rights on table org_birch.event",
         ),
         (
-            "GRANT UPDATE (viewer_id) ON org_acme.event TO A",
-            "REVOKE UPDATE (viewer_id) ON org_acme.event FROM A",
-            "`A`, which has rights on column viewer_id of table org_acme.event",
+            "GRANT UPDATE (viewer_id) ON org_birch.event TO A",
+            "REVOKE UPDATE (viewer_id) ON org_birch.event FROM A",
+            "`A`, which has rights on column viewer_id of table org_birch.event",
         ),
         (
-            "GRANT DELETE ON org_acme.event TO A",
-            "REVOKE DELETE ON org_acme.event FROM A",
-            "`A`, which may DELETE `org_acme.event`",
-        ),
-        (
-            "GRANT CREATE ON SCHEMA org_acme TO A",
-            "REVOKE CREATE ON SCHEMA org_acme FROM A",
-            "`A`, which may create things in the schema `org_acme`",
+            "GRANT USAGE ON SCHEMA org_birch TO A",
+            "REVOKE USAGE ON SCHEMA org_birch FROM A",
+            "`A`, which has rights on schema org_birch",
         ),
         (
             "ALTER VIEW org_birch.watch_event OWNER TO A",
@@ -168,6 +163,19 @@ async fn what_the_loader_could_do_as_an_organizations_role_is_its_own_excess() {
         site.execute(&fill(take)).await;
         assert_eq!(of_loader(&site).await, Vec::<String>::new(), "{take}");
     }
+}
+
+#[tokio::test]
+async fn what_is_odd_within_one_organizations_schema_is_its_own_trouble() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute(&format!(
+        "ALTER TABLE org_acme.event RENAME TO away; GRANT DELETE ON org_acme.away TO {acme}; \
+         GRANT CREATE ON SCHEMA org_acme TO {acme}; ALTER SCHEMA org_acme RENAME TO elsewhere; \
+         DROP SCHEMA org_birch CASCADE",
+        acme = site.role("org_acme")
+    ))
+    .await;
+    assert_eq!(of_loader(&site).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio_postgres::GenericClient;
 use super::{Admin, Error, Installation, TenantNames, retry, roles};
 
 /// What `org_<slug>` may do, by table. It may do nothing else.
-pub(super) const WRITER: [(&str, &str); 3] = [
+const WRITER: [(&str, &str); 3] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),

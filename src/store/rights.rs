@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use tokio_postgres::Client;
 
-use crate::tenant::{RolePrefix, Slug};
+use super::roles::Mark;
+use crate::tenant::{OrganizationId, RolePrefix, Slug};
 use writers::Writer;
 
 /// Table privileges that each role needs, as `schema.table privilege`.
@@ -42,12 +43,13 @@ pub async fn check_loader(
     client: &Client,
     prefix: &RolePrefix,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let organizations = client.query("SELECT slug, schema_name FROM rollbook.organization", &[]).await?;
+    let organizations = client.query("SELECT slug, schema_name, id FROM rollbook.organization", &[]).await?;
     let writers: Vec<Writer> = organizations
         .iter()
         .filter_map(|row| {
             let slug: Slug = row.get::<_, &str>(0).parse().ok()?;
-            Some(Writer { role: prefix.writer_role(&slug), schema: row.get(1) })
+            let mark = Mark::of(OrganizationId(row.get(2))).as_str().to_owned();
+            Some(Writer { role: prefix.writer_role(&slug), schema: row.get(1), mark })
         })
         .collect();
     let roles: HashSet<&str> = writers.iter().map(|writer| writer.role.as_str()).collect();
