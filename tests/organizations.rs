@@ -180,6 +180,23 @@ async fn removal_leaves_what_somebody_else_made_under_the_same_name() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_still_in_use_does_not_keep_the_events_and_the_command_can_be_repeated() {
+    let site = Site::with(&["acme"]).await;
+    let reader = site.role("reader_acme");
+    site.execute(&format!("CREATE TABLE public.extra (id int); GRANT SELECT ON public.extra TO {reader}"))
+        .await;
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "not_swept");
+    for said in [&reader, "public.extra", "run the same command again"] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    assert_eq!(left_of_acme(&site).await, [reader]);
+    site.execute("DROP TABLE public.extra").await;
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_record_is_not_held_for_an_organization_that_is_being_removed() {
     let site = Site::with(&["acme"]).await;
     let mut removing = site.superuser().await;
