@@ -192,6 +192,19 @@ async fn a_crash_at_any_step_is_taken_up_by_the_same_command() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_given_when_an_add_is_taken_up_again_is_written_down() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("UPDATE rollbook.organization SET state = 'provisioning'").await;
+    site.run("org add acme --name Acme").await.done();
+    assert_eq!(site.run("org show acme --json").await.done().json()["name"], "Acme");
+    let trail = "SELECT action || ' ' || what FROM rollbook.admin_event WHERE what ? 'name' ORDER BY id";
+    assert_eq!(
+        site.texts(trail).await,
+        [r#"org.add {"name": "acme", "slug": "acme"}"#, r#"org.set {"name": "Acme"}"#]
+    );
+}
+
+#[tokio::test]
 async fn an_organization_that_is_not_complete_takes_no_other_command_but_removal() {
     let site = Site::with(&["acme"]).await;
     site.execute("UPDATE rollbook.organization SET state = 'provisioning'").await;
