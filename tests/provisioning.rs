@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Site;
+use crate::harness::{Ran, Site, eventually};
 
 #[tokio::test]
 async fn add_answers_with_what_the_contract_names_and_a_key_that_works() {
@@ -240,4 +240,43 @@ async fn of_several_adds_of_one_slug_one_wins() {
         assert_eq!(ran.exits(1).error_code(), "organization_exists");
     }
     assert_eq!(site.number("SELECT count(*) FROM rollbook.write_key").await, 1);
+}
+
+/// Runs `org add acme` against another administrator's open transaction, which commits once the command waits for it.
+async fn add_against(site: &Site, other_does: &str) -> Ran {
+    let mut other = site.superuser().await;
+    let work = other.transaction().await.expect("a transaction");
+    work.batch_execute(other_does).await.expect("the other administrator's change");
+    let (ran, ()) = tokio::join!(site.run("org add acme --json"), async {
+        eventually("the command waits for the other administrator", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                             AND wait_event_type = 'Lock'";
+            site.number(waiting).await == 1
+        })
+        .await;
+        work.commit().await.expect("the other goes first");
+    });
+    ran
+}
+
+#[tokio::test]
+async fn a_grant_that_another_administrator_made_at_the_same_moment_is_tried_again() {
+    let site = Site::with(&["acme"]).await;
+    let (writer, reader) = (site.role("org_acme"), site.role("reader_acme"));
+    site.execute(&format!(
+        "UPDATE rollbook.organization SET state = 'provisioning'; REVOKE ALL ON org_acme.event FROM {writer}"
+    ))
+    .await;
+    // Postgres answers XX000, "tuple concurrently updated".
+    add_against(&site, &format!("GRANT SELECT ON org_acme.event TO {reader}, {}", site.role("loader")))
+        .await
+        .done();
+}
+
+#[tokio::test]
+async fn a_role_that_somebody_made_at_the_same_moment_is_somebody_elses() {
+    let site = Site::set_up().await;
+    // Postgres answers 23505, from its own catalog.
+    let ran = add_against(&site, &format!("CREATE ROLE {}", site.role("org_acme"))).await;
+    assert_eq!(ran.exits(1).error_code(), "name_taken");
 }
