@@ -19,6 +19,7 @@ mod status;
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::environment;
@@ -86,16 +87,40 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Load(arguments) => arguments.run().await,
-    }
+    }?;
+    output::written()
 }
 
 /// Help and version come back as a failure that exits 0, before anything about the environment is said.
 fn parse(arguments: &[OsString], variables: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
     let known = environment::known_variables(&Arguments::command());
     let command = environment::without_empty_values(Arguments::command());
-    let matches = command.try_get_matches_from(arguments)?;
+    let matches = command
+        .clone()
+        .try_get_matches_from(arguments)
+        .map_err(|error| with_usage_of_the_command_alone(error, command, arguments))?;
     environment::refuse_unknown(variables, &known)?;
     Ok(Arguments::from_arg_matches(&matches)?.command)
+}
+
+/// In the usage that it shows beside an error, the command line library counts every setting of the environment among
+/// the words that have to be written.
+fn with_usage_of_the_command_alone(
+    mut error: clap::Error,
+    mut command: clap::Command,
+    arguments: &[OsString],
+) -> clap::Error {
+    if error.get(ContextKind::Usage).is_some() {
+        command.build();
+        let mut meant = &mut command;
+        for word in arguments.iter().skip(1) {
+            if meant.find_subcommand(word).is_some() {
+                meant = meant.find_subcommand_mut(word).expect("it was just found");
+            }
+        }
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.render_usage()));
+    }
+    error
 }
 
 #[cfg(test)]

@@ -21,12 +21,11 @@ use crate::config::log::GroupProtocol;
 use crate::log::{ConsumeError, Consumer, ConsumerSettings};
 use crate::ops::Heartbeat;
 use crate::ops::metrics::{OTHER, organization_label};
-use crate::store::Pool;
+use crate::store::{Backoff, Pool};
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
 mod arrived;
 mod backlog;
-mod backoff;
 mod condition;
 mod continuity;
 mod copy;
@@ -58,7 +57,6 @@ mod trips;
 mod unreadable;
 mod write;
 
-use backoff::Backoff;
 pub use condition::Condition;
 use receive::{Ended, ReceiveLoop};
 use refusal::Refusal;

@@ -11,6 +11,7 @@
 
 mod admin;
 pub mod audit;
+mod backoff;
 mod connect;
 pub mod dead_letters;
 pub mod directory;
@@ -35,9 +36,10 @@ mod tls;
 mod trail;
 
 pub use admin::Admin;
+pub(crate) use backoff::Backoff;
 pub use connect::connect;
 pub use error::Error;
-pub use installation::Installation;
+pub use installation::{Installation, installed_prefix};
 pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};
 pub use pool::{Pool, PoolError, PoolSettings, PoolState, PooledClient};
 pub use roles::TenantNames;

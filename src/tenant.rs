@@ -4,10 +4,18 @@
 //! organization id of a record that intake wrote ([`Directory::of_record`]). Everything past them takes `&Tenant`.
 //! Nothing in a request body can choose the tenant; the database is the second fence (see [`crate::store`]).
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! // A tenant cannot be built by hand: its field is private.
 //! fn forge(organization: std::sync::Arc<rollbook::tenant::Organization>) -> rollbook::tenant::Tenant {
 //!     rollbook::tenant::Tenant { organization }
+//! }
+//! ```
+//!
+//! ```
+//! // With a tenant in hand, everything else in the above does compile.
+//! fn keep(tenant: rollbook::tenant::Tenant) -> rollbook::tenant::Tenant {
+//!     let _: &rollbook::tenant::Organization = tenant.organization();
+//!     tenant
 //! }
 //! ```
 

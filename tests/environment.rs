@@ -82,6 +82,45 @@ async fn help_and_version_are_answers() {
 }
 
 #[tokio::test]
+async fn wrong_arguments_are_told_by_what_has_to_be_written_whatever_the_environment_sets() {
+    let run = async |words| Rollbook::new(words).env("ROLLBOOK_ADMIN_DATABASE_URL", URL).run().await.exits(2);
+    let ran = run("org show").await;
+    assert!(ran.stderr.contains("Usage: rollbook org show [OPTIONS] <SLUG>"), "{}", ran.stderr);
+    let ran = run("org set acme").await;
+    assert!(ran.stderr.contains("Usage: rollbook org set [OPTIONS] <--name"), "{}", ran.stderr);
+    for words in ["", "org", "key", "held", "dead-letters"] {
+        let ran = run(words).await;
+        assert!(ran.stderr.contains("Commands:") && !ran.stderr.contains("error:"), "{}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn a_write_key_where_something_else_was_asked_for_is_not_repeated() {
+    let secret = "ntdgRnwQoSu1zlxxPVvbGwBnkA9iXzzOGBNKRYhaTZK3R3pbG";
+    for words in ["key revoke", "org show", "held list", "org fly", "org add acme --name"] {
+        for json in ["", " --json"] {
+            let ran = Rollbook::new(&format!("{words}{json} rb_{secret}"))
+                .env("ROLLBOOK_DATABASE_URL", URL)
+                .run()
+                .await;
+            assert!(!ran.stderr.contains(secret) && !ran.stderr.is_empty(), "{words}: {}", ran.stderr);
+        }
+    }
+    let ran = Rollbook::new(&format!("key revoke rb_{secret}")).run().await.exits(2);
+    assert!(ran.stderr.contains("rollbook key list SLUG"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_is_a_failure_and_a_reader_that_left_is_none() {
+    let site = Site::set_up().await;
+    let ran = site.rollbook("org add acme --json").into_file("/dev/full").await;
+    assert_eq!(ran.exits(1).error_code(), "answer_not_written");
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+    site.rollbook("org list").into_closed_pipe().await.done();
+}
+
+#[tokio::test]
 async fn no_failure_prints_a_password() {
     let flags = [
         format!("org list --admin-database-url {URL}"),

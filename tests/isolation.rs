@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::Client;
 
-use crate::harness::{Site, sqlstate};
+use crate::harness::{Form, Service, Site, played, sqlstate};
 
 /// Who may do what, decided one by one. A relation that is missing here fails the test, and so does a right that
 /// is not written down.
@@ -97,6 +97,31 @@ async fn every_role_and_login_may_do_what_was_decided_for_each_table_and_nothing
             }
         }
     }
+}
+
+/// What somebody may call, and what everybody (grantee 0) may do. Where there is no list of rights, everybody has what
+/// Postgres gives by default.
+const OF_EVERYBODY: &str = "
+    SELECT concat_ws(' ', proname, grantee, privilege_type)
+    FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace,
+         aclexplode(coalesce(proacl, acldefault('f', proowner)))
+    WHERE nspname IN ('rollbook', 'org_acme') AND grantee <> proowner
+    UNION ALL
+    SELECT concat_ws(' ', relname, privilege_type)
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, aclexplode(relacl)
+    WHERE nspname IN ('rollbook', 'org_acme') AND grantee = 0
+    UNION ALL
+    SELECT concat_ws(' ', nspname, privilege_type) FROM pg_namespace, aclexplode(nspacl)
+    WHERE (nspname IN ('rollbook', 'org_acme') OR nspname = 'public' AND privilege_type = 'CREATE') AND grantee = 0
+    UNION ALL
+    SELECT concat_ws(' ', datname, privilege_type)
+    FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
+    WHERE datname = current_database() AND grantee = 0";
+
+#[tokio::test]
+async fn nobody_may_call_our_functions_and_the_public_has_nothing() {
+    let site = Site::with(&["acme"]).await;
+    assert_eq!(site.texts(OF_EVERYBODY).await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -233,6 +258,64 @@ async fn an_unqualified_name_finds_nothing_in_public() {
     let role = site.role("org_acme");
     let ran = as_writer(&mut loader, &role, &format!("INSERT INTO event {EVENT}")).await;
     assert_eq!(sqlstate(&ran), Some("42P01"));
+}
+
+/// What an attacker would plant where everybody may look: names that Postgres has too, with arguments that fit our calls
+/// better than Postgres' own do.
+const PLANTED: &str = "
+    CREATE FUNCTION public.cardinality(bigint[]) RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the planted function ran as %', current_user; END $$;
+    CREATE FUNCTION public.unnest(uuid[]) RETURNS SETOF uuid LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the planted function ran as %', current_user; END $$;
+    CREATE FUNCTION public.to_regclass(varchar) RETURNS regclass LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the planted function ran as %', current_user; END $$;
+    CREATE TABLE public.organization (id int);
+    CREATE TABLE public.event (id int);
+    CREATE TABLE public.refinery_schema_history (id int)";
+
+#[tokio::test]
+async fn a_function_of_the_same_name_in_public_runs_neither_as_the_administrator_nor_as_the_loader() {
+    let site = Site::empty().await;
+    site.execute(PLANTED).await;
+    let planted = "SELECT cardinality('{1}'::bigint[])";
+    let ran = site.superuser().await.batch_execute(planted).await;
+    assert_eq!(sqlstate(&ran), Some("P0001"), "it would run in a session that takes no care");
+    for words in ["setup", "org add acme"] {
+        site.run(words).await.done();
+    }
+    // Where there is no row, nothing is called.
+    site.execute(
+        "INSERT INTO org_acme.dead_letter (event_id, generation, partition, log_offset, sqlstate, reason, event) \
+         VALUES (gen_random_uuid(), 1, 0, 3, '22P05', 'r', '{}')",
+    )
+    .await;
+    for words in [
+        "org set acme --rate-limit 5",
+        "key add acme",
+        "migrate",
+        "status",
+        "dead-letters list acme",
+        "dead-letters show acme",
+        "dead-letters discard acme",
+        "held list acme",
+        "held drain acme",
+    ] {
+        site.run(words).await.done();
+    }
+    let birch = site.organization("birch").await;
+    let service = Service::ready(site.serve("")).await;
+    service.post(&birch, Form::Json, &played(3)).await.accepts(3);
+    assert_eq!(site.loaded("birch", 3).await, (3, 0));
+    for words in ["org remove acme --yes", "setup"] {
+        site.run(words).await.done();
+    }
+    assert_eq!(
+        site.number(
+            "SELECT (SELECT count(*) FROM public.event) + (SELECT count(*) FROM public.organization)"
+        )
+        .await,
+        0
+    );
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod generations;
 mod held;
 mod isolation;
 mod keys;
+mod life;
 mod liveness;
 mod memory;
 mod migrations;

@@ -1,6 +1,11 @@
 //! `rollbook migrate`: many schemas, each for itself.
 
-use rollbook::store::TENANT_SCHEMA_VERSION;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use rollbook::config::{DatabaseUrl, Operator, Secret};
+use rollbook::store::migrate::{Manner, Mode, Outcome, Problem, migrate, select};
+use rollbook::store::{Admin, Installation, TENANT_SCHEMA_VERSION};
 use serde_json::{Value, json};
 
 use crate::harness::Site;
@@ -145,4 +150,43 @@ async fn a_table_for_people_names_every_schema_and_its_outcome() {
     let ran = site.run("migrate").await.done();
     assert!(ran.stdout.contains("acme") && ran.stdout.contains("current"), "{}", ran.stdout);
     assert_eq!(ran.stderr, "", "no progress bar where there is no terminal");
+}
+
+#[tokio::test]
+async fn a_pin_and_grants_that_were_lost_come_back() {
+    let site = Site::with(&["acme"]).await;
+    let pin = "SELECT pg_get_constraintdef(oid) FROM pg_constraint \
+               WHERE conname = 'ingest_watermark_is_of_this_organization'";
+    let before = site.texts(pin).await;
+    let writer = site.role("org_acme");
+    site.execute(&format!(
+        "ALTER TABLE org_acme.ingest_watermark DROP CONSTRAINT ingest_watermark_is_of_this_organization; \
+         REVOKE ALL ON org_acme.event FROM {writer}"
+    ))
+    .await;
+    site.run("migrate").await.done();
+    assert_eq!((site.texts(pin).await, before.len()), (before, 1));
+    site.session_of("org_acme")
+        .await
+        .query("SELECT * FROM org_acme.event", &[])
+        .await
+        .expect("granted again");
+}
+
+#[tokio::test]
+async fn an_organization_that_is_removed_during_a_run_is_not_made_again() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let url: Secret = site.admin_url().parse().expect("any text");
+    let (url, operator) = (DatabaseUrl::parse(&url).expect("a URL"), Operator { os_user: None });
+    let admin = Admin::connect(&url, operator.clone()).await.expect("the administrator");
+    let installation = Installation::load(&admin, None).await.expect("a site that is set up");
+    let selected = select(&admin, None).await.expect("both");
+    site.run("org remove acme --yes").await.done();
+
+    let lock_timeout = Duration::from_secs(2);
+    let manner = Manner { jobs: NonZeroUsize::MIN, lock_timeout, mode: Mode::Apply };
+    let reports = migrate(&url, &operator, &installation, selected, manner, |_| {}).await.expect("a run");
+    assert!(matches!(reports[0].outcome, Outcome::Failed(Problem::Removed)), "{reports:?}");
+    assert!(matches!(reports[1].outcome, Outcome::Current), "{reports:?}");
+    assert_eq!(site.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'org_acme'").await, 0);
 }

@@ -100,7 +100,20 @@ async fn an_unknown_organization_is_not_found_by_any_command() {
 async fn removal_asks_and_takes_no_answer_from_a_script() {
     let site = Site::with(&["acme"]).await;
     assert_eq!(site.run("org remove acme --json").await.exits(1).error_code(), "not_confirmed");
+    assert_eq!(site.run("org remove birch --json").await.exits(1).error_code(), "organization_not_found");
     assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+}
+
+#[tokio::test]
+async fn removal_on_a_terminal_takes_nothing_but_the_slug_typed_once_more() {
+    let site = Site::with(&["acme"]).await;
+    for typed in ["yes\n", "\n", "Acme\n"] {
+        let ran = site.rollbook("org remove acme").on_a_terminal(typed).await.exits(1);
+        assert!(ran.stdout.contains("Every event of acme will be deleted"), "{}", ran.stdout);
+        assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+    }
+    site.rollbook("org remove acme").on_a_terminal("acme\n").await.done();
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "removed");
 }
 
 /// What is left in Postgres under an organization's names.
@@ -164,6 +177,23 @@ async fn removal_leaves_what_somebody_else_made_under_the_same_name() {
     site.execute("COMMENT ON SCHEMA org_acme IS 'of the accounting department'").await;
     site.run("org remove acme --yes").await.exits(1);
     assert!(left_of_acme(&site).await.contains(&"org_acme".to_owned()));
+}
+
+#[tokio::test]
+async fn a_role_that_is_still_in_use_does_not_keep_the_events_and_the_command_can_be_repeated() {
+    let site = Site::with(&["acme"]).await;
+    let reader = site.role("reader_acme");
+    site.execute(&format!("CREATE TABLE public.extra (id int); GRANT SELECT ON public.extra TO {reader}"))
+        .await;
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "not_swept");
+    for said in [&reader, "public.extra", "run the same command again"] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    assert_eq!(left_of_acme(&site).await, [reader]);
+    site.execute("DROP TABLE public.extra").await;
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Site;
+use crate::harness::{Ran, Site, eventually};
 
 #[tokio::test]
 async fn add_answers_with_what_the_contract_names_and_a_key_that_works() {
@@ -192,6 +192,19 @@ async fn a_crash_at_any_step_is_taken_up_by_the_same_command() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_given_when_an_add_is_taken_up_again_is_written_down() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("UPDATE rollbook.organization SET state = 'provisioning'").await;
+    site.run("org add acme --name Acme").await.done();
+    assert_eq!(site.run("org show acme --json").await.done().json()["name"], "Acme");
+    let trail = "SELECT action || ' ' || what FROM rollbook.admin_event WHERE what ? 'name' ORDER BY id";
+    assert_eq!(
+        site.texts(trail).await,
+        [r#"org.add {"name": "acme", "slug": "acme"}"#, r#"org.set {"name": "Acme"}"#]
+    );
+}
+
+#[tokio::test]
 async fn an_organization_that_is_not_complete_takes_no_other_command_but_removal() {
     let site = Site::with(&["acme"]).await;
     site.execute("UPDATE rollbook.organization SET state = 'provisioning'").await;
@@ -227,4 +240,43 @@ async fn of_several_adds_of_one_slug_one_wins() {
         assert_eq!(ran.exits(1).error_code(), "organization_exists");
     }
     assert_eq!(site.number("SELECT count(*) FROM rollbook.write_key").await, 1);
+}
+
+/// Runs `org add acme` against another administrator's open transaction, which commits once the command waits for it.
+async fn add_against(site: &Site, other_does: &str) -> Ran {
+    let mut other = site.superuser().await;
+    let work = other.transaction().await.expect("a transaction");
+    work.batch_execute(other_does).await.expect("the other administrator's change");
+    let (ran, ()) = tokio::join!(site.run("org add acme --json"), async {
+        eventually("the command waits for the other administrator", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                             AND wait_event_type = 'Lock'";
+            site.number(waiting).await == 1
+        })
+        .await;
+        work.commit().await.expect("the other goes first");
+    });
+    ran
+}
+
+#[tokio::test]
+async fn a_grant_that_another_administrator_made_at_the_same_moment_is_tried_again() {
+    let site = Site::with(&["acme"]).await;
+    let (writer, reader) = (site.role("org_acme"), site.role("reader_acme"));
+    site.execute(&format!(
+        "UPDATE rollbook.organization SET state = 'provisioning'; REVOKE ALL ON org_acme.event FROM {writer}"
+    ))
+    .await;
+    // Postgres answers XX000, "tuple concurrently updated".
+    add_against(&site, &format!("GRANT SELECT ON org_acme.event TO {reader}, {}", site.role("loader")))
+        .await
+        .done();
+}
+
+#[tokio::test]
+async fn a_role_that_somebody_made_at_the_same_moment_is_somebody_elses() {
+    let site = Site::set_up().await;
+    // Postgres answers 23505, from its own catalog.
+    let ran = add_against(&site, &format!("CREATE ROLE {}", site.role("org_acme"))).await;
+    assert_eq!(ran.exits(1).error_code(), "name_taken");
 }

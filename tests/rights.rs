@@ -3,7 +3,7 @@
 use rollbook::store::rights;
 use rollbook::tenant::RolePrefix;
 
-use crate::harness::Site;
+use crate::harness::{Service, Site};
 
 async fn of_intake(site: &Site) -> Vec<String> {
     rights::check_intake(&site.intake().await).await.expect("an answer")
@@ -109,4 +109,104 @@ async fn only_the_loader_may_become_a_writer_and_only_without_inheriting_its_rig
         let excess = of_loader(&site).await;
         assert!(excess.contains(&"may INSERT, SELECT `org_acme.event`".to_owned()), "{excess:?}");
     }
+}
+
+#[tokio::test]
+async fn what_the_loader_could_do_as_an_organizations_role_is_its_own_excess() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let (acme, birch, loader) = (site.role("org_acme"), site.role("org_birch"), site.role("loader"));
+    // What gives it, what takes it back, and what is said of it. `A` and `B` are the writers, `L` is the login.
+    let cases = [
+        ("ALTER ROLE A SUPERUSER", "ALTER ROLE A NOSUPERUSER", "`A`, which is a superuser"),
+        ("ALTER ROLE A BYPASSRLS", "ALTER ROLE A NOBYPASSRLS", "`A`, which bypasses row security"),
+        ("GRANT B TO A", "REVOKE B FROM A", "`A`, which is a member of `B`"),
+        ("GRANT A TO L WITH ADMIN OPTION", "REVOKE ADMIN OPTION FOR A FROM L", "may give `A` to others"),
+        (
+            "GRANT SELECT ON org_birch.event TO A",
+            "REVOKE ALL ON org_birch.event FROM A",
+            "`A`, which has rights on table org_birch.event",
+        ),
+        (
+            "GRANT UPDATE (viewer_id) ON org_birch.event TO A",
+            "REVOKE UPDATE (viewer_id) ON org_birch.event FROM A",
+            "`A`, which has rights on column viewer_id of table org_birch.event",
+        ),
+        (
+            "GRANT USAGE ON SCHEMA org_birch TO A",
+            "REVOKE USAGE ON SCHEMA org_birch FROM A",
+            "`A`, which has rights on schema org_birch",
+        ),
+        (
+            "ALTER VIEW org_birch.watch_event OWNER TO A",
+            "ALTER VIEW org_birch.watch_event OWNER TO session_user",
+            "`A`, which owns view org_birch.watch_event",
+        ),
+        (
+            "GRANT SELECT ON rollbook.write_key TO A",
+            "REVOKE SELECT ON rollbook.write_key FROM A",
+            "`A`, which has rights on table rollbook.write_key",
+        ),
+    ];
+    for (give, take, said) in cases {
+        let fill = |text: &str| {
+            let words = text.split(' ').map(|word| match word {
+                "A" => acme.clone(),
+                "B" => birch.clone(),
+                "L" => loader.clone(),
+                other => other.replace("`A`", &format!("`{acme}`")).replace("`B`", &format!("`{birch}`")),
+            });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        site.execute(&fill(give)).await;
+        let excess = of_loader(&site).await;
+        assert!(excess.iter().any(|one| one.ends_with(&fill(said))), "{give}: {excess:?}");
+        site.execute(&fill(take)).await;
+        assert_eq!(of_loader(&site).await, Vec::<String>::new(), "{take}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_odd_within_one_organizations_schema_is_its_own_trouble() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute(&format!(
+        "ALTER TABLE org_acme.event RENAME TO away; GRANT DELETE ON org_acme.away TO {acme}; \
+         GRANT CREATE ON SCHEMA org_acme TO {acme}; ALTER SCHEMA org_acme RENAME TO elsewhere; \
+         DROP SCHEMA org_birch CASCADE",
+        acme = site.role("org_acme")
+    ))
+    .await;
+    assert_eq!(of_loader(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn serve_refuses_a_login_with_too_many_rights_and_says_which_unless_it_is_told_otherwise() {
+    let site = Site::with(&["acme"]).await;
+    let (admin, reader) = (site.admin_url(), site.role("reader_acme"));
+    for role in ["intake", "loader"] {
+        let variable = format!("ROLLBOOK_{}_DATABASE_URL", role.to_uppercase());
+        let serve = || site.serve(&format!("--role {role}")).env("ROLLBOOK_HTTP_ADDR", "127.0.0.1:0");
+        let ran = serve().env(&variable, &admin).run().await.exits(64);
+        for said in ["is a superuser", &variable, "ROLLBOOK_ALLOW_PRIVILEGED_LOGIN"] {
+            assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+        }
+        site.execute(&format!("GRANT {reader} TO {}", site.role(role))).await;
+        let ran = serve().run().await.exits(64);
+        assert!(ran.stderr.contains(&format!("is a member of `{reader}`")), "{}", ran.stderr);
+
+        let told = serve().env(&variable, &admin).env("ROLLBOOK_ALLOW_PRIVILEGED_LOGIN", "true");
+        Service::ready(told).await.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn serve_refuses_another_prefix_than_the_installations() {
+    // Without an organization no membership gives it away.
+    let site = Site::set_up().await;
+    let serve = site.serve("--role loader").without("ROLLBOOK_ROLE_PREFIX");
+    let ran = serve.run().await.exits(64);
+    assert!(
+        ran.stderr.contains("ROLLBOOK_ROLE_PREFIX") && ran.stderr.contains(&site.prefix),
+        "{}",
+        ran.stderr
+    );
 }

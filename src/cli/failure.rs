@@ -47,6 +47,10 @@ impl Failure {
         let exit = self.exit(arguments);
         match self {
             Self::Arguments(help) if exit == Exit::Done => output::say(&help.render().to_string()),
+            // `rollbook org`: what can follow is all that needs saying.
+            Self::Arguments(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                output::explain(&help.render().to_string());
+            }
             _ if arguments.iter().any(|argument| argument == "--json") => {
                 output::complain_in_json(self.code(), &self.message(arguments));
             }
@@ -98,7 +102,7 @@ impl Failure {
                     }
                     _ => "",
                 };
-                without_passwords(&format!("{text}{origin}"))
+                without_secrets(&format!("{text}{origin}"))
             }
             Self::Config(error) => error.to_string(),
             Self::Store(error) => chain(error),
@@ -148,14 +152,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// The command line library repeats words that it does not understand; a URL among them may hold a password.
-fn without_passwords(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace)
-        .map(|word| match (word.find("://"), word.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
-            _ => word.to_owned(),
-        })
-        .collect()
+/// The command line library repeats words that it does not understand; a URL among them may hold a password, and a
+/// write key may stand where its id was asked for.
+fn without_secrets(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace).map(|word| without_key(&without_password(word))).collect()
+}
+
+fn without_password(word: &str) -> String {
+    match (word.find("://"), word.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
+        _ => word.to_owned(),
+    }
+}
+
+/// Also of a key that was cut short or has a typing error in it.
+fn without_key(word: &str) -> String {
+    /// No more than this of a slug looks like a key.
+    const SHORTEST: usize = 32;
+    let Some((before, key)) = word.split_once("rb_") else { return word.to_owned() };
+    let after = key.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    if key.len() - after.len() < SHORTEST { word.to_owned() } else { format!("{before}rb_…{after}") }
 }
 
 #[cfg(test)]
@@ -165,10 +181,22 @@ mod tests {
     #[test]
     fn passwords_in_urls_are_masked_wherever_they_stand() {
         assert_eq!(
-            without_passwords("unexpected argument 'postgres://ann:p@ss@db/x' found\n"),
+            without_secrets("unexpected argument 'postgres://ann:p@ss@db/x' found\n"),
             "unexpected argument 'postgres://…@db/x' found\n"
         );
-        assert_eq!(without_passwords("see https://example.org"), "see https://example.org");
+        assert_eq!(without_secrets("see https://example.org"), "see https://example.org");
+    }
+
+    #[test]
+    fn write_keys_are_masked_and_slugs_are_not() {
+        let key = "rb_ntdgRnwQoSu1zlxxPVvbGwBnkA9iXzzOGBNKRYhaTZK3R3pbG";
+        for (written, said) in [
+            (format!("invalid value '{key}' for '<ID>'"), "invalid value 'rb_…' for '<ID>'"),
+            (format!("--key=acme={} is short", &key[..40]), "--key=acme=rb_… is short"),
+            ("rb_school_of_rhythm_and_blues_and_rock".to_owned(), "rb_school_of_rhythm_and_blues_and_rock"),
+        ] {
+            assert_eq!(without_secrets(&written), said);
+        }
     }
 
     #[test]

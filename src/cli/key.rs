@@ -41,6 +41,7 @@ pub(super) struct List {
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
     /// The key's id, as `key list` shows it.
+    #[arg(value_parser = key_id)]
     id: Uuid,
     #[command(flatten)]
     admin: AdminArguments,
@@ -130,6 +131,11 @@ impl Revoke {
         });
         Ok(())
     }
+}
+
+fn key_id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse()
+        .map_err(|_| "not the id of a key, which `rollbook key list SLUG` shows; the key itself is not it")
 }
 
 fn label(text: &str) -> Result<String, String> {

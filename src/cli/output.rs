@@ -1,22 +1,47 @@
 //! The one place that prints: answers on standard output, complaints on standard error.
 //!
-//! A reader that went away (`rollbook org list | head -1`) is no failure of ours, so write errors are dropped.
+//! A reader that went away (`rollbook org list | head -1`) is no failure of ours. A disk that is full is: the answer may
+//! be a key that is shown once.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::Failure;
 use crate::config::Output;
+
+/// Why the first answer that could not be written was not.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
 
 /// Prints text for people.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error.to_string())),
+        _ => {}
+    }
+}
+
+/// Fails if an answer could not be written, for the end of a command that otherwise did what it was asked.
+pub(super) fn written() -> Result<(), Failure> {
+    UNWRITTEN.get().map_or(Ok(()), |why| {
+        Err(Failure::new(
+            "answer_not_written",
+            format!("it is done, but the answer could not be written: {why}"),
+        ))
+    })
 }
 
 /// Prints a failure for people.
 pub(super) fn complain(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+}
+
+/// Prints help that nobody asked for.
+pub(super) fn explain(help: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", help.trim_end());
 }
 
 /// Prints a failure for machines.
@@ -49,6 +74,10 @@ pub(super) fn list<T: Serialize>(
     table.set_header(header.iter().copied());
     for item in items {
         table.add_row(row(item));
+    }
+    // On a narrow terminal other columns wrap first: this one says what the row is about.
+    if let Some(first) = table.column_mut(0) {
+        first.set_constraint(ColumnConstraint::ContentWidth);
     }
     say(&table.trim_fmt());
 }

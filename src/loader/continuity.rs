@@ -10,13 +10,13 @@ use rdkafka::error::KafkaError;
 use tokio_postgres::{Client, Error};
 
 use super::Shared;
-use super::backoff::Backoff;
 use super::flush::watermark;
 use super::position::{Position, Watermark};
 use super::refusal::Refusal;
 use super::statements::Statements;
 use crate::config::log::LogSettings;
 use crate::log::{Discontinuity, PartitionEnds, Remembered, ScanError, Scanner, partition_of};
+use crate::store::Backoff;
 use crate::tenant::Tenant;
 
 /// A broker that has just come back may for a moment know less than it has: what is wrong must be wrong twice.

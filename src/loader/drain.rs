@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::backoff::Backoff;
 use super::held_record::drain_some;
 use super::owner::refuse_version;
 use super::position::Position;
 use super::refusal::Refusal;
 use super::statements::Statements;
 use crate::config::loader::LoaderSettings;
+use crate::store::Backoff;
 use crate::tenant::{RolePrefix, Tenant};
 
 pub use super::held_record::Drained;

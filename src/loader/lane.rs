@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::arrived::Arrived;
-use super::backoff::Backoff;
 use super::held_record::{Opening, open};
 use super::owner::{Nobody, Owner, owner_of};
 use super::position::Watermark;
 use super::refusal::Refusal;
 use super::statements::Statements;
+use crate::store::Backoff;
 
 mod held;
 mod hold;

@@ -7,9 +7,9 @@ use tokio_postgres::{Error, GenericClient};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::backoff::Backoff;
 use super::position::Position;
 use super::refusal::Refusal;
+use crate::store::Backoff;
 use crate::tenant::OrganizationId;
 
 /// One such record.

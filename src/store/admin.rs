@@ -32,6 +32,8 @@ impl Admin {
     /// [`Error::Connect`], or [`Error::AdministratorLacks`] with everything that is missing.
     pub async fn connect(url: &DatabaseUrl, operator: Operator) -> Result<Self, Error> {
         let client = connect(url).await?;
+        // A function that somebody put into `public` must never be taken for one of Postgres': this login can do much.
+        client.batch_execute("SET search_path = ''").await?;
         let row = client
             .query_one(
                 "SELECT session_user::text, r.rolsuper, r.rolcreaterole, d.datname::text, \

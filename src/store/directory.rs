@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::poll_fn;
-use rand::RngExt;
 use tokio::sync::Notify;
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connect::{Driver, connect_with_driver};
-use super::{Error, organizations};
+use super::{Backoff, Error, organizations};
 use crate::config::DatabaseUrl;
 use crate::tenant::{Directory, KeyDigest, OrganizationId, Snapshot};
 
@@ -25,9 +24,6 @@ const POLL: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// A read that takes longer is given up with its connection: a server that hangs must not look like a quiet one.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait after the first failure, doubled with each further one up to the longest, half of it jitter.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 
 /// Whose snapshot it is: each login may read what its role needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +40,7 @@ pub enum View {
 /// May be dropped at any time: the directory keeps its last snapshot.
 pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: &CancellationToken) {
     let mut failures = 0;
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
@@ -52,10 +49,13 @@ pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: 
         let Err(error) = ended;
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::warn!(%error, cause, failures, "organizations cannot be read; the last snapshot stays");
+        if failures == 0 {
+            backoff.reset();
+        }
         failures += 1;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(back_off(failures)) => {}
+            () = tokio::time::sleep(backoff.next()) => {}
         }
     }
 }
@@ -158,9 +158,4 @@ fn read_key(row: &Row) -> Result<(KeyDigest, OrganizationId), Error> {
         Error::UnreadableRow { id, why }
     })?;
     Ok((digest, id))
-}
-
-fn back_off(failures: u32) -> Duration {
-    let longest = FIRST_BACK_OFF.saturating_mul(1 << failures.min(8)).min(LONGEST_BACK_OFF);
-    longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }

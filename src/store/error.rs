@@ -102,6 +102,20 @@ pub enum Error {
     /// The organization was removed.
     #[error("the organization `{0}` was removed; its slug is never used again")]
     OrganizationRemoved(Slug),
+    /// The organization is removed, but something of it is still there.
+    #[error(
+        "the organization is removed, but its {kind} `{name}` could not be dropped: mend the cause and run the same \
+         command again"
+    )]
+    NotSwept {
+        /// `role` or `schema`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// The organization is not complete.
     #[error("the organization `{0}` is not complete: `rollbook org add {0}` finishes it")]
     OrganizationProvisioning(Slug),
@@ -141,6 +155,7 @@ impl Error {
             Self::NoSuchOrganization(_) => "organization_not_found",
             Self::OrganizationExists { .. } => "organization_exists",
             Self::OrganizationRemoved(_) => "organization_removed",
+            Self::NotSwept { .. } => "not_swept",
             Self::OrganizationProvisioning(_) => "organization_provisioning",
             Self::NoSuchKey(_) => "key_not_found",
             Self::NoSuchDeadLetter(_) => "dead_letter_not_found",

@@ -1,7 +1,8 @@
 //! What `setup` was told, for the commands that run later with nothing but the administrator's URL.
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{Client, GenericClient};
 
+use super::roles::Mark;
 use super::{Admin, CONTROL_SCHEMA_VERSION, Error, migrations};
 use crate::tenant::RolePrefix;
 
@@ -53,8 +54,23 @@ impl Installation {
     /// The role that every reader is a member of: it may connect to the database, and nothing else. One entry in the
     /// database's list of rights instead of one for each organization.
     pub(super) fn readers_role(&self) -> String {
-        format!("{}rollbook_readers", self.prefix.as_str())
+        format!("{}{READERS}", self.prefix.as_str())
     }
+}
+
+const READERS: &str = "rollbook_readers";
+
+/// The prefix of the installation in this database as any login can see it, which the table is not for: from the mark
+/// on the readers' role. `None`: `setup` did not run here.
+///
+/// # Errors
+/// Postgres.
+pub async fn installed_prefix(client: &Client) -> Result<Option<RolePrefix>, tokio_postgres::Error> {
+    let database = client.query_one("SELECT current_database()::text", &[]).await?;
+    let mark = Mark::of_installation(database.get(0));
+    let sql = "SELECT rolname::text FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = $1";
+    let marked = client.query(sql, &[&mark.as_str()]).await?;
+    Ok(marked.iter().find_map(|row| row.get::<_, &str>(0).strip_suffix(READERS)?.parse().ok()))
 }
 
 /// Reads the row, if setup has come that far.

@@ -72,9 +72,9 @@ pub enum Problem {
     /// A newer release was here.
     #[error("it is at version {0}, newer than this release: use the newer release")]
     Newer(i32),
-    /// It is not complete.
-    #[error(transparent)]
-    NotComplete(Error),
+    /// It was there when this run began.
+    #[error("its organization was removed in the meantime")]
+    Removed,
     /// Everything else.
     #[error(transparent)]
     Failed(Error),
@@ -166,11 +166,24 @@ async fn under_lock(admin: &mut Admin, installation: &Installation, one: &Descri
     if !row.get::<_, bool>(0) {
         return Err(Problem::Locked);
     }
-    let outcome = bring_up_to_date(admin, installation, one).await;
+    let outcome = if_it_stands(admin, installation, one).await;
     let unlocked = admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await;
     outcome?;
     unlocked?;
     Ok(())
+}
+
+/// Removal takes the same lock, and what it dropped must not be made again.
+async fn if_it_stands(
+    admin: &mut Admin,
+    installation: &Installation,
+    one: &Described,
+) -> Result<(), Problem> {
+    let now = organizations::show(admin, &one.organization.slug).await?;
+    if now.organization.state == State::Removed {
+        return Err(Problem::Removed);
+    }
+    Ok(bring_up_to_date(admin, installation, one).await?)
 }
 
 async fn bring_up_to_date(

@@ -35,7 +35,7 @@ pub(super) static CONTROL: LazyLock<Runner> = LazyLock::new(control_files::migra
 /// Brings one organization's schema up to date.
 pub(super) static TENANT: LazyLock<Runner> = LazyLock::new(tenant_files::migrations::runner);
 
-/// Runs what is missing in `schema`, as `owner`. The connection is left as it was.
+/// Runs what is missing in `schema`, as `owner`. The connection is left as an administrator's always is.
 pub(super) async fn run(
     client: &mut Client,
     runner: &Runner,
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let (path, role) = (roles::quoted(schema), roles::quoted(owner));
     client.batch_execute(&format!("SET search_path = {path}; SET ROLE {role}")).await?;
     let outcome = runner.run_async(client).await;
-    let reset = client.batch_execute("RESET ROLE; RESET search_path").await;
+    let reset = client.batch_execute("RESET ROLE; SET search_path = ''").await;
     let failed = |source| Error::Migration { schema: schema.to_owned(), source: Box::new(source) };
     outcome.map_err(failed)?;
     Ok(reset?)

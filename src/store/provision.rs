@@ -11,6 +11,7 @@ use super::keys::{self, NewKey};
 use super::organizations::{self, Lock};
 use super::roles::{self, Found, Mark};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames, grants, migrations, trail};
+use crate::config::Operator;
 use crate::tenant::{OrganizationId, Slug, State};
 
 /// An organization that is complete, and its first key.
@@ -70,7 +71,7 @@ async fn register(
         trail::record(&transaction, &admin.operator, "org.add", Some(new), &what).await?;
         new
     } else {
-        resume(&transaction, slug, name).await?
+        resume(&transaction, &admin.operator, slug, name).await?
     };
     transaction.commit().await?;
     Ok(id)
@@ -78,6 +79,7 @@ async fn register(
 
 async fn resume(
     transaction: &Transaction<'_>,
+    operator: &Operator,
     slug: &Slug,
     name: Option<&str>,
 ) -> Result<OrganizationId, Error> {
@@ -90,8 +92,10 @@ async fn resume(
         }
     }
     if let Some(name) = name {
-        let rename = "UPDATE rollbook.organization SET name = $2 WHERE id = $1";
-        transaction.execute(rename, &[&found.id.0, &name]).await?;
+        let rename = "UPDATE rollbook.organization SET name = $2 WHERE id = $1 AND name <> $2";
+        if transaction.execute(rename, &[&found.id.0, &name]).await? > 0 {
+            trail::record(transaction, operator, "org.set", Some(found.id), &json!({ "name": name })).await?;
+        }
     }
     Ok(found.id)
 }

@@ -17,14 +17,14 @@ const LOCK_TIMEOUT: &str = "15s";
 /// Removes an organization with everything that it has. Can be repeated.
 ///
 /// # Errors
-/// [`Error::NoSuchOrganization`]; or Postgres, when something of its schema is in use: the organization is removed
-/// all the same, and repeating the command sweeps up.
+/// [`Error::NoSuchOrganization`]; or [`Error::NotSwept`], when its schema or a role is in use: the organization is
+/// removed all the same, and repeating the command sweeps up.
 pub async fn remove(admin: &mut Admin, installation: &Installation, slug: &Slug) -> Result<Described, Error> {
     let names = TenantNames::new(installation, slug);
     admin
         .locked(&names.schema, async |admin| {
             let id = end(admin, slug).await?;
-            retry::on_conflict(async || sweep(admin, &names, &Mark::of(id)).await).await?;
+            sweep(admin, &names, &Mark::of(id)).await?;
             organizations::show(admin, slug).await
         })
         .await
@@ -53,17 +53,35 @@ async fn end(admin: &mut Admin, slug: &Slug) -> Result<OrganizationId, Error> {
     Ok(found.id)
 }
 
-/// Drops what carries the organization's mark, and nothing else.
+/// Drops what carries the organization's mark, and nothing else. The schema first and for itself: a role that is still
+/// named in somebody's rights must not keep the events.
 async fn sweep(admin: &mut Admin, names: &TenantNames, mark: &Mark) -> Result<(), Error> {
+    let schema = retry::on_conflict(async || drop_schema(admin, &names.schema, mark).await).await;
+    schema.map_err(|source| not_swept("schema", &names.schema, source))?;
+    for role in [&names.writer, &names.reader] {
+        let role_dropped = retry::on_conflict(async || drop_role(admin, role, mark).await).await;
+        role_dropped.map_err(|source| not_swept("role", role, source))?;
+    }
+    Ok(())
+}
+
+async fn drop_schema(admin: &mut Admin, schema: &str, mark: &Mark) -> Result<(), Error> {
     let transaction = admin.client.transaction().await?;
     transaction.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
-    if roles::find_schema(&transaction, &names.schema, mark).await? == Found::Ours {
-        transaction.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(&names.schema))).await?;
-    }
-    for role in [&names.writer, &names.reader] {
-        if roles::find_role(&transaction, role, mark).await? == Found::Ours {
-            transaction.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
-        }
+    if roles::find_schema(&transaction, schema, mark).await? == Found::Ours {
+        transaction.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(schema))).await?;
     }
     Ok(transaction.commit().await?)
+}
+
+async fn drop_role(admin: &mut Admin, role: &str, mark: &Mark) -> Result<(), Error> {
+    let transaction = admin.client.transaction().await?;
+    if roles::find_role(&transaction, role, mark).await? == Found::Ours {
+        transaction.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+fn not_swept(kind: &'static str, name: &str, source: Error) -> Error {
+    Error::NotSwept { kind, name: name.to_owned(), source: Box::new(source) }
 }

@@ -3,11 +3,15 @@
 //! Asked of Postgres at start, by the login itself: what the login could do if our code were wrong is what matters,
 //! whatever setup once granted.
 
+mod writers;
+
 use std::collections::HashSet;
 
 use tokio_postgres::Client;
 
-use crate::tenant::{RolePrefix, Slug};
+use super::roles::Mark;
+use crate::tenant::{OrganizationId, RolePrefix, Slug};
+use writers::Writer;
 
 /// Table privileges that each role needs, as `schema.table privilege`.
 const INTAKE: &[&str] = &["rollbook.organization SELECT", "rollbook.write_key SELECT"];
@@ -31,7 +35,7 @@ pub async fn check_intake(client: &Client) -> Result<Vec<String>, tokio_postgres
 }
 
 /// What the loader's login may do beyond its need; empty: nothing. It may become the `org_…` roles of this
-/// installation, and must not have their rights before it does.
+/// installation, must not have their rights before it does, and none but theirs afterwards.
 ///
 /// # Errors
 /// Postgres.
@@ -39,13 +43,21 @@ pub async fn check_loader(
     client: &Client,
     prefix: &RolePrefix,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let slugs = client.query("SELECT slug FROM rollbook.organization", &[]).await?;
-    let writers: HashSet<String> = slugs
+    let organizations = client.query("SELECT slug, schema_name, id FROM rollbook.organization", &[]).await?;
+    let writers: Vec<Writer> = organizations
         .iter()
-        .filter_map(|row| row.get::<_, &str>(0).parse::<Slug>().ok())
-        .map(|slug| prefix.writer_role(&slug))
+        .filter_map(|row| {
+            let slug: Slug = row.get::<_, &str>(0).parse().ok()?;
+            let mark = Mark::of(OrganizationId(row.get(2))).as_str().to_owned();
+            Some(Writer { role: prefix.writer_role(&slug), schema: row.get(1), mark })
+        })
         .collect();
-    excess(client, LOADER, |role| writers.contains(role)).await
+    let roles: HashSet<&str> = writers.iter().map(|writer| writer.role.as_str()).collect();
+    let mut excess = excess(client, LOADER, |role| roles.contains(role)).await?;
+    if !excess.iter().any(|one| one == SUPERUSER) {
+        excess.extend(shortened(writers::excess(client, &writers).await?, "organizations' roles"));
+    }
+    Ok(excess)
 }
 
 /// Everything that a login may do, but for privileges that are `needed` and memberships that it `may_have`.

@@ -42,6 +42,11 @@ impl Mark {
     pub(super) fn of_installation(database: &str) -> Self {
         Self(format!("Rollbook installation in database {database}"))
     }
+
+    /// As Postgres keeps it.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Whether something of a name exists, and whose it is.

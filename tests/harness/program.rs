@@ -1,8 +1,14 @@
 //! Runs the real program, with no environment but what the test gives it.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Child;
+
+/// A run that takes longer does not end by itself, such as a service that should not have started.
+const LONGEST_RUN: Duration = Duration::from_secs(120);
 
 /// One run of `rollbook`, to be.
 #[derive(Debug)]
@@ -44,7 +50,51 @@ impl Rollbook {
 
     /// Runs it to its end.
     pub(crate) async fn run(mut self) -> Ran {
-        let output = self.command.output().await.expect("the program starts");
+        self.command.stdout(Stdio::piped());
+        self.ended().await
+    }
+
+    /// The same with its answers going into a file.
+    pub(crate) async fn into_file(mut self, path: &str) -> Ran {
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("a file to write to");
+        self.command.stdout(file);
+        self.ended().await
+    }
+
+    /// The same with nobody to read its answers.
+    pub(crate) async fn into_closed_pipe(mut self) -> Ran {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        self.command.stdout(writer);
+        self.ended().await
+    }
+
+    /// The same at a terminal where somebody types this. `script` makes one; all that is said comes as one text.
+    pub(crate) async fn on_a_terminal(mut self, typed: &str) -> Ran {
+        let program = self.command.as_std();
+        let words = [program.get_program()].into_iter().chain(program.get_args());
+        let line = words.map(|word| word.to_str().expect("text")).collect::<Vec<_>>().join(" ");
+        let mut terminal = tokio::process::Command::new("/usr/bin/script");
+        terminal.args(["-qec", &line, "/dev/null"]).env_clear().stdin(Stdio::piped()).kill_on_drop(true);
+        terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = terminal;
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("script is installed");
+        let mut keyboard = child.stdin.take().expect("a pipe");
+        keyboard.write_all(typed.as_bytes()).await.expect("it reads");
+        self.outcome(child).await
+    }
+
+    async fn ended(mut self) -> Ran {
+        let child = self.command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        self.outcome(child).await
+    }
+
+    async fn outcome(self, child: Child) -> Ran {
+        let output = child.wait_with_output();
+        let output = tokio::time::timeout(LONGEST_RUN, output).await;
+        let output = output.unwrap_or_else(|_| panic!("`rollbook {}` does not end", self.words));
+        let output = output.expect("a child of ours");
         Ran {
             words: self.words,
             code: output.status.code(),

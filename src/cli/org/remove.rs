@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdin};
 
 use crate::cli::admin::AdminArguments;
 use crate::cli::{Failure, output};
-use crate::store::removal;
+use crate::store::{organizations, removal};
 use crate::tenant::Slug;
 
 /// What `org remove` takes.
@@ -23,6 +23,8 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (mut admin, installation) = self.admin.open().await?;
         if !self.yes {
+            // Nobody is asked about an organization that is not there.
+            organizations::show(&admin, &self.slug).await?;
             confirm(&self.slug)?;
         }
         super::print(self.admin.output, &removal::remove(&mut admin, &installation, &self.slug).await?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, DatabaseUrl};
-use crate::store::{connect, rights};
+use crate::store::{Error, connect, installed_prefix, rights};
 use crate::tenant::RolePrefix;
 
 /// How often a database that did not answer at the start is asked again.
@@ -26,8 +26,8 @@ pub(super) enum Login {
 pub(super) enum Checked {
     /// It may do what it needs, and no more.
     Fitting,
-    /// It may do more.
-    Privileged(ConfigError),
+    /// It may do more, or the settings name other roles than the installation has.
+    Refused(ConfigError),
     /// Postgres did not say.
     Unanswered(String),
 }
@@ -45,11 +45,17 @@ impl Login {
         };
         let excess = match self {
             Self::Intake(_) => rights::check_intake(&client).await,
-            Self::Loader(_, prefix) => rights::check_loader(&client, prefix).await,
+            Self::Loader(_, prefix) => match installed_prefix(&client).await {
+                Ok(Some(installed)) if installed != *prefix => {
+                    return Checked::Refused(another_prefix(prefix, installed));
+                }
+                Ok(_) => rights::check_loader(&client, prefix).await,
+                Err(error) => Err(error),
+            },
         };
         match excess {
             Ok(excess) if excess.is_empty() => Checked::Fitting,
-            Ok(excess) => Checked::Privileged(ConfigError::PrivilegedLogin {
+            Ok(excess) => Checked::Refused(ConfigError::PrivilegedLogin {
                 login: url.user().to_owned(),
                 role,
                 variable,
@@ -62,11 +68,11 @@ impl Login {
     /// Asks until Postgres answers, for a service that was started while it was away.
     ///
     /// # Errors
-    /// The login may do too much.
+    /// The login may do too much, or is of another installation.
     pub(super) async fn check_until_answered(self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             match self.check().await {
-                Checked::Privileged(error) => return Err(error.into()),
+                Checked::Refused(error) => return Err(error.into()),
                 Checked::Fitting => break,
                 Checked::Unanswered(_) => {}
             }
@@ -77,4 +83,10 @@ impl Login {
         stop.cancelled().await;
         Ok(())
     }
+}
+
+/// Under another prefix the loader would look for roles that do not exist, and hold every record.
+fn another_prefix(given: &RolePrefix, installed: RolePrefix) -> ConfigError {
+    let given = given.clone();
+    ConfigError::Contradiction(Error::PrefixContradiction { given, installed }.to_string())
 }

@@ -61,7 +61,7 @@ async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, Con
     for login in intake.into_iter().chain(loader) {
         match login.check().await {
             Checked::Fitting => {}
-            Checked::Privileged(error) => return Err(error),
+            Checked::Refused(error) => return Err(error),
             Checked::Unanswered(reason) => {
                 tracing::warn!(reason, "a login's rights could not be checked yet");
                 unchecked.push(login);

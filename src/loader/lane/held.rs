@@ -3,12 +3,12 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::super::backoff::Backoff;
 use super::super::held_record::{HoldOutcome, drain_some};
 use super::super::owner::{Nobody, Owner, owner_of};
 use super::super::refusal::Refusal;
 use super::hold::Stopped;
 use super::{Home, Lane, Next};
+use crate::store::Backoff;
 
 /// What a probe came to.
 enum Probed {

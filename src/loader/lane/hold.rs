@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use super::super::arrived::Arrived;
-use super::super::backoff::Backoff;
 use super::super::held_record::{HoldOutcome, ToHold, hold};
 use super::super::refusal::Refusal;
 use super::home::Home;
+use crate::store::Backoff;
 
 /// The lane was asked to stop before all was held.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
-use super::super::backoff::Backoff;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::position::Watermark;
 use super::super::record_rows::rows_of;
@@ -14,6 +13,7 @@ use super::super::unreadable::{self, Unreadable};
 use super::spill::Spill;
 use super::{Heard, Home, IDLE, Lane, Next};
 use crate::log::record::RecordView;
+use crate::store::Backoff;
 
 /// A lost race is run again this often before it counts as the schema's trouble.
 const MOST_RACES: u32 = 5;

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::super::backoff::Backoff;
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, Unreadable};
 use super::{Heard, IDLE, Lane, Next};
+use crate::store::Backoff;
 
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {

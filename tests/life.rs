@@ -1,0 +1,77 @@
+//! What the running service makes of an organization's life.
+
+use hyper::StatusCode;
+
+use crate::harness::{Form, Service, Site, eventually, played};
+
+#[tokio::test]
+async fn what_was_accepted_before_a_suspension_is_stored_during_it() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let intake = Service::ready(site.serve("--role intake")).await;
+    intake.post(&acme, Form::Json, &played(3)).await.accepts(3);
+    site.run("org suspend acme").await.done();
+    let mut accepted = 3;
+    eventually("intake refuses", async || {
+        let reply = intake.post(&acme, Form::Json, &played(1)).await;
+        accepted += reply.json["accepted"].as_i64().unwrap_or(0);
+        reply.json["code"] == "organization_suspended"
+    })
+    .await;
+
+    let loader = Service::ready(site.serve("--role loader")).await;
+    assert_eq!(site.loaded("acme", accepted).await, (accepted, 0));
+    loader.stop().await;
+}
+
+#[tokio::test]
+async fn records_of_a_removed_organization_are_counted_and_nothing_of_them_is_kept() {
+    let site = Site::set_up().await;
+    let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
+    let intake = Service::ready(site.serve("--role intake")).await;
+    intake.post(&acme, Form::Json, &played(3)).await.accepts(3);
+    intake.post(&birch, Form::Json, &played(2)).await.accepts(2);
+    site.run("org remove acme --yes").await.done();
+
+    let loader = Service::ready(site.serve("--role loader")).await;
+    assert_eq!(site.loaded("birch", 2).await, (2, 0));
+    let kept = "SELECT concat_ws(' ', events, reason, record IS NULL) FROM rollbook.unreadable_record";
+    eventually("the record is written down", async || !site.texts(kept).await.is_empty()).await;
+    assert_eq!(site.texts(kept).await, ["3 the organization was removed t"]);
+    eventually("the fate is counted", async || {
+        let text = loader.admin.text("/metrics").await;
+        text.lines().any(|line| line.contains("fate=\"unattributed\"") && line.ends_with(" 3"))
+    })
+    .await;
+    eventually("its key is nobody's", async || {
+        intake.post(&acme, Form::Json, &played(1)).await.json["code"] == "unknown_key"
+    })
+    .await;
+    loader.stop().await;
+    site.run("audit").await.done();
+}
+
+#[tokio::test]
+async fn the_service_goes_on_from_its_last_snapshot_and_says_how_old_it_is() {
+    const AGE: &str = "rollbook_snapshot_age_seconds";
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let service = Service::ready(site.serve("--role intake")).await;
+    let age = async || service.metric(AGE).await.expect("the gauge");
+    let login = site.role("intake");
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ";
+    site.execute(&format!("ALTER ROLE {login} NOLOGIN; {cut}'{login}'")).await;
+    eventually("the snapshot is old", async || age().await > 3.0).await;
+
+    service.post(&acme, Form::Json, &played(2)).await.accepts(2);
+    assert_eq!(service.admin.get("/readyz").await.status, StatusCode::OK);
+    assert_eq!(service.admin.get("/healthz").await.status, StatusCode::OK);
+
+    site.execute(&format!("ALTER ROLE {login} LOGIN")).await;
+    eventually("the snapshot is fresh", async || age().await < 1.5).await;
+    let birch = site.organization("birch").await;
+    eventually("a new key works", async || {
+        service.post(&birch, Form::Json, &played(1)).await.status == StatusCode::OK
+    })
+    .await;
+}
