@@ -9,12 +9,12 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 
+use super::Intake;
 use super::body::Arriving;
 use super::budget::Reservation;
 use super::check::{Judged, Judging};
 use super::problem::Problem;
 use super::unpack::{Encoding, Unpacker};
-use super::{Intake, turn};
 use crate::event::{Defaults, Lines, RawEvent};
 use crate::tenant::Tenant;
 
@@ -50,9 +50,13 @@ impl Stream {
         reservation: &mut Reservation,
     ) -> Result<(Tenant, Judged), Problem> {
         let mut room = Room { intake, request: reservation, unpacked: None };
-        while let Some(chunk) = room.wait(&self, arriving.next()).await?? {
-            let _turn = room.wait(&self, intake.turns.take()).await?;
-            turn::work(self.encoding.likely_bytes(chunk.len()), || self.feed(chunk));
+        while let Some(chunk) = room.wait(self.held(), arriving.next()).await?? {
+            let (held, likely_bytes) = (self.held(), self.encoding.likely_bytes(chunk.len()));
+            let working = intake.turns.work(likely_bytes, move || {
+                self.feed(chunk);
+                self
+            });
+            self = room.wait(held, working).await??;
         }
         if let Some(unpacked_bytes) = self.unpacked_so_far() {
             intake.meter.count_body(arriving.wire_bytes(), unpacked_bytes);
@@ -60,14 +64,13 @@ impl Stream {
         self.finish()
     }
 
-    /// What a small body can unpack to: the decoder, and a line that is not complete.
-    fn unpacked_bytes(&self) -> usize {
-        self.unpacker.as_ref().map_or(0, Unpacker::held_bytes)
-            + self.lines.as_ref().map_or(0, Lines::held_bytes)
-    }
-
-    fn accepted_bytes(&self) -> usize {
-        self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes())
+    /// What it keeps between two pieces.
+    fn held(&self) -> Held {
+        Held {
+            accepted_bytes: self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes()),
+            unpacked_bytes: self.unpacker.as_ref().map_or(0, Unpacker::held_bytes)
+                + self.lines.as_ref().map_or(0, Lines::held_bytes),
+        }
     }
 
     /// More of the body.
@@ -111,6 +114,14 @@ impl Stream {
     }
 }
 
+/// What a stream keeps while more of it is waited for.
+#[derive(Clone, Copy)]
+struct Held {
+    accepted_bytes: usize,
+    /// What a small body can unpack to: the decoder, and a line that is not complete.
+    unpacked_bytes: usize,
+}
+
 /// What one body has reserved.
 struct Room<'r> {
     intake: &'r Intake,
@@ -121,13 +132,13 @@ struct Room<'r> {
 
 impl Room<'_> {
     /// Waits, and if it comes to waiting reserves what is held meanwhile.
-    async fn wait<T>(&mut self, stream: &Stream, what: impl Future<Output = T>) -> Result<T, Problem> {
+    async fn wait<T>(&mut self, held: Held, what: impl Future<Output = T>) -> Result<T, Problem> {
         let mut what = pin!(what);
         if let Poll::Ready(done) = poll!(&mut what) {
             return Ok(done);
         }
-        self.request.cover(stream.accepted_bytes())?;
-        match (&mut self.unpacked, stream.unpacked_bytes()) {
+        self.request.cover(held.accepted_bytes)?;
+        match (&mut self.unpacked, held.unpacked_bytes) {
             (Some(reservation), bytes) => reservation.cover(bytes)?,
             (None, 0) => {}
             (unpacked, bytes) => unpacked.insert(self.intake.unpacked.reserve(0)?).cover(bytes)?,

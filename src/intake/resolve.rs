@@ -15,8 +15,8 @@ use crate::tenant::{Directory, KeyHolder, Organization, ResolveError, Tenant, Wr
 const TAG: &str = "organization";
 
 /// A live key that came in the `Authorization` header.
-pub(super) struct Authorized<'h> {
-    token: &'h str,
+pub(super) struct Authorized {
+    token: String,
     holder: KeyHolder,
 }
 
@@ -32,10 +32,7 @@ impl From<ResolveError> for Problem {
 }
 
 /// Looks the key of the `Authorization` header up; `None` when there is no such header.
-pub(super) fn authorize<'h>(
-    headers: &'h HeaderMap,
-    directory: &Directory,
-) -> Result<Option<Authorized<'h>>, Problem> {
+pub(super) fn authorize(headers: &HeaderMap, directory: &Directory) -> Result<Option<Authorized>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) => return Ok(None),
@@ -43,19 +40,19 @@ pub(super) fn authorize<'h>(
         (Some(_), Some(_)) => return Err(Problem::UnknownKey),
     };
     let token = bearer(value).ok_or(Problem::UnknownKey)?;
-    Ok(Some(Authorized { token, holder: look_up(token, directory)? }))
+    Ok(Some(Authorized { token: token.to_owned(), holder: look_up(token, directory)? }))
 }
 
 /// The tenant, once the body is read: both parts of the name agree, and the page may write.
 pub(super) fn resolve(
     headers: &HeaderMap,
-    authorized: Option<Authorized<'_>>,
+    authorized: Option<Authorized>,
     envelope: &Envelope<'_>,
     directory: &Directory,
 ) -> Result<Tenant, Problem> {
     let tag = agreed_tag(headers, envelope)?;
     if let (Some(header), Some(body)) = (&authorized, &envelope.key)
-        && header.token != body.as_ref()
+        && header.token.as_str() != body.as_ref()
     {
         return Err(Problem::BadEnvelope("header and body name different keys".to_owned()));
     }

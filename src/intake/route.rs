@@ -19,7 +19,7 @@ use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::unpack::Encoding;
-use super::{Intake, body, cors, decode, linger, publish, resolve, turn};
+use super::{Intake, body, cors, decode, linger, publish, resolve};
 use crate::event::{Clock, Envelope, UnixMillis};
 use crate::ops::health;
 use crate::tenant::Tenant;
@@ -47,6 +47,7 @@ impl Receipt {
 pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let receipt = Receipt { id: Uuid::now_v7(), at: UnixMillis::now(), started: Instant::now() };
     let (head, body) = request.into_parts();
+    let head = Arc::new(head);
     let mut response = match unmetered(intake, &head) {
         Some(response) => response,
         None => match take(intake, &head, body, receipt).await {
@@ -102,7 +103,7 @@ fn unmetered(intake: &Intake, head: &Parts) -> Option<Response<Full<Bytes>>> {
 /// Takes one batch. What is left of a refused body is read away behind the reply.
 async fn take(
     intake: &Arc<Intake>,
-    head: &Parts,
+    head: &Arc<Parts>,
     mut body: Incoming,
     receipt: Receipt,
 ) -> Result<Response<Full<Bytes>>, Problem> {
@@ -117,8 +118,8 @@ async fn take(
 
 /// Everything up to the log.
 async fn judge(
-    intake: &Intake,
-    head: &Parts,
+    intake: &Arc<Intake>,
+    head: &Arc<Parts>,
     body: &mut Incoming,
     receipt: Receipt,
 ) -> Result<(Tenant, Judged, Reservation), Problem> {
@@ -132,19 +133,22 @@ async fn judge(
     let (tenant, judged) = match form {
         Form::Whole(form) => {
             let wire = arriving.collect(&mut reservation).await?;
-            let _turn = intake.turns.take().await;
+            let likely_bytes = encoding.likely_bytes(wire.len());
+            let (ours, head) = (Arc::clone(intake), Arc::clone(head));
             // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
             // that no more unpacked bodies exist than there are turns.
-            turn::work(encoding.likely_bytes(wire.len()), || {
-                let unpacked = encoding.unpack(wire, intake.settings.max_unpacked_bytes)?;
-                intake.meter.count_body(arriving.wire_bytes(), unpacked.len());
+            let judging = move || {
+                let wire_bytes = wire.len();
+                let unpacked = encoding.unpack(wire, ours.settings.max_unpacked_bytes)?;
+                ours.meter.count_body(wire_bytes, unpacked.len());
                 let envelope = form.decode(&unpacked)?;
-                let tenant = resolve::resolve(&head.headers, authorized, &envelope, &intake.directory)?;
-                intake.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
+                let tenant = resolve::resolve(&head.headers, authorized, &envelope, &ours.directory)?;
+                ours.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
                 let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
                 judging.take(&envelope.defaults, envelope.events);
                 Ok::<_, Problem>((tenant, judging.finish()))
-            })?
+            };
+            intake.turns.work(likely_bytes, judging).await??
         }
         Form::Lines => {
             let judging = decode::sent_at(&head.headers).and_then(|sent_at| {

@@ -26,7 +26,6 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const BROTLI_MOST_BYTES: usize = 10 * 1024 * 1024;
 /// Text of events packs about tenfold; a guess that is wrong costs a copy.
 const USUAL_RATIO: usize = 8;
-const LEAST_ROOM: usize = 4 * 1024;
 const GZIP_WINDOW_BITS: u8 = 15;
 /// Its window and its tables.
 const GZIP_BYTES: usize = 48 * 1024;
@@ -150,8 +149,9 @@ impl Unpacker {
         // What is complete holds nothing back.
         while !(wire.is_empty() && self.is_complete) && out.len() <= self.left {
             if out.len() == out.capacity() {
-                // One more than the limit is enough to know.
-                out.reserve_exact(out.len().max(LEAST_ROOM).min(self.left + 1 - out.len()));
+                // The guess was wrong, and all that there may be is room for the rest; one more than the limit is enough to
+                // know. Doubling would leave the allocator with pages of every size, on every thread.
+                out.reserve_exact(self.left + 1 - out.len());
             }
             let before = out.len();
             let (taken, is_complete) = self.decoder.step(wire, self.is_complete, out)?;
