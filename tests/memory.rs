@@ -115,5 +115,16 @@ async fn whatever_clients_do_the_process_stays_small() {
     let peak_of_connections = peak(&service, "4096 connections in the middle of a body");
     assert!(peak_of_connections < MOST, "{peak_of_connections} bytes");
     drop(held);
+
+    // Long replies that nobody reads, again and again on each connection.
+    let nonsense = json!({ "events": vec![json!({ "id": "x".repeat(100) }); 500] }).to_string();
+    let refused = request(&acme, JSON, "", nonsense.len(), nonsense.as_bytes());
+    let mut deaf = Vec::new();
+    for _ in 0..16 {
+        deaf.extend(join_all((0..AT_ONCE).map(|_| holding(&service, &refused))).await);
+    }
+    let peak_of_replies = peak(&service, "1024 clients that do not read a reply of 60 KB");
+    assert!(peak_of_replies < MOST, "{peak_of_replies} bytes");
+    drop(deaf);
     assert_eq!(service.admin.get("/healthz").await.status, 200);
 }

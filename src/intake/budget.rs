@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
@@ -65,6 +66,25 @@ impl Reservation {
         }
         Ok(())
     }
+
+    /// Keeps what these bytes need until the last of them is dropped, and gives the rest back.
+    pub(super) fn hold(mut self, bytes: Bytes) -> Bytes {
+        // More than was reserved is a little more: what is acknowledged is not refused for it.
+        let _ = self.set(bytes.len());
+        Bytes::from_owner(Held { bytes, _reservation: self })
+    }
+}
+
+/// Bytes with the room that they take.
+struct Held {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +106,17 @@ mod tests {
         assert_eq!(free(&budget), 1_000_000 - 10 - REQUEST_BYTES as usize);
         reservation.set(300_000).expect("room");
         drop(reservation);
+        assert_eq!(free(&budget), 1_000_000);
+    }
+
+    #[test]
+    fn what_is_held_keeps_its_room_until_the_last_of_it_is_dropped() {
+        let budget = Budget::new(1_000_000);
+        let held = budget.reserve(500).expect("room").hold(Bytes::from(vec![0; 300]));
+        let part = held.slice(10..20);
+        drop(held);
+        assert_eq!(free(&budget), 1_000_000 - 300 - REQUEST_BYTES as usize);
+        drop(part);
         assert_eq!(free(&budget), 1_000_000);
     }
 

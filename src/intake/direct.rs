@@ -41,7 +41,8 @@ pub fn answer(
     let id = Uuid::now_v7();
     match judge(directory, headers, wire, max_unpacked_bytes, (id, received_at)) {
         Ok(Judged { outcomes, records }) => {
-            Answered { reply: reply::verdicts(id, received_at, &outcomes, Listing::All), records }
+            let reply = reply::verdicts(id, received_at, &outcomes, Listing::All).map(Full::new);
+            Answered { reply, records }
         }
         Err(problem) => Answered { reply: reply::problem(id, &problem), records: Vec::new() },
     }

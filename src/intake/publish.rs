@@ -26,16 +26,15 @@ pub(super) async fn publish(
     tenant: Tenant,
     judged: Judged,
     reservation: Reservation,
-) -> Result<Vec<Outcome>, Problem> {
+) -> Result<(Vec<Outcome>, Reservation), Problem> {
     if judged.records.is_empty() {
         intake.meter.count_events(&tenant, &judged.outcomes);
-        return Ok(judged.outcomes);
+        return Ok((judged.outcomes, reservation));
     }
     let ours = Arc::clone(intake);
     let publishing = intake.tasks.spawn(async move {
-        let outcomes = settle(&ours, &tenant, judged).await;
-        drop(reservation);
-        outcomes
+        // Kept until the log has answered, whether or not the client still waits.
+        settle(&ours, &tenant, judged).await.map(|outcomes| (outcomes, reservation))
     });
     // A panic in there was reported by the runtime; nothing was acknowledged.
     publishing.await.unwrap_or(Err(Problem::LogUnavailable))

@@ -112,8 +112,10 @@ async fn take(
         linger::read_away(intake, &head.headers, body, problem);
     }
     let (tenant, judged, reservation) = judged?;
-    let outcomes = publish::publish(intake, tenant, judged, reservation).await?;
-    Ok(reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::of(head.uri.query())))
+    let (outcomes, reservation) = publish::publish(intake, tenant, judged, reservation).await?;
+    let reply = reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::of(head.uri.query()));
+    // A client that does not read its reply keeps it in our memory.
+    Ok(reply.map(|body| Full::new(reservation.hold(body))))
 }
 
 /// Everything up to the log.
@@ -163,7 +165,8 @@ async fn judge(
             (tenant, judged)
         }
     };
-    reservation.set(judged.records.iter().map(|record| record.bytes.len()).sum())?;
+    let records_bytes: usize = judged.records.iter().map(|record| record.bytes.len()).sum();
+    reservation.set(records_bytes.max(reply::most_bytes(judged.outcomes.len())))?;
     Ok((tenant, judged, reservation))
 }
 
