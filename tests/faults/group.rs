@@ -68,3 +68,22 @@ async fn a_loader_that_sleeps_under_load_past_its_session_loses_and_doubles_noth
     ground.reckon(clients).await;
     drop((sleeper, other));
 }
+
+#[tokio::test]
+async fn a_broker_that_knows_only_the_classic_protocol_is_joined_with_it() {
+    let ground = Ground::with(&["acme", "birch"]).await;
+    ground.kafka().restart_with("group.coordinator.rebalance.protocols=classic\n");
+    let (_intake, first) = (ground.intake().await, ground.loader().await);
+    assert!(first.said().contains("joining with `classic`"), "{}", first.said());
+    let clients = ground.load();
+    ground.gains(100).await;
+    let second = ground.loader().await;
+    takes_part(&second).await;
+    ground.gains(200).await;
+    first.stop().await;
+    ground.gains(100).await;
+    let all = ground.reckon(clients).await;
+    assert_eq!(all.dead, 0, "{all:?}");
+    drop(second);
+    ground.kafka().restart_with("");
+}

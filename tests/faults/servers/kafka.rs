@@ -117,6 +117,13 @@ impl Kafka {
         self.is_up();
     }
 
+    /// Ends it as a crash does, and starts it with these properties beside its own.
+    pub(in super::super) fn restart_with(&self, further: &str) {
+        self.kill();
+        std::fs::write(self.path("node.properties"), self.properties() + further).expect("a file");
+        self.start();
+    }
+
     /// Waits until it works.
     pub(super) fn is_up(&self) {
         let log = self.path("log");
