@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
 use tokio_postgres::{Client, Error};
 
 use super::Shared;
@@ -15,7 +14,7 @@ use super::position::{Position, Watermark};
 use super::refusal::Refusal;
 use super::statements::Statements;
 use crate::config::log::LogSettings;
-use crate::log::{Discontinuity, PartitionEnds, Remembered, ScanError, Scanner, partition_of};
+use crate::log::{Discontinuity, Remembered, ScanError, Scanner, partition_of};
 use crate::store::Backoff;
 use crate::tenant::Tenant;
 
@@ -31,25 +30,23 @@ pub(super) enum Occasion {
     Running,
 }
 
-/// One partition, looked at.
-#[derive(Debug)]
-pub(super) struct Looked {
-    pub(super) partition: i32,
-    /// Tells one assignment of it from the next.
-    pub(super) assignment: u64,
-    /// The highest watermark that was found or known.
-    pub(super) highest: Option<Watermark>,
-    /// Why it must not be read on.
-    pub(super) discontinuity: Option<Discontinuity>,
-}
-
 /// One partition to look at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ToLookAt {
     pub(super) partition: i32,
+    /// Tells one assignment of it from the next.
     pub(super) assignment: u64,
     pub(super) next_offset: Option<i64>,
+    /// The highest watermark that is known, or was found meanwhile.
     pub(super) highest: Option<Watermark>,
+}
+
+/// One partition, looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) at: ToLookAt,
+    /// Why it must not be read on.
+    pub(super) discontinuity: Option<Discontinuity>,
 }
 
 /// Looks until both Postgres and the log have answered.
@@ -77,12 +74,7 @@ pub(super) async fn look(
         tokio::time::sleep(SECOND_LOOK).await;
         found = verify(log, group, &partitions, &mut backoff).await;
     }
-    let looked = |one: ToLookAt| Looked {
-        partition: one.partition,
-        assignment: one.assignment,
-        highest: one.highest,
-        discontinuity: found.get(&one.partition).copied(),
-    };
+    let looked = |at: ToLookAt| Looked { at, discontinuity: found.get(&at.partition).copied() };
     partitions.into_iter().map(looked).collect()
 }
 
@@ -114,7 +106,7 @@ async fn verify(
         .collect();
     loop {
         let remembered = remembered.clone();
-        match ask(log, group, move |scanner| scanner.verify(&remembered)).await {
+        match Scanner::ask(log, group, move |scanner| scanner.verify(&remembered)).await {
             Ok(found) => return found,
             Err(error) => say_unanswered(&error),
         }
@@ -129,7 +121,7 @@ async fn read_watermarks(
     group: &str,
     partitions: &mut [ToLookAt],
 ) -> Result<(), Unanswered> {
-    let ends: Vec<(i32, PartitionEnds)> = ask(log, group, Scanner::ends).await.map_err(Unanswered::Log)?;
+    let ends = Scanner::ask(log, group, Scanner::ends).await.map_err(Unanswered::Log)?;
     let count = u32::try_from(ends.len()).unwrap_or(u32::MAX);
     let mut client = shared.pool.get().await.map_err(Refusal::from)?;
     for tenant in shared.directory.record_owners() {
@@ -138,10 +130,7 @@ async fn read_watermarks(
             continue;
         };
         match watermark_of(&mut client, shared, &tenant, one.partition).await.map_err(Refusal::from) {
-            Ok(Some(found)) if one.highest.is_none_or(|known| known.next_offset < found.next_offset) => {
-                one.highest = Some(found);
-            }
-            Ok(_) => {}
+            Ok(found) => one.highest = Watermark::higher(one.highest, found),
             Err(Refusal::Server(reason)) => return Err(Unanswered::Postgres(reason)),
             Err(refused @ (Refusal::Schema(_) | Refusal::Slow(_) | Refusal::Again(_))) => {
                 client = shared.pool.get().await.map_err(Refusal::from)?;
@@ -171,22 +160,7 @@ async fn watermark_of(
     Ok(found)
 }
 
-/// librdkafka's onlooker blocks: off the async threads.
-async fn ask<T: Send + 'static>(
-    log: &LogSettings,
-    group: &str,
-    question: impl FnOnce(&Scanner) -> Result<T, ScanError> + Send + 'static,
-) -> Result<T, ScanError> {
-    let (log, group) = (log.clone(), group.to_owned());
-    let asking = tokio::task::spawn_blocking(move || question(&Scanner::new(&log, &group)?));
-    asking.await.unwrap_or(Err(KafkaError::Canceled.into()))
-}
-
 fn say_unanswered(error: &ScanError) {
-    tracing::warn!(error = %chain(error), "the log could not be compared with what was loaded; asking again");
-}
-
-fn chain(error: &ScanError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(error, "the log could not be compared with what was loaded; asking again");
 }

@@ -1,4 +1,5 @@
-//! Held records drained by a person, with the loader's own protocol and limits.
+//! Held records drained beside the lanes, with the loader's own protocol and limits: by a person, or because their
+//! generation is over.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub async fn drain_partition(
     refuse_version(tenant).map_err(NotDrained::Refused)?;
     let statements = Statements::new(tenant, roles, settings);
     let position = Position { generation, partition };
-    let most_bytes = i64::try_from(settings.batch_bytes).unwrap_or(i64::MAX);
+    let most_bytes = i64::try_from(settings.hold_bytes()).unwrap_or(i64::MAX);
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut waits = 0;
     loop {

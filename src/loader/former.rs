@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use tokio_postgres::types::Type;
 
+use super::Shared;
 use super::drain::drain_partition;
 use super::outcome::Outcomes;
 use super::refusal::Refusal;
-use super::{Shared, outcome};
 use crate::tenant::{OrganizationId, RecordOwner};
 
 /// Tries once to drain all of them. What a schema still refuses stays held until the next time.
@@ -26,15 +26,13 @@ pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refu
         // Removal deletes what is held.
         let Some(RecordOwner::Tenant(tenant)) = shared.directory.of_record(organization) else { continue };
         let outcomes = Outcomes::new(shared.label(organization));
-        let started = Instant::now();
+        let mut begun = Instant::now();
         let place = (generation, partition);
         let mut client = shared.pool.get().await?;
         let drained =
             drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {
-                let fates = drained.fates;
-                let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);
-                outcomes.flushed(&fates, rows.unwrap_or(usize::MAX), started.elapsed());
-                (0..drained.unreadable).for_each(|_| outcome::unreadable());
+                outcomes.drained(drained, begun.elapsed());
+                begun = Instant::now();
             })
             .await;
         match drained {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Gauge, SharedString, counter, gauge, histogram};
 
 use super::arrived::Arrived;
+use super::held_record::Drained;
 use super::write::Fates;
 use crate::event::UnixMillis;
 
@@ -26,6 +27,14 @@ impl Outcomes {
         self.events("dead", fates.dead);
         histogram!("rollbook_loader_batch_rows").record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
         histogram!("rollbook_loader_batch_seconds").record(took.as_secs_f64());
+    }
+
+    /// Held records were drained in one transaction.
+    pub(super) fn drained(&self, drained: &Drained, took: Duration) {
+        let fates = &drained.fates;
+        let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);
+        self.flushed(fates, rows.unwrap_or(usize::MAX), took);
+        (0..drained.unreadable).for_each(|_| self.unreadable());
     }
 
     /// These records can be seen by analysts now: from received to visible, once a record.

@@ -28,6 +28,11 @@ impl Watermark {
         Self { next_offset: offset + 1, last_record_id: record_id }
     }
 
+    /// The higher of two, where there are any.
+    pub(super) fn higher(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter().chain(other).max_by_key(|watermark| watermark.next_offset)
+    }
+
     /// What the log has to have here still.
     pub(super) fn anchor(self) -> Anchor {
         Anchor { next_offset: self.next_offset, record_id: self.last_record_id }

@@ -37,9 +37,7 @@ impl Progress {
 
     /// A schema has this watermark.
     pub(super) fn see(&mut self, watermark: Watermark) {
-        if self.highest.is_none_or(|highest| highest.next_offset < watermark.next_offset) {
-            self.highest = Some(watermark);
-        }
+        self.highest = Watermark::higher(self.highest, Some(watermark));
     }
 
     /// The highest watermark that was seen.

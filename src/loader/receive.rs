@@ -176,12 +176,13 @@ impl<'a> ReceiveLoop<'a> {
     }
 
     fn looked_at(&mut self, looked: Looked) {
-        let number = looked.partition;
-        let partition = self.partitions.get_mut(&number).filter(|one| one.assignment() == looked.assignment);
+        let number = looked.at.partition;
+        let partition = self.partitions.get_mut(&number);
+        let partition = partition.filter(|one| one.assignment() == looked.at.assignment);
         let Some(partition) = partition else { return };
         match looked.discontinuity {
             None if partition.is_stopped() => {}
-            None => partition.admit(looked.highest),
+            None => partition.admit(looked.at.highest),
             Some(discontinuity) => {
                 tracing::error!(partition = number, reason = %discontinuity, "a partition is stopped");
                 partition.stop(discontinuity);

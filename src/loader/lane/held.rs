@@ -103,10 +103,7 @@ impl Home {
                 }
                 Ok(Some(drained)) => {
                     client.give_back();
-                    let fates = drained.fates;
-                    (0..drained.unreadable).for_each(|_| self.outcomes.unreadable());
-                    let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);
-                    self.outcomes.flushed(&fates, rows.unwrap_or(usize::MAX), started.elapsed());
+                    self.outcomes.drained(&drained, started.elapsed());
                 }
                 Err(error) => match Refusal::from(error) {
                     Refusal::Server(reason) => return Err(Refusal::Server(reason)),

@@ -45,11 +45,10 @@ impl Home {
     /// What a refusal means beside those of other organizations.
     pub(super) async fn judge(&self, refused: Refusal) -> Refusal {
         let Refusal::Slow(reason) = refused else { return refused };
-        if self.shared.trips.tripped(self.organization) {
-            return Refusal::Server(reason);
+        if !self.shared.trips.tripped(self.organization) {
+            // Others may be about to say the same.
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        // Others may be about to say the same.
-        tokio::time::sleep(Duration::from_millis(200)).await;
         if self.shared.trips.tripped(self.organization) {
             Refusal::Server(reason)
         } else {

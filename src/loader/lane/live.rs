@@ -158,7 +158,7 @@ impl Lane {
             never = spill.run(home, &self.pending, &mut self.incoming, NO_ROOM) => match never {},
         };
         self.pending.extend(spill.records);
-        let step = self.settle(flushed, records, rows, next, started.elapsed());
+        let step = flushed.and_then(|flushed| self.settle(flushed, records, rows, next, started.elapsed()));
         if spill.has_begun {
             // Whatever came of the flush: what is held now comes before everything new.
             return Ok(Step::Leave(Next::Hold(NO_ROOM.to_owned())));
@@ -169,14 +169,14 @@ impl Lane {
     /// Draws the consequences of a flush of the first pending records.
     fn settle(
         &mut self,
-        flushed: Result<Result<Flushed, FlushError>, Refusal>,
+        flushed: Result<Flushed, FlushError>,
         records: usize,
         rows: usize,
         next: Watermark,
         took: Duration,
     ) -> Result<Step, Refusal> {
         let home = &self.home;
-        match flushed? {
+        match flushed {
             Ok(Flushed::Committed(fates)) => {
                 home.shared.condition.server.answered();
                 home.shared.trips.passed(home.organization);

@@ -5,19 +5,17 @@
 //! waits holds a bounded amount, and nothing is asked to block.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client_config;
-use super::offsets::to_commit;
 use crate::config::log::{ConsumeArgs, GroupProtocol, LogSettings};
 use group::Group;
 use receive::{Charge, receive};
@@ -134,8 +132,6 @@ pub struct PartitionEnds {
 /// The consuming end of the log. Dropping it leaves the group.
 pub struct Consumer {
     shared: Arc<BaseConsumer<Group>>,
-    topic: String,
-    generation: i32,
     /// `None` is the end: librdkafka's context holds a sender for as long as the consumer lives.
     deliveries: mpsc::UnboundedReceiver<Option<Delivery>>,
     stop: Arc<AtomicBool>,
@@ -149,11 +145,11 @@ impl Consumer {
     /// librdkafka does not take the settings.
     pub fn start(settings: &ConsumerSettings, generation: i32) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
-        let topic = settings.log.topic.clone();
-        let group = Group::new(topic.clone(), generation, sender);
+        let topic = settings.log.topic.as_str();
+        let group = Group::new(topic.to_owned(), generation, sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
-        shared.subscribe(&[&topic])?;
+        shared.subscribe(&[topic])?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("log-consumer".to_owned())
@@ -166,7 +162,7 @@ impl Consumer {
                 }
             })
             .map_err(|_| KafkaError::ClientCreation("no thread for the consumer".to_owned()))?;
-        Ok(Self { shared, topic, generation, deliveries, stop, thread: Some(thread) })
+        Ok(Self { shared, deliveries, stop, thread: Some(thread) })
     }
 
     /// The next delivery; `None` once the consumer has failed or was closed.
@@ -183,9 +179,7 @@ impl Consumer {
         if next_offsets.is_empty() {
             return;
         }
-        let committed = to_commit(&self.topic, self.generation, next_offsets)
-            .and_then(|offsets| self.shared.commit(&offsets, CommitMode::Async));
-        if let Err(error) = committed {
+        if let Err(error) = self.shared.context().commit(&self.shared, next_offsets, CommitMode::Async) {
             tracing::warn!(%error, "offsets were not committed; the next commit repeats them");
         }
     }
@@ -202,10 +196,7 @@ impl Consumer {
 
     /// Takes no more records of a partition, until it is assigned again.
     pub fn stop_reading(&self, partition: i32) {
-        self.shared.context().stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
-        let mut stopped = TopicPartitionList::with_capacity(1);
-        stopped.add_partition(&self.topic, partition);
-        if let Err(error) = self.shared.pause(&stopped) {
+        if let Err(error) = self.shared.context().stop_reading(&self.shared, partition) {
             tracing::warn!(partition, %error, "a partition could not be paused; what comes of it is dropped");
         }
     }

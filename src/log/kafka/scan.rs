@@ -66,6 +66,20 @@ impl Scanner {
         Ok(Self { consumer, topic: settings.topic.clone() })
     }
 
+    /// Puts a question to an onlooker made for it, off the async threads.
+    ///
+    /// # Errors
+    /// Those of [`Scanner::new`] and of the question.
+    pub async fn ask<T: Send + 'static>(
+        settings: &LogSettings,
+        group: &str,
+        question: impl FnOnce(&Self) -> Result<T, ScanError> + Send + 'static,
+    ) -> Result<T, ScanError> {
+        let (settings, group) = (settings.clone(), group.to_owned());
+        let asking = tokio::task::spawn_blocking(move || question(&Self::new(&settings, &group)?));
+        asking.await.unwrap_or(Err(KafkaError::Canceled.into()))
+    }
+
     /// First and next offset of every partition.
     ///
     /// # Errors

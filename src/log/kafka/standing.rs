@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use rdkafka::error::KafkaError;
-
 use super::consumer::PartitionEnds;
 use super::continuity::{Anchor, Discontinuity, Remembered};
 use super::scan::{ScanError, Scanner};
@@ -29,18 +27,14 @@ pub async fn standings(
     generation: i32,
     anchors: HashMap<i32, Anchor>,
 ) -> Result<Vec<PartitionStanding>, ScanError> {
-    let (settings, group) = (settings.clone(), group.to_owned());
-    let asking = tokio::task::spawn_blocking(move || ask(&settings, &group, generation, &anchors));
-    asking.await.unwrap_or(Err(KafkaError::Canceled.into()))
+    Scanner::ask(settings, group, move |scanner| stand(scanner, generation, &anchors)).await
 }
 
-fn ask(
-    settings: &LogSettings,
-    group: &str,
+fn stand(
+    scanner: &Scanner,
     generation: i32,
     anchors: &HashMap<i32, Anchor>,
 ) -> Result<Vec<PartitionStanding>, ScanError> {
-    let scanner = Scanner::new(settings, group)?;
     let mut ends = scanner.ends()?;
     ends.sort_unstable_by_key(|(partition, _)| *partition);
     let partitions: Vec<i32> = ends.iter().map(|(partition, _)| *partition).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc as std_mpsc};
 
 use arc_swap::ArcSwap;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -20,12 +20,12 @@ use super::{Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
 
 /// See the module.
 pub(super) struct Group {
-    pub(super) topic: String,
-    pub(super) generation: i32,
+    topic: String,
+    generation: i32,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
     pub(super) paused: AtomicBool,
     /// Partitions that are ours and not read: no budget resumes them.
-    pub(super) stopped: Mutex<HashSet<i32>>,
+    stopped: Mutex<HashSet<i32>>,
     /// A rebalance that failed leaves nothing to go on from.
     pub(super) failed: OnceLock<KafkaError>,
     /// Whether the group's coordinator counts us in, with partitions or without.
@@ -57,7 +57,7 @@ impl Group {
             let from = next_offset.map_or(Offset::Beginning, Offset::Offset);
             assignment.add_partition_offset(&self.topic, partition, from)?;
             starts.push(Start { partition, next_offset });
-            self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+            self.lock_stopped().remove(&partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&assignment)?,
@@ -72,7 +72,7 @@ impl Group {
 
     /// What the budget pauses and resumes: all that is assigned, but for what is stopped.
     pub(super) fn readable(&self, consumer: &BaseConsumer<Self>) -> Result<TopicPartitionList, KafkaError> {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = self.lock_stopped();
         let mut readable = TopicPartitionList::new();
         for partition in partitions_of(&consumer.assignment()?) {
             if !stopped.contains(&partition) {
@@ -82,6 +82,32 @@ impl Group {
         Ok(readable)
     }
 
+    /// Pauses a partition until it is assigned again.
+    pub(super) fn stop_reading(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partition: i32,
+    ) -> Result<(), KafkaError> {
+        self.lock_stopped().insert(partition);
+        let mut stopped = TopicPartitionList::with_capacity(1);
+        stopped.add_partition(&self.topic, partition);
+        consumer.pause(&stopped)
+    }
+
+    /// Asks Kafka to remember the next offsets to read.
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        next_offsets: &[(i32, i64)],
+        mode: CommitMode,
+    ) -> Result<(), KafkaError> {
+        consumer.commit(&to_commit(&self.topic, self.generation, next_offsets)?, mode)
+    }
+
+    fn lock_stopped(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
         let (answer, answered) = std_mpsc::channel();
         // Another loader may already have what was lost: then nothing may be committed.
@@ -89,12 +115,11 @@ impl Group {
         let revocation = Revocation { partitions: partitions_of(revoked), answer };
         if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
-            if may_commit && !next_offsets.is_empty() {
-                let committed = to_commit(&self.topic, self.generation, &next_offsets)
-                    .and_then(|offsets| consumer.commit(&offsets, CommitMode::Sync));
-                if let Err(error) = committed {
-                    tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
-                }
+            if may_commit
+                && !next_offsets.is_empty()
+                && let Err(error) = self.commit(consumer, &next_offsets, CommitMode::Sync)
+            {
+                tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
             }
         }
         match consumer.rebalance_protocol() {
