@@ -78,11 +78,9 @@ impl<'a> Envelope<'a> {
         json::cut(body)
     }
 
-    /// Cuts a whole NDJSON body; what surrounds the events comes in headers. One that still arrives: [`Lines`].
-    ///
-    /// # Errors
-    /// See [`EnvelopeError`].
-    pub fn from_ndjson(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+    /// Cuts a whole NDJSON body: what [`Lines`] is held to.
+    #[cfg(test)]
+    pub(crate) fn from_ndjson(body: &'a [u8]) -> Result<Self, EnvelopeError> {
         ndjson::cut(body)
     }
 

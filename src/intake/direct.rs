@@ -8,13 +8,13 @@ use hyper::{HeaderMap, Response};
 use uuid::Uuid;
 
 use super::check::{Judged, Judging};
-use super::decode::{self, Form};
+use super::decode::Form;
 use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::resolve;
-use super::unpack::Encoding;
-use crate::event::{Clock, Envelope, UnixMillis};
+use super::unpack::{Encoding, Unpacker};
+use crate::event::{Clock, UnixMillis};
 use crate::log::SealedRecord;
 use crate::tenant::Directory;
 
@@ -68,12 +68,8 @@ fn judge(
             Ok(judging.finish())
         }
         Form::Lines => {
-            let judging = decode::sent_at(headers).and_then(|sent_at| {
-                let tenant = resolve::resolve(headers, authorized, &Envelope::default(), directory)?;
-                let judging = Judging::new(&tenant, id, Clock { received_at, sent_at });
-                Ok((tenant, judging))
-            });
-            let mut stream = Stream::new(judging, encoding, max_unpacked_bytes);
+            let unpacker = Unpacker::new(encoding, max_unpacked_bytes);
+            let mut stream = Stream::begin(headers, authorized, directory, (id, received_at), unpacker);
             // Pieces as no client makes them, so that every place is one to cut at.
             wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
             stream.finish().map(|(_, judged)| judged)

@@ -8,19 +8,21 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::poll;
+use hyper::HeaderMap;
+use uuid::Uuid;
 
-use super::Intake;
 use super::body::Arriving;
 use super::budget::Reservation;
 use super::check::{Judged, Judging};
 use super::problem::Problem;
-use super::unpack::{Encoding, Unpacker};
-use crate::event::{Defaults, Lines, RawEvent};
-use crate::tenant::Tenant;
+use super::resolve::{self, Authorized};
+use super::unpack::Unpacker;
+use super::{Intake, decode};
+use crate::event::{Clock, Defaults, Envelope, Lines, RawEvent, UnixMillis};
+use crate::tenant::{Directory, Tenant};
 
 /// One body, as far as it came.
 pub(super) struct Stream {
-    encoding: Encoding,
     /// Who sends it, and what became of its events; or what will be wrong with the request if its body is good.
     judging: Result<(Tenant, Judging), Problem>,
     /// Gone when what came cannot be unpacked any further.
@@ -32,10 +34,20 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A body of which nothing came; at most `limit` bytes are unpacked.
-    pub(super) fn new(judging: Result<(Tenant, Judging), Problem>, encoding: Encoding, limit: usize) -> Self {
-        let unpacker = Unpacker::new(encoding, limit);
-        Self { encoding, judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
+    /// A body of which nothing came. Whose it is stands in its headers.
+    pub(super) fn begin(
+        headers: &HeaderMap,
+        authorized: Option<Authorized>,
+        directory: &Directory,
+        (request_id, received_at): (Uuid, UnixMillis),
+        unpacker: Unpacker,
+    ) -> Self {
+        let judging = decode::sent_at(headers).and_then(|sent_at| {
+            let tenant = resolve::resolve(headers, authorized, &Envelope::default(), directory)?;
+            let judging = Judging::new(&tenant, request_id, Clock { received_at, sent_at });
+            Ok((tenant, judging))
+        });
+        Self { judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
     }
 
     /// Takes in what arrives, to its end. While more is waited for, what is held is reserved; what is held only in
@@ -51,7 +63,10 @@ impl Stream {
     ) -> Result<(Tenant, Judged), Problem> {
         let mut room = Room { intake, request: reservation, unpacked: None };
         while let Some(chunk) = room.wait(self.held(), arriving.next()).await?? {
-            let (held, likely_bytes) = (self.held(), self.encoding.likely_bytes(chunk.len()));
+            let held = self.held();
+            // What cannot be unpacked any further is only thrown away.
+            let likely_bytes =
+                self.unpacker.as_ref().map_or(0, |unpacker| unpacker.likely_bytes(chunk.len()));
             let working = intake.turns.work(likely_bytes, move || {
                 self.feed(chunk);
                 self

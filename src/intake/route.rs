@@ -18,9 +18,9 @@ use super::decode::Form;
 use super::lines::Stream;
 use super::problem::Problem;
 use super::reply::{self, Listing};
-use super::unpack::Encoding;
-use super::{Intake, body, cors, decode, linger, publish, resolve};
-use crate::event::{Clock, Envelope, UnixMillis};
+use super::unpack::{Encoding, Unpacker};
+use super::{Intake, body, cors, linger, publish, resolve};
+use crate::event::{Clock, UnixMillis};
 use crate::ops::health;
 use crate::tenant::Tenant;
 
@@ -34,13 +34,6 @@ struct Receipt {
     /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
     at: UnixMillis,
     started: Instant,
-}
-
-impl Receipt {
-    /// What the times of its events are judged by.
-    fn clock(self, sent_at: Option<UnixMillis>) -> Clock {
-        Clock { received_at: self.at, sent_at }
-    }
 }
 
 /// Answers one request, whatever it is.
@@ -146,20 +139,17 @@ async fn judge(
                 let envelope = form.decode(&unpacked)?;
                 let tenant = resolve::resolve(&head.headers, authorized, &envelope, &ours.directory)?;
                 ours.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
-                let mut judging = Judging::new(&tenant, receipt.id, receipt.clock(envelope.sent_at));
+                let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
+                let mut judging = Judging::new(&tenant, receipt.id, clock);
                 judging.take(&envelope.defaults, envelope.events);
                 Ok::<_, Problem>((tenant, judging.finish()))
             };
             intake.turns.work(likely_bytes, judging).await??
         }
         Form::Lines => {
-            let judging = decode::sent_at(&head.headers).and_then(|sent_at| {
-                let nothing = Envelope::default();
-                let tenant = resolve::resolve(&head.headers, authorized, &nothing, &intake.directory)?;
-                let judging = Judging::new(&tenant, receipt.id, receipt.clock(sent_at));
-                Ok((tenant, judging))
-            });
-            let stream = Stream::new(judging, encoding, intake.settings.max_unpacked_bytes);
+            let unpacker = Unpacker::new(encoding, intake.settings.max_unpacked_bytes);
+            let batch = (receipt.id, receipt.at);
+            let stream = Stream::begin(&head.headers, authorized, &intake.directory, batch, unpacker);
             let (tenant, judged) = stream.read(intake, &mut arriving, &mut reservation).await?;
             intake.limiter.charge(&tenant, judged.outcomes.len(), receipt.started.into_std())?;
             (tenant, judged)

@@ -17,7 +17,7 @@ use super::problem::Problem;
 /// Whoever waited for longer than this is the sign that more comes than can be done. It is also what those wait at most
 /// who are let in: the line is no longer than that.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// A body up to this size is worked on where it was read: handing the thread's other tasks over would cost more.
+/// A body up to this size is worked on where it was read: handing it over would cost more.
 const SMALL_BYTES: usize = 16 * 1024;
 
 /// One for each thread.

@@ -42,7 +42,7 @@ pub(super) enum Encoding {
 impl Encoding {
     /// How much a body of this size usually unpacks to.
     pub(super) fn likely_bytes(self, wire_bytes: usize) -> usize {
-        if self == Self::Identity { wire_bytes } else { wire_bytes * USUAL_RATIO }
+        if self == Self::Identity { wire_bytes } else { wire_bytes.saturating_mul(USUAL_RATIO) }
     }
 
     /// What the headers say: one encoding, once.
@@ -113,7 +113,7 @@ impl Unpacker {
         let unpacked = if self.encoding == Encoding::Identity {
             wire
         } else {
-            let mut unpacked = Vec::with_capacity(wire.len().saturating_mul(USUAL_RATIO).min(self.left));
+            let mut unpacked = Vec::with_capacity(self.likely_bytes(wire.len()).min(self.left));
             self.unpack(&wire, &mut unpacked).map_err(|_| self.failed())?;
             Bytes::from(unpacked)
         };
@@ -122,6 +122,11 @@ impl Unpacker {
             None => return Err(self.too_large()),
         }
         Ok(unpacked)
+    }
+
+    /// How much a piece of this size usually unpacks to.
+    pub(super) fn likely_bytes(&self, wire_bytes: usize) -> usize {
+        self.encoding.likely_bytes(wire_bytes)
     }
 
     /// The body has ended.

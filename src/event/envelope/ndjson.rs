@@ -2,8 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::{Envelope, EnvelopeError, MAX_EVENTS, RawEvent, check_count};
+#[cfg(test)]
+use super::Envelope;
+use super::{EnvelopeError, MAX_EVENTS, RawEvent, check_count};
 
+#[cfg(test)]
 pub(super) fn cut(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
     let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::not_utf8(error.valid_up_to()))?;
     // One more than the limit is enough to know.
@@ -44,7 +47,7 @@ impl Lines {
     /// Cuts the last line, which need not be ended, and says whether all of them were a body.
     ///
     /// # Errors
-    /// As [`Envelope::from_ndjson`].
+    /// The last line is not UTF-8, or there are no events or too many.
     pub fn finish(mut self, mut take: impl FnMut(RawEvent<'_>)) -> Result<(), EnvelopeError> {
         let last = std::mem::take(&mut self.begun);
         self.cut(&last, &mut take)?;

@@ -177,6 +177,10 @@ pub(crate) fn as_protobuf(members: &[(&'static str, String)]) -> (proto::Event, 
         let text = || value.as_str().map(str::to_owned);
         // `serde_json` reads a float quickly, and then not always the nearest one.
         let number = || sent.parse().ok();
+        let setting = || {
+            let setting = text().map(Setting::Text).or_else(|| number().map(Setting::Number));
+            Some(proto::Setting { setting })
+        };
         let whole = || value.as_u64().and_then(|whole| u32::try_from(whole).ok());
         match *name {
             _ if value.is_null() => continue,
@@ -207,16 +211,8 @@ pub(crate) fn as_protobuf(members: &[(&'static str, String)]) -> (proto::Event, 
             "player" => event.player = text(),
             "from_ms" => event.from_ms = whole(),
             "to_ms" => event.to_ms = whole(),
-            "from" => {
-                event.from = Some(proto::Setting {
-                    setting: text().map(Setting::Text).or_else(|| number().map(Setting::Number)),
-                })
-            }
-            "to" => {
-                event.to = Some(proto::Setting {
-                    setting: text().map(Setting::Text).or_else(|| number().map(Setting::Number)),
-                })
-            }
+            "from" => event.from = setting(),
+            "to" => event.to = setting(),
             "on" => event.on = value.as_bool(),
             "stall_ms" => event.stall_ms = whole(),
             "code" => event.code = text(),
