@@ -1,6 +1,5 @@
 //! Several loaders: more, fewer, and one that sleeps through its own replacement.
 
-use super::servers::SESSION;
 use super::{Clients, Ground, Then, Trap};
 use crate::harness::{Service, eventually, played};
 
@@ -61,7 +60,8 @@ async fn a_loader_that_sleeps_under_load_past_its_session_loses_and_doubles_noth
     let clients = ground.load();
     ground.gains(100).await;
     sleeper.freeze().await;
-    tokio::time::sleep(SESSION * 2).await;
+    let all = async || other.metric("rollbook_loader_partitions{state=\"running\"}").await == 3.0;
+    eventually("its session is over, and the other loader has every partition", all).await;
     ground.gains(100).await;
     sleeper.thaw().await;
     ground.gains(100).await;

@@ -15,7 +15,7 @@ use super::{folder, port, setting};
 /// As `./dev` runs it, but a loader that was killed is missed sooner.
 const PROPERTIES: &str = include_str!("../../../deploy/kafka/dev.properties");
 /// How long the group waits for a loader that says nothing.
-pub(in super::super) const SESSION: Duration = Duration::from_secs(3);
+const SESSION: Duration = Duration::from_secs(3);
 
 /// The node, running or not.
 #[derive(Debug)]
