@@ -36,7 +36,8 @@ pub(super) struct Trap {
 pub(super) enum Then {
     /// The last word never reaches the server: the connection is cut.
     Cut,
-    /// The last word and so many bytes more reach the server, and the connection is cut.
+    /// The last word and so many bytes more reach the server, and the connection is cut. Of several connections that
+    /// said it, the first to come so far: one of them may have nothing more to say.
     CutAfter(usize),
     /// The last word reaches the server, and its answer is lost with the connection.
     LoseAnswer,
@@ -193,18 +194,23 @@ async fn ask(
             server.write_all(piece).await?;
             continue;
         };
+        if let Then::CutAfter(bytes) = set.trap.then {
+            let left = listening.to_pass.get_or_insert(piece.len() + bytes);
+            if *left > piece.len() {
+                *left -= piece.len();
+                server.write_all(piece).await?;
+                continue;
+            }
+        }
         lock(&shared.trap).take();
         match set.trap.then {
             Then::Cut => {
                 set.sprung.cancel();
                 return Ok(());
             }
-            Then::CutAfter(bytes) => {
-                server.write_all(piece).await?;
-                let mut rest = (&mut client).take(bytes as u64);
-                tokio::io::copy(&mut rest, &mut server).await?;
+            Then::CutAfter(_) => {
                 set.sprung.cancel();
-                return Ok(());
+                return server.write_all(&piece[..listening.to_pass.unwrap_or_default()]).await;
             }
             Then::LoseAnswer => {
                 muted.cancel();
@@ -270,6 +276,8 @@ struct Listening {
     to: Option<Arc<SetTrap>>,
     heard: usize,
     tail: Vec<u8>,
+    /// After them, for [`Then::CutAfter`].
+    to_pass: Option<usize>,
 }
 
 impl Listening {
