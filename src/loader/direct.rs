@@ -50,8 +50,8 @@ impl DirectWriter {
         let offset = self.watermark.map_or(0, |watermark| watermark.next_offset);
         let next = Watermark::after(offset, Uuid::now_v7());
         let rows = rows(records)?;
-        let batch = SealedBatch { organization: self.tenant.id(), position: self.position, rows, next };
-        match flush(client, &self.statements, self.watermark, batch).await? {
+        let batch = SealedBatch::new(self.tenant.id(), self.position, rows, next);
+        match flush(client, &self.statements, self.watermark, &batch).await? {
             Flushed::Committed(fates) => {
                 self.watermark = Some(next);
                 Ok(fates.stored)

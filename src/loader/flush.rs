@@ -1,13 +1,16 @@
 //! One flush: one transaction in the organization's role. Lock the watermark, compare, write the rows, move the
 //! watermark last, commit. Whatever goes wrong before the commit, nothing of it is there.
 
+use std::collections::HashSet;
+
+use futures_util::join;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Transaction};
 
 use super::position::{Position, Watermark};
 use super::row::Row;
 use super::statements::Statements;
-use super::write::{Fates, WriteError, write_rows};
+use super::write::{Fates, Manner, WriteError, write_rows};
 use crate::tenant::OrganizationId;
 
 /// The rows of some records that follow one another in a lane.
@@ -15,13 +18,31 @@ use crate::tenant::OrganizationId;
 pub(super) struct SealedBatch<'a> {
     /// The organization that the records name. It goes into the watermark, where the schema's CHECK compares it with
     /// the one it was made for.
-    pub(super) organization: OrganizationId,
+    organization: OrganizationId,
     /// Where the records stand in the log.
-    pub(super) position: Position,
-    /// Every row of every record.
-    pub(super) rows: Vec<Row<'a>>,
+    position: Position,
+    /// The first row of each id.
+    rows: Vec<Row<'a>>,
+    /// How many more there were.
+    repeated: u64,
     /// The watermark once they are stored.
-    pub(super) next: Watermark,
+    next: Watermark,
+}
+
+impl<'a> SealedBatch<'a> {
+    /// `rows`: every row of every record.
+    pub(super) fn new(
+        organization: OrganizationId,
+        position: Position,
+        mut rows: Vec<Row<'a>>,
+        next: Watermark,
+    ) -> Self {
+        let all = rows.len();
+        let mut seen = HashSet::with_capacity(all);
+        rows.retain(|row| seen.insert(row.id()));
+        let repeated = (all - rows.len()) as u64;
+        Self { organization, position, rows, repeated, next }
+    }
 }
 
 /// What a flush came to.
@@ -58,39 +79,69 @@ pub(super) async fn flush(
     client: &mut Client,
     statements: &Statements,
     expected: Option<Watermark>,
-    batch: SealedBatch<'_>,
+    batch: &SealedBatch<'_>,
 ) -> Result<Flushed, FlushError> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&statements.become_role).await?;
-    match store(&transaction, statements, expected, batch).await? {
-        Flushed::Stale => {
-            transaction.rollback().await?;
-            Ok(Flushed::Stale)
+    match attempt(client, statements, expected, batch, Manner::AtOnce).await {
+        Err(FlushError::Refused(WriteError::Row(_))) => {
+            attempt(client, statements, expected, batch, Manner::Halving).await
         }
-        committed @ Flushed::Committed(_) => {
-            transaction.commit().await.map_err(FlushError::Commit)?;
-            Ok(committed)
-        }
+        flushed => flushed,
     }
 }
 
-/// The inside of a flush: everything but becoming the role and committing, which draining held records does its own way.
+/// One transaction.
+async fn attempt(
+    client: &mut Client,
+    statements: &Statements,
+    expected: Option<Watermark>,
+    batch: &SealedBatch<'_>,
+    manner: Manner,
+) -> Result<Flushed, FlushError> {
+    let transaction = client.transaction().await?;
+    let found = enter(&transaction, statements, batch.position, batch.organization).await?;
+    let stored = match found == expected {
+        true => store(&transaction, statements, found, batch, manner).await?,
+        false => None,
+    };
+    let Some(fates) = stored else {
+        transaction.rollback().await?;
+        return Ok(Flushed::Stale);
+    };
+    transaction.commit().await.map_err(FlushError::Commit)?;
+    Ok(Flushed::Committed(fates))
+}
+
+/// Becomes the organization's role and locks its watermark. The two go out together: Postgres takes them in order, and
+/// the loader's own role may not read what the second one reads.
+pub(super) async fn enter(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    position: Position,
+    organization: OrganizationId,
+) -> Result<Option<Watermark>, Error> {
+    let (became, found) = join!(
+        transaction.batch_execute(&statements.become_role),
+        watermark(transaction, &statements.lock_watermark, position, organization),
+    );
+    // The first refusal says why; the second one only that there was a first.
+    became.and(found)
+}
+
+/// Writes the batch into the schema whose watermark was `found`, and locked, and moves it. `None`: somebody else was
+/// faster to make the first one.
 pub(super) async fn store(
     transaction: &Transaction<'_>,
     statements: &Statements,
-    expected: Option<Watermark>,
-    batch: SealedBatch<'_>,
-) -> Result<Flushed, WriteError> {
-    let position = batch.position;
-    let found = watermark(transaction, &statements.lock_watermark, position, batch.organization).await?;
-    if found != expected {
-        return Ok(Flushed::Stale);
+    found: Option<Watermark>,
+    batch: &SealedBatch<'_>,
+    manner: Manner,
+) -> Result<Option<Fates>, WriteError> {
+    if found.is_none() && !insert_first_watermark(transaction, statements, batch).await? {
+        return Ok(None);
     }
-    if found.is_none() && !insert_first_watermark(transaction, statements, &batch).await? {
-        return Ok(Flushed::Stale);
-    }
-    let (organization, next) = (batch.organization, batch.next);
-    let fates = write_rows(transaction, statements, position, batch.rows).await?;
+    let (organization, position, next) = (batch.organization, batch.position, batch.next);
+    let mut fates = write_rows(transaction, statements, position, &batch.rows, manner).await?;
+    fates.duplicate += batch.repeated;
     let total = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     transaction
         .execute_typed(
@@ -107,7 +158,7 @@ pub(super) async fn store(
             ],
         )
         .await?;
-    Ok(Flushed::Committed(fates))
+    Ok(Some(fates))
 }
 
 /// Makes the row that the first flush locks; `false` when another loader was faster.

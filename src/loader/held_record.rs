@@ -9,13 +9,13 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, IsolationLevel};
 
-use super::flush::{Flushed, SealedBatch, store, watermark};
+use super::flush::{SealedBatch, enter, store, watermark};
 use super::position::{Position, Watermark};
 use super::record_rows::rows_of;
 use super::refusal::Refusal;
 use super::statements::Statements;
 use super::unreadable::{self, Unreadable};
-use super::write::{Fates, WriteError};
+use super::write::{Fates, Manner, WriteError};
 use crate::log::record::RecordView;
 use crate::tenant::OrganizationId;
 
@@ -164,6 +164,22 @@ pub(super) async fn drain_some(
     position: Position,
     most_bytes: i64,
 ) -> Result<Option<Drained>, DrainError> {
+    match attempt(client, statements, organization, position, most_bytes, Manner::AtOnce).await {
+        Err(DrainError::Write(WriteError::Row(_))) => {
+            attempt(client, statements, organization, position, most_bytes, Manner::Halving).await
+        }
+        drained => drained,
+    }
+}
+
+async fn attempt(
+    client: &mut Client,
+    statements: &Statements,
+    organization: OrganizationId,
+    position: Position,
+    most_bytes: i64,
+    manner: Manner,
+) -> Result<Option<Drained>, DrainError> {
     const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('rollbook drain ' || $1::text, 0))";
     const FIRST: &str = "SELECT log_offset, record FROM ( \
              SELECT log_offset, record, \
@@ -195,8 +211,7 @@ pub(super) async fn drain_some(
     let held: Vec<(i64, Vec<u8>)> = held.iter().map(|row| (row.get(0), row.get(1))).collect();
     let Some((last_offset, _)) = held.last() else { return Ok(None) };
 
-    transaction.batch_execute(&statements.become_role).await?;
-    let found = watermark(&transaction, &statements.lock_watermark, position, organization).await?;
+    let found = enter(&transaction, statements, position, organization).await?;
     let (mut rows, mut next, mut undecodable) = (Vec::new(), None, Vec::new());
     for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
         match RecordView::parse(bytes).and_then(|record| {
@@ -213,11 +228,8 @@ pub(super) async fn drain_some(
     let fates = match next {
         None => Fates::default(),
         Some(next) => {
-            let batch = SealedBatch { organization, position, rows, next };
-            match store(&transaction, statements, found, batch).await? {
-                Flushed::Committed(fates) => fates,
-                Flushed::Stale => return Err(DrainError::Busy),
-            }
+            let batch = SealedBatch::new(organization, position, rows, next);
+            store(&transaction, statements, found, &batch, manner).await?.ok_or(DrainError::Busy)?
         }
     };
     transaction.batch_execute("SET LOCAL ROLE NONE").await?;

@@ -47,7 +47,9 @@ impl From<Error> for Refusal {
 impl From<WriteError> for Refusal {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Postgres(error) | WriteError::CopyRefused(error) => error.into(),
+            WriteError::Row(error) | WriteError::Postgres(error) | WriteError::CopyRefused(error) => {
+                error.into()
+            }
             WriteError::TooManyDead { .. } => Self::Schema(error.to_string()),
         }
     }

@@ -31,9 +31,22 @@ pub struct Fates {
     pub dead: u64,
 }
 
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// All at once: a refused row costs the whole transaction. Intake refuses next to all of them beforehand.
+    AtOnce,
+    /// Halved under savepoints until the refused rows stand alone. A savepoint costs two round trips and a transaction
+    /// id, however well all goes.
+    Halving,
+}
+
 /// Why the rows were not written. The transaction is of no further use.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
+    /// Postgres refused a row, and only [`Manner::Halving`] tells which.
+    #[error("writing rows at once")]
+    Row(#[source] Error),
     /// Postgres refused, or was lost.
     #[error("writing rows")]
     Postgres(#[from] Error),
@@ -50,20 +63,33 @@ pub(super) enum WriteError {
     },
 }
 
-/// Writes every row, once: those whose id repeats in `rows` or is in the table already are duplicates; those that
-/// Postgres refuses are halved apart under savepoints until they stand alone, and dead-lettered.
+/// Writes rows of different ids: those whose id is in the table already are duplicates.
 pub(super) async fn write_rows(
     transaction: &Transaction<'_>,
     statements: &Statements,
     position: Position,
-    mut rows: Vec<Row<'_>>,
+    rows: &[Row<'_>],
+    manner: Manner,
 ) -> Result<Fates, WriteError> {
-    let all = rows.len();
-    let mut seen = HashSet::with_capacity(all);
-    rows.retain(|row| seen.insert(row.id()));
-    let mut fates = Fates { duplicate: (all - rows.len()) as u64, ..Fates::default() };
+    match manner {
+        Manner::Halving => write_halving(transaction, statements, position, rows).await,
+        Manner::AtOnce => match write_part(transaction, statements, rows).await {
+            Ok(stored) => Ok(Fates { stored, duplicate: rows.len() as u64 - stored, dead: 0 }),
+            Err(WriteError::Postgres(error)) if scope_of(&error) == Scope::Row => Err(WriteError::Row(error)),
+            Err(error) => Err(error),
+        },
+    }
+}
 
-    let mut parts = VecDeque::from([rows.as_slice()]);
+/// Those rows that Postgres refuses are dead-lettered.
+async fn write_halving(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    position: Position,
+    rows: &[Row<'_>],
+) -> Result<Fates, WriteError> {
+    let mut fates = Fates::default();
+    let mut parts = VecDeque::from([rows]);
     while let Some(part) = parts.pop_front() {
         if part.is_empty() {
             continue;

@@ -44,6 +44,7 @@ enum Step {
 struct Cut<'a> {
     records: usize,
     rows: usize,
+    next: Watermark,
     batch: SealedBatch<'a>,
 }
 
@@ -142,11 +143,11 @@ impl Lane {
                 return Ok(Step::Leave(Next::Reopen));
             }
         };
-        let (records, rows, next) = (cut.records, cut.rows, cut.batch.next);
+        let (records, rows, next) = (cut.records, cut.rows, cut.next);
         let home = &self.home;
         let flushing = async {
             let mut client = home.shared.pool.get().await?;
-            let flushed = flush(&mut client, statements, watermark, cut.batch).await;
+            let flushed = flush(&mut client, statements, watermark, &cut.batch).await;
             if flushed.is_ok() {
                 client.give_back();
             }
@@ -244,6 +245,7 @@ impl Home {
         // `pending` is not empty here; were it, the batch would be too, and this record's place is as good as any.
         let next = next.ok_or(Undecodable { at: 0 })?;
         let (organization, position) = (self.organization, self.position);
-        Ok(Cut { records, rows: rows.len(), batch: SealedBatch { organization, position, rows, next } })
+        let (all, batch) = (rows.len(), SealedBatch::new(organization, position, rows, next));
+        Ok(Cut { records, rows: all, next, batch })
     }
 }

@@ -33,18 +33,15 @@ async fn a_batch_in_the_wrong_schema_is_refused_by_the_watermark_even_with_the_r
         }
         let before = (site.contents("birch").await, site.totals("birch").await);
         for count in [2, 200] {
-            let batch = || SealedBatch {
-                organization: site.id("acme"),
-                position: POSITION,
-                rows: rows(site.id("acme"), 1, events(10..10 + count)),
-                next: Watermark::after(1, record_id(1)),
-            };
+            let acmes = rows(site.id("acme"), 1, events(10..10 + count));
+            let next = Watermark::after(1, record_id(1));
+            let batch = SealedBatch::new(site.id("acme"), POSITION, acmes, next);
             let mut loader = site.loader().await;
-            let error = refused(flush(&mut loader, &statements, None, batch()).await);
+            let error = refused(flush(&mut loader, &statements, None, &batch).await);
             assert_eq!((sqlstate(&error), scope_of(&error)), ("23514", Scope::Tenant), "{error:?}");
             // Nor does knowing where birch stands help: it is not acme's watermark.
             if birchs_own.is_some() {
-                let stale = flush(&mut loader, &statements, birchs_own, batch()).await;
+                let stale = flush(&mut loader, &statements, birchs_own, &batch).await;
                 assert_eq!(stale.expect("an answer"), Flushed::Stale);
             }
         }

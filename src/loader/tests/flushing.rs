@@ -38,6 +38,29 @@ async fn the_first_flush_makes_the_watermark_and_later_ones_move_it() {
 }
 
 #[tokio::test]
+async fn a_flush_takes_one_transaction_id_unless_a_row_is_refused() {
+    let site = Site::with(&["acme"]).await;
+    let id = site.id("acme");
+    let mut expected = None;
+    // By either way of writing. With a savepoint around them the rows would have an id of their own.
+    for (offset, size, refused) in [(0_i64, 3, 0), (1, 300, 0), (2, 3, 1), (3, 300, 1)] {
+        let base = 1_000 * (offset.unsigned_abs() as u128 + 1);
+        let mut batch = events(base..base + size);
+        batch.extend((0..refused).map(|_| bad_event(base + size)));
+        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let stored = u64::try_from(size).expect("small");
+        assert_eq!(flushed.expect("stored"), fates(stored, 0, refused));
+        expected = after(offset);
+        let of_rows = "SELECT count(*) FROM org_acme.event, org_acme.ingest_watermark \
+             WHERE event.xmin = ingest_watermark.xmin";
+        assert_eq!(
+            site.number(of_rows).await,
+            if refused == 0 { i64::try_from(size).expect("small") } else { 0 }
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_watermark_other_than_expected_means_that_nothing_is_written() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");

@@ -32,13 +32,13 @@ async fn hostile_schema_names_and_other_organizations_schemas_are_refused_and_no
     ];
     for (schema_name, expected) in cases {
         let lying = Organization { schema_name: schema_name.to_owned(), ..site.organization("acme").clone() };
-        let batch = SealedBatch {
-            organization: lying.id,
-            position: POSITION,
-            rows: rows(lying.id, 1, events(0..3)),
-            next: Watermark::after(1, record_id(1)),
-        };
-        match flush(&mut loader, &site.statements_of(lying), None, batch).await {
+        let batch = SealedBatch::new(
+            lying.id,
+            POSITION,
+            rows(lying.id, 1, events(0..3)),
+            Watermark::after(1, record_id(1)),
+        );
+        match flush(&mut loader, &site.statements_of(lying), None, &batch).await {
             Err(FlushError::Refused(WriteError::Postgres(error))) => {
                 assert_eq!(
                     (sqlstate(&error), scope_of(&error)),
@@ -60,13 +60,13 @@ async fn a_slug_of_another_organization_beside_ones_own_schema_is_refused() {
     let site = Site::with(&["acme", "birch"]).await;
     let slug = site.organization("birch").slug.clone();
     let lying = Organization { slug, ..site.organization("acme").clone() };
-    let batch = SealedBatch {
-        organization: lying.id,
-        position: POSITION,
-        rows: rows(lying.id, 1, events(0..3)),
-        next: Watermark::after(1, record_id(1)),
-    };
-    match flush(&mut site.loader().await, &site.statements_of(lying), None, batch).await {
+    let batch = SealedBatch::new(
+        lying.id,
+        POSITION,
+        rows(lying.id, 1, events(0..3)),
+        Watermark::after(1, record_id(1)),
+    );
+    match flush(&mut site.loader().await, &site.statements_of(lying), None, &batch).await {
         Err(FlushError::Refused(WriteError::Postgres(error))) => assert_eq!(sqlstate(&error), "42501"),
         other => panic!("{other:?}"),
     }

@@ -287,13 +287,9 @@ impl Site {
         offset: i64,
         rows: Vec<Row<'_>>,
     ) -> Result<Flushed, FlushError> {
-        let batch = SealedBatch {
-            organization: self.id(slug),
-            position: POSITION,
-            rows,
-            next: Watermark::after(offset, record_id(offset)),
-        };
-        flush(&mut self.loader().await, &self.statements(slug), expected, batch).await
+        let next = Watermark::after(offset, record_id(offset));
+        let batch = SealedBatch::new(self.id(slug), POSITION, rows, next);
+        flush(&mut self.loader().await, &self.statements(slug), expected, &batch).await
     }
 }
 
