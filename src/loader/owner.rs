@@ -59,6 +59,14 @@ pub(super) fn refuse_version(tenant: &Tenant) -> Result<(), String> {
     ))
 }
 
+/// Whether the snapshot still says that the organization has a schema which this release writes to.
+pub(super) fn has_usable_schema(shared: &Shared, id: OrganizationId) -> bool {
+    match shared.directory.of_record(id) {
+        Some(RecordOwner::Tenant(tenant)) => refuse_version(&tenant).is_ok(),
+        Some(RecordOwner::Removed | RecordOwner::Unknown) | None => false,
+    }
+}
+
 /// Either nobody ever had the id, or the organization is newer than the snapshot, which will know it in a moment.
 async fn unknown_to_the_snapshot(shared: &Shared, id: OrganizationId) -> Result<Owner, Refusal> {
     const STATE: &str = "SELECT state FROM rollbook.organization WHERE id = $1";

@@ -71,6 +71,17 @@ async fn only_acme_suffers<T>(hurt: impl AsyncFnOnce(&Ground) -> T, heal: &str) 
     assert!(meanwhile.oldest < calm.oldest + Duration::from_secs(8), "{calm:?} {meanwhile:?}");
 }
 
+/// Says something of the role that writes acme's rows, whatever prefix it has.
+macro_rules! on_the_writer {
+    ($said:literal) => {
+        concat!(
+            "DO $$ BEGIN EXECUTE format('",
+            $said,
+            " %I', (SELECT rolname FROM pg_roles WHERE rolname LIKE '%org_acme')); END $$"
+        )
+    };
+}
+
 async fn broken_by(sql: &'static str, heal: &str) {
     only_acme_suffers(async |ground: &Ground| ground.execute(sql).await, heal).await;
 }
@@ -86,6 +97,24 @@ async fn a_column_that_is_dropped_hurts_no_neighbour() {
     broken_by(
         "ALTER TABLE org_acme.event DROP COLUMN attempt CASCADE",
         "ALTER TABLE org_acme.event ADD COLUMN attempt smallint",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_privilege_that_is_revoked_hurts_no_neighbour() {
+    let (revoke, grant) = (
+        on_the_writer!("REVOKE INSERT ON org_acme.event FROM"),
+        on_the_writer!("GRANT INSERT ON org_acme.event TO"),
+    );
+    broken_by(revoke, grant).await;
+}
+
+#[tokio::test]
+async fn a_schema_whose_version_is_unknown_hurts_no_neighbour() {
+    broken_by(
+        "UPDATE rollbook.organization SET schema_version = schema_version + 1000 WHERE slug = 'acme'",
+        "UPDATE rollbook.organization SET schema_version = schema_version - 1000 WHERE slug = 'acme'",
     )
     .await;
 }

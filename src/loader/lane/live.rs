@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
+use super::super::owner::has_usable_schema;
 use super::super::position::Watermark;
 use super::super::record_rows::rows_of;
 use super::super::refusal::Refusal;
@@ -63,6 +64,10 @@ impl Lane {
                 Collected::Nothing => return Next::End,
                 Collected::FoundHeld => return Next::Reopen,
                 Collected::Batch | Collected::LastBatch => {}
+            }
+            // A migration may have come by since the lane opened: whether it is held must not depend on when that was.
+            if !has_usable_schema(&self.home.shared, self.home.organization) {
+                return Next::Reopen;
             }
             match self.flush_pending(statements, watermark).await {
                 Step::Moved(moved) => watermark = Some(moved),
