@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rollbook::event::UnixMillis;
 
 use super::{Clients, Ground, Habit};
-use crate::harness::eventually;
+use crate::harness::{Service, eventually};
 
 /// How the neighbour fares for a while.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,17 @@ async fn birch_fares(ground: &Ground) -> Fares {
 /// Acme's schema is hurt under load and healed, and birch, in the same partition or another, goes on as before.
 async fn only_acme_suffers<T>(hurt: impl AsyncFnOnce(&Ground) -> T, heal: &str) {
     let ground = Ground::with(&["acme", "birch"]).await;
-    let (_intake, _loader) = (ground.intake().await, ground.loader().await);
+    let loader = ground.loader().await;
+    only_acme_suffers_with(ground, loader, hurt, heal).await;
+}
+
+async fn only_acme_suffers_with<T>(
+    ground: Ground,
+    _loader: Service,
+    hurt: impl AsyncFnOnce(&Ground) -> T,
+    heal: &str,
+) {
+    let _intake = ground.intake().await;
     let mut clients = Clients::new();
     for organization in &ground.organizations {
         clients.add(ground.client(organization), Habit::Retries, 40, Duration::from_millis(20));
@@ -137,4 +147,21 @@ async fn a_schema_that_is_slow_hurts_no_neighbour() {
         "DROP FUNCTION org_acme.doze() CASCADE",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_flood_over_the_memory_of_a_lane_hurts_no_neighbour() {
+    let ground = Ground::with(&["acme", "birch"]).await;
+    let little = ground.loader_to_be().env("ROLLBOOK_LOADER_LANE_MEMORY_BYTES", "131072");
+    let loader = Service::ready(little).await;
+    // Acme takes every statement, but more slowly than its records come.
+    let hurt = async |ground: &Ground| {
+        ground
+            .execute(
+                "CREATE FUNCTION org_acme.dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$; \
+                 CREATE TRIGGER dawdle BEFORE INSERT ON org_acme.event FOR EACH STATEMENT EXECUTE FUNCTION org_acme.dawdle()",
+            )
+            .await;
+    };
+    only_acme_suffers_with(ground, loader, hurt, "DROP FUNCTION org_acme.dawdle() CASCADE").await;
 }
