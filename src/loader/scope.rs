@@ -50,10 +50,9 @@ fn scope_of_db_error(error: &DbError) -> Scope {
             Scope::Again
         }
         "23" => Scope::Row,
-        // `SET ROLE` of a role that does not exist.
-        "22" if *code == SqlState::INVALID_PARAMETER_VALUE => Scope::Tenant,
-        // Bad data, and what triggers raise.
-        "22" | "P0" => Scope::Row,
+        // Bad data (a value too large for an index of the organization's own), and what triggers raise. `SET ROLE` of a role
+        // that does not exist is in class 22 too, but no row is being written then: see `Refusal`.
+        "22" | "54" | "P0" => Scope::Row,
         // A lock that was not to be had.
         "55" if *code == SqlState::LOCK_NOT_AVAILABLE => Scope::Slow,
         // A schema, table, column or privilege that is missing, or not as it should be.

@@ -232,6 +232,36 @@ async fn a_trigger_that_raises_and_a_deferred_constraint_single_out_their_rows()
 }
 
 #[tokio::test]
+async fn a_row_too_large_for_an_index_and_one_with_a_bad_parameter_stand_alone() {
+    let site = Site::with(&["acme"]).await;
+    let id = site.id("acme");
+    site.execute(
+        "CREATE INDEX said ON org_acme.event ((answer ->> 'text')); \
+         CREATE FUNCTION org_acme.local() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             PERFORM pg_catalog.now() AT TIME ZONE NEW.viewer_id; RETURN NEW; END $$; \
+         CREATE TRIGGER local BEFORE INSERT ON org_acme.event FOR EACH ROW WHEN (NEW.seq = 13) \
+             EXECUTE FUNCTION org_acme.local()",
+    )
+    .await;
+    // As intake takes it: 10 000 characters, and such that they cannot be compressed to what an index holds.
+    let mut letters: String = (0..300).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    letters.truncate(10_000);
+    let answer = serde_json::json!({ "text": letters }).to_string();
+    let mut expected = None;
+    for (offset, size) in [(0_i64, 20_usize), (1, 300)] {
+        let base = 10_000 * (offset.unsigned_abs() as u128 + 1);
+        let mut batch = events(base..base + size as u128);
+        batch[3].answer = Some(answer.as_str().into());
+        batch[size - 1].seq = Some(13);
+        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        assert_eq!(flushed.expect("stored"), fates(size as u64 - 2, 0, 2));
+        expected = after(offset);
+    }
+    let states = site.texts("SELECT sqlstate FROM org_acme.dead_letter ORDER BY id").await;
+    assert_eq!(states, ["54000", "22023", "54000", "22023"]);
+}
+
+#[tokio::test]
 async fn a_bad_row_in_front_of_many_large_ones_is_told_from_a_lost_connection() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");
