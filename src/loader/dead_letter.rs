@@ -105,6 +105,10 @@ struct Columns<'a> {
 
 fn by_column(row: &Row<'_>) -> serde_json::Result<String> {
     let event = &row.event;
+    // JSON has no word for them, and what would be written is `null`: another event than was sent.
+    if [event.rate, event.score].into_iter().flatten().any(|number| !number.is_finite()) {
+        return Err(serde::ser::Error::custom("a number that is none in JSON"));
+    }
     let ranges = |intervals: &[(u32, u32)]| {
         intervals.iter().map(|(start, end)| format!("[{start},{end})")).collect::<Vec<_>>()
     };

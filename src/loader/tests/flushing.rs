@@ -151,12 +151,14 @@ async fn one_bad_row_of_500_is_dead_lettered_alone() {
 async fn rows_that_even_jsonb_refuses_are_dead_lettered_as_records() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");
-    let cases: [(&str, Event<'static>); 5] = [
+    let cases: [(&str, Event<'static>); 7] = [
         ("22021", Event { viewer_id: "nul\0".into(), ..event(1) }),
         ("22P02", Event { answer: Some("{".into()), ..event(2) }),
         ("22P05", Event { details: Some(r#"{"a":"\u0000"}"#.into()), ..event(3) }),
         ("22P02", Event { details: Some("".into()), ..event(4) }),
         ("22021", Event { details: Some("{\"a\":\"\0\"}".into()), ..event(5) }),
+        ("23514", Event { rate: Some(f32::NAN), ..event(6) }),
+        ("23514", Event { score: Some(f32::INFINITY), ..event(7) }),
     ];
     let mut expected_letters = Vec::new();
     for (offset, filler) in [(0_i64, 0), (1, 400)] {
@@ -175,12 +177,13 @@ async fn rows_that_even_jsonb_refuses_are_dead_lettered_as_records() {
         batch.extend(events(1_000..1_000 + filler));
         let expected = if offset == 0 { None } else { after(0) };
         let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
-        assert_eq!(flushed.expect("stored"), fates(u64::try_from(filler).expect("small"), 0, 5));
+        assert_eq!(flushed.expect("stored"), fates(u64::try_from(filler).expect("small"), 0, 7));
     }
     let letters = dead_letters(&site).await;
     let cut: Vec<String> = letters.iter().map(|letter| letter[..letter.len() - 4].to_owned()).collect();
     assert_eq!(cut, expected_letters);
-    // The NUL goes into no jsonb, escaped or not; the others' text is no JSON at all. None of them vanishes.
+    // The NUL goes into no jsonb, escaped or not; two texts are no JSON at all, and two numbers are none that JSON has. None
+    // of them vanishes.
     assert!(letters.iter().all(|letter| letter.ends_with("|f|t")), "{letters:?}");
 }
 
