@@ -76,3 +76,18 @@ async fn the_service_goes_on_from_its_last_snapshot_and_says_how_old_it_is() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_loader_counts_is_there_before_there_is_any_of_it() {
+    let site = Site::set_up().await;
+    let loader = Service::ready(site.serve("--role loader")).await;
+    let reply = loader.admin.get("/metrics").await;
+    let text = std::str::from_utf8(&reply.body).expect("metrics are text");
+    for sample in [
+        "rollbook_loader_unreadable_records_total",
+        "rollbook_loader_lanes{state=\"live\"}",
+        "rollbook_loader_lanes{state=\"held\"}",
+    ] {
+        assert!(text.lines().any(|line| line == format!("{sample} 0")), "no {sample} in\n{text}");
+    }
+}

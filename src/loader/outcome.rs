@@ -75,6 +75,15 @@ impl Outcomes {
     }
 }
 
+/// Shows what has nothing to count yet, as zero: the first of it is an increase, which no alert would see in a number that
+/// begins with it.
+pub(super) fn begin() {
+    counter!("rollbook_loader_unreadable_records_total").increment(0);
+    for state in ["live", "held"] {
+        gauge!("rollbook_loader_lanes", "state" => state).increment(0);
+    }
+}
+
 /// A record was written down as unreadable.
 pub(super) fn unreadable() {
     counter!("rollbook_loader_unreadable_records_total").increment(1);
