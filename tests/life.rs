@@ -2,6 +2,8 @@
 
 use hyper::StatusCode;
 
+use rollbook::log::partition_of;
+
 use crate::harness::{Form, Service, Site, eventually, played};
 
 #[tokio::test]
@@ -90,4 +92,36 @@ async fn what_a_loader_counts_is_there_before_there_is_any_of_it() {
     ] {
         assert!(text.lines().any(|line| line == format!("{sample} 0")), "no {sample} in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn a_loader_has_no_lag_in_partitions_that_it_gave_up() {
+    let site = Site::set_up().await;
+    let partitions: Vec<i32> = site.log_ends().into_keys().collect();
+    let count = u32::try_from(partitions.len()).expect("few");
+    let mut schools = Vec::new();
+    for partition in &partitions {
+        let place = |name: &String| i64::from(partition_of(name, count)) == i64::from(*partition);
+        let name = (0..).map(|n| format!("school{n}")).find(place).expect("there is one");
+        schools.push(site.organization(&name).await);
+    }
+    let intake = Service::ready(site.serve("--role intake")).await;
+    for school in &schools {
+        intake.post(school, Form::Json, &played(1)).await.accepts(1);
+    }
+    // Records wait in open batches, and so are behind, until their partition is given up.
+    let patient = || site.serve("--role loader").env("ROLLBOOK_LOADER_BATCH_AGE_MS", "600000");
+    let first = Service::ready(patient()).await;
+    let lag = async || {
+        let mut lag = 0.0;
+        for partition in &partitions {
+            lag += first.metric(&format!("rollbook_loader_lag_records{{partition=\"{partition}\"}}")).await;
+        }
+        lag
+    };
+    eventually("each partition is behind", async || lag().await == f64::from(count)).await;
+    let _second = Service::ready_or_not(patient()).await;
+    let kept = first.metric("rollbook_loader_partitions{state=\"running\"}").await;
+    assert!((1.0..f64::from(count)).contains(&kept), "{kept}");
+    assert_eq!(lag().await, kept);
 }

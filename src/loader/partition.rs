@@ -64,7 +64,7 @@ struct LaneDoor {
 }
 
 /// How far behind the log a partition is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Lag {
     pub(super) records: u64,
     pub(super) seconds: f64,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::continuity::{Looked, Occasion, ToLookAt, look};
 use super::former::drain_former_generations;
 use super::held_record::lanes_with_held;
-use super::partition::Partition;
+use super::partition::{Lag, Partition};
 use super::refusal::Refusal;
 use super::{Heartbeats, Parts, Shared, generation};
 use crate::config::log::LogSettings;
@@ -202,6 +202,8 @@ impl<'a> ReceiveLoop<'a> {
         for partition in closing {
             let number = partition.number();
             self.shared.condition.forget(number);
+            // It is the next owner's from now on, who would be contradicted by what was measured last.
+            report_lag(number, Lag::default());
             if let Some(next_offset) = partition.close(deadline).await {
                 next_offsets.push((number, next_offset));
             }
@@ -235,9 +237,7 @@ impl<'a> ReceiveLoop<'a> {
             next_offsets.extend(partition.take_uncommitted().map(|next_offset| (*number, next_offset)));
             if let Some(ends) = ends.get(number) {
                 let lag = partition.lag(*ends);
-                let label = number.to_string();
-                gauge!("rollbook_loader_lag_records", "partition" => label.clone()).set(lag.records as f64);
-                gauge!("rollbook_loader_lag_seconds", "partition" => label).set(lag.seconds);
+                report_lag(*number, lag);
                 let is_idle = lag.records == 0 || is_waiting;
                 moved_at = moved_at.min(partition.moved_at(is_idle));
             }
@@ -289,6 +289,12 @@ impl<'a> ReceiveLoop<'a> {
             }
         }
     }
+}
+
+fn report_lag(partition: i32, lag: Lag) {
+    let label = partition.to_string();
+    gauge!("rollbook_loader_lag_records", "partition" => label.clone()).set(lag.records as f64);
+    gauge!("rollbook_loader_lag_seconds", "partition" => label).set(lag.seconds);
 }
 
 fn every(period: Duration) -> tokio::time::Interval {
