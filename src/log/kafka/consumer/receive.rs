@@ -12,6 +12,8 @@ use super::group::Group;
 use super::{Delivery, LogRecord, REVOKE_GRACE};
 
 const POLL: Duration = Duration::from_millis(100);
+/// What a record takes in memory beside its bytes, roughly: with it, any number of empty ones is bounded too.
+const BESIDE_BYTES: usize = 512;
 
 /// The receive loop. Ends when asked to, or with the error that makes going on pointless.
 pub(super) fn receive(
@@ -117,7 +119,9 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    pub(super) fn new(taken: &Arc<AtomicUsize>, bytes: usize) -> Self {
+    /// For a record of so many bytes.
+    pub(super) fn new(taken: &Arc<AtomicUsize>, record_bytes: usize) -> Self {
+        let bytes = record_bytes + BESIDE_BYTES;
         taken.fetch_add(bytes, Ordering::Relaxed);
         Self { taken: Arc::clone(taken), bytes }
     }
@@ -126,5 +130,19 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_records_take_from_the_budget_until_they_are_dropped() {
+        let taken = Arc::default();
+        let charges: Vec<Charge> = (0..1000).map(|_| Charge::new(&taken, 0)).collect();
+        assert_eq!(taken.load(Ordering::Relaxed), 1000 * BESIDE_BYTES);
+        drop(charges);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
     }
 }
