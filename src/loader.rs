@@ -54,6 +54,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod trips;
+mod undecodable;
 mod unreadable;
 mod write;
 

@@ -234,16 +234,19 @@ async fn attempt(
     };
     transaction.batch_execute("SET LOCAL ROLE NONE").await?;
     let drained = Drained { records: held.len(), fates, unreadable: undecodable.len() };
-    for (offset, bytes) in undecodable {
-        let unreadable = Unreadable {
+    let undecodable: Vec<_> = undecodable
+        .into_iter()
+        .map(|(offset, bytes)| Unreadable {
             position,
             offset,
             organization: Some(organization),
             events: None,
             reason: "its events cannot be decoded",
             record: Some(bytes),
-        };
-        unreadable::write(&transaction, &unreadable).await?;
+        })
+        .collect();
+    if !undecodable.is_empty() {
+        unreadable::write(&transaction, &undecodable).await?;
     }
     transaction
         .execute_typed(

@@ -15,10 +15,10 @@ use super::arrived::Arrived;
 use super::backlog::Backlog;
 use super::continuity::ToLookAt;
 use super::lane::{Home, Lane};
-use super::outcome::{self, Outcomes};
+use super::outcome::Outcomes;
 use super::position::{Position, Watermark};
 use super::progress::Progress;
-use super::unreadable::{self, Unreadable};
+use super::undecodable::Undecodable;
 use crate::event::UnixMillis;
 use crate::log::record::RecordView;
 use crate::log::{Discontinuity, LogRecord, PartitionEnds, Start};
@@ -32,6 +32,8 @@ pub(super) struct Partition {
     admission: Admission,
     progress: Arc<Mutex<Progress>>,
     lanes: HashMap<OrganizationId, LaneDoor>,
+    /// The way to where records are written down that cannot be decoded, once there was one.
+    undecodable: Option<UnboundedSender<LogRecord>>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
     committed: Option<i64>,
@@ -81,6 +83,7 @@ impl Partition {
             admission: Admission::Waiting(Vec::new()),
             progress: Arc::new(Mutex::new(Progress::starting_at(start.next_offset))),
             lanes: HashMap::new(),
+            undecodable: None,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             committed: start.next_offset,
@@ -222,23 +225,24 @@ impl Partition {
     }
 
     fn write_down_undecodable(&mut self, record: LogRecord) {
-        let (shared, position, progress) =
-            (Arc::clone(&self.shared), self.position, Arc::clone(&self.progress));
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            let unreadable = Unreadable {
-                position,
-                offset: record.offset,
-                organization: None,
-                events: None,
-                reason: "it cannot be decoded",
-                record: Some(&record.bytes),
-            };
-            if unreadable::write_until_done(&shared, &unreadable, &stop).await.is_continue() {
-                outcome::unreadable();
-                progress.lock().unwrap_or_else(PoisonError::into_inner).finish(record.offset);
-            }
-        });
+        if self.undecodable.is_none() {
+            self.undecodable = Some(self.start_writing_down());
+        }
+        // Its receiver ends with the partition: what is not written down then is read again.
+        let _ = self.undecodable.as_ref().map(|sender| sender.send(record));
+    }
+
+    fn start_writing_down(&mut self) -> UnboundedSender<LogRecord> {
+        let (sender, incoming) = unbounded_channel();
+        let undecodable = Undecodable {
+            shared: Arc::clone(&self.shared),
+            position: self.position,
+            progress: Arc::clone(&self.progress),
+            stop: self.stop.clone(),
+            incoming,
+        };
+        self.tasks.spawn(undecodable.run());
+        sender
     }
 
     /// Forgets lanes that have ended, and reports one that ended badly.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::Shared;
 use super::position::Position;
@@ -26,32 +27,43 @@ pub(super) struct Unreadable<'a> {
     pub(super) record: Option<&'a [u8]>,
 }
 
-/// Writes it down, once however often it is read.
-pub(super) async fn write(client: &impl GenericClient, unreadable: &Unreadable<'_>) -> Result<(), Error> {
+/// Writes them down in one statement, each once however often it is read.
+pub(super) async fn write(client: &impl GenericClient, unreadable: &[Unreadable<'_>]) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO rollbook.unreadable_record \
          (generation, partition, log_offset, organization_id, events, reason, record, seen_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT DO NOTHING";
+         SELECT generation, partition, log_offset, organization_id, events, reason, record, now() \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7) AS records \
+             (generation, partition, log_offset, organization_id, events, reason, record) \
+         ON CONFLICT DO NOTHING";
+    let generations: Vec<i32> = unreadable.iter().map(|one| one.position.generation).collect();
+    let partitions: Vec<i32> = unreadable.iter().map(|one| one.position.partition).collect();
+    let offsets: Vec<i64> = unreadable.iter().map(|one| one.offset).collect();
+    let organizations: Vec<Option<Uuid>> =
+        unreadable.iter().map(|one| one.organization.map(|id| id.0)).collect();
+    let events: Vec<Option<i32>> = unreadable.iter().map(|one| one.events).collect();
+    let reasons: Vec<&str> = unreadable.iter().map(|one| one.reason).collect();
+    let records: Vec<Option<&[u8]>> = unreadable.iter().map(|one| one.record).collect();
     client
         .execute_typed(
             INSERT,
             &[
-                (&unreadable.position.generation, Type::INT4),
-                (&unreadable.position.partition, Type::INT4),
-                (&unreadable.offset, Type::INT8),
-                (&unreadable.organization.map(|id| id.0), Type::UUID),
-                (&unreadable.events, Type::INT4),
-                (&unreadable.reason, Type::TEXT),
-                (&unreadable.record, Type::BYTEA),
+                (&generations, Type::INT4_ARRAY),
+                (&partitions, Type::INT4_ARRAY),
+                (&offsets, Type::INT8_ARRAY),
+                (&organizations, Type::UUID_ARRAY),
+                (&events, Type::INT4_ARRAY),
+                (&reasons, Type::TEXT_ARRAY),
+                (&records, Type::BYTEA_ARRAY),
             ],
         )
         .await
         .map(|_| ())
 }
 
-/// Writes it down, waiting for as long as the server is away. Breaks when asked to stop.
+/// Writes them down, waiting for as long as the server is away. Breaks when asked to stop.
 pub(super) async fn write_until_done(
     shared: &Shared,
-    unreadable: &Unreadable<'_>,
+    unreadable: &[Unreadable<'_>],
     stop: &CancellationToken,
 ) -> ControlFlow<()> {
     let mut backoff = Backoff::for_server();
@@ -67,8 +79,8 @@ pub(super) async fn write_until_done(
     }
 }
 
-/// Writes it down over a connection of the pool's.
-pub(super) async fn try_write(shared: &Shared, unreadable: &Unreadable<'_>) -> Result<(), Refusal> {
+/// Writes them down over a connection of the pool's.
+pub(super) async fn try_write(shared: &Shared, unreadable: &[Unreadable<'_>]) -> Result<(), Refusal> {
     let client = shared.pool.get().await?;
     write(&*client, unreadable).await?;
     client.give_back();

@@ -222,7 +222,7 @@ impl Lane {
             reason: "its events cannot be decoded",
             record: Some(&arrived.record.bytes),
         };
-        unreadable::try_write(&self.home.shared, &unreadable).await?;
+        unreadable::try_write(&self.home.shared, &[unreadable]).await?;
         self.home.outcomes.unreadable();
         if let Some(arrived) = self.pending.remove(at) {
             self.home.finish(&arrived);

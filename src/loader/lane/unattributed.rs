@@ -8,12 +8,15 @@ use super::super::unreadable::{self, Unreadable};
 use super::{Heard, IDLE, Lane, Next};
 use crate::store::Backoff;
 
+/// No more than this in one statement.
+const MOST_RECORDS: usize = 1000;
+
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {
         let mut backoff = Backoff::for_server();
         loop {
             while !self.pending.is_empty() {
-                match self.write_down_first(nobody).await {
+                match self.write_down_some(nobody).await {
                     Ok(()) => backoff.reset(),
                     Err(refused) => {
                         self.home.shared.condition.server.lost(refused.reason());
@@ -24,7 +27,14 @@ impl Lane {
                 }
             }
             match self.hear(Instant::now() + IDLE).await {
-                Heard::Record(arrived) => self.pending.push_back(arrived),
+                Heard::Record(arrived) => {
+                    self.pending.push_back(arrived);
+                    while self.pending.len() < MOST_RECORDS
+                        && let Ok(more) = self.incoming.try_recv()
+                    {
+                        self.pending.push_back(more);
+                    }
+                }
                 // Closed, the channel still gives what was sent before.
                 Heard::Due => self.incoming.close(),
                 Heard::Nothing => return Next::End,
@@ -34,28 +44,38 @@ impl Lane {
         }
     }
 
-    async fn write_down_first(&mut self, nobody: Nobody) -> Result<(), Refusal> {
-        let Some(arrived) = self.pending.front() else { return Ok(()) };
-        let (reason, record) = match nobody {
-            Nobody::Removed => ("the organization was removed", None),
-            Nobody::Unknown => ("no organization ever had this id", Some(arrived.record.bytes.as_slice())),
-        };
-        let unreadable = Unreadable {
-            position: self.home.position,
-            offset: arrived.record.offset,
-            organization: Some(self.home.organization),
-            events: i32::try_from(arrived.events).ok(),
-            reason,
-            record,
-        };
+    /// The first that are pending, as many as one statement should take.
+    async fn write_down_some(&mut self, nobody: Nobody) -> Result<(), Refusal> {
+        let (mut bytes, mut events) = (0, 0);
+        let mut unreadable = Vec::new();
+        for arrived in self.pending.iter().take(MOST_RECORDS) {
+            if bytes >= self.home.shared.settings.hold_bytes() {
+                break;
+            }
+            let (reason, record) = match nobody {
+                Nobody::Removed => ("the organization was removed", None),
+                Nobody::Unknown => {
+                    ("no organization ever had this id", Some(arrived.record.bytes.as_slice()))
+                }
+            };
+            unreadable.push(Unreadable {
+                position: self.home.position,
+                offset: arrived.record.offset,
+                organization: Some(self.home.organization),
+                events: i32::try_from(arrived.events).ok(),
+                reason,
+                record,
+            });
+            bytes += record.map_or(0, <[u8]>::len);
+            events += arrived.events;
+        }
         unreadable::try_write(&self.home.shared, &unreadable).await?;
+        let count = unreadable.len();
         match nobody {
-            Nobody::Removed => self.home.outcomes.unattributed(arrived.events),
-            Nobody::Unknown => self.home.outcomes.unreadable(),
+            Nobody::Removed => self.home.outcomes.unattributed(events),
+            Nobody::Unknown => (0..count).for_each(|_| self.home.outcomes.unreadable()),
         }
-        if let Some(arrived) = self.pending.pop_front() {
-            self.home.finish(&arrived);
-        }
+        self.finish_first(count);
         Ok(())
     }
 }

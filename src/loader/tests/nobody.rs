@@ -1,7 +1,9 @@
 //! Records that belong in no schema.
 
-use super::events::{event, events, record, record_bytes, rows};
-use super::site::Site;
+use super::super::partition::Partition;
+use super::events::{event, events, log_record, record, record_bytes, rows};
+use super::site::{POSITION, Site};
+use crate::log::Start;
 use crate::tenant::{Organization, OrganizationId, State};
 use uuid::Uuid;
 
@@ -35,7 +37,7 @@ async fn an_id_that_nobody_ever_had_is_written_down_with_its_bytes_and_touches_n
 }
 
 fn record_bytes_at(bytes: &[u8]) -> crate::log::LogRecord {
-    super::events::log_record(7, bytes.to_vec())
+    log_record(7, bytes.to_vec())
 }
 
 #[tokio::test]
@@ -86,13 +88,35 @@ async fn a_header_that_reads_and_events_that_do_not_are_written_down_and_do_not_
     let mut bytes = record_bytes(acme, &[event(1)]);
     // Field 5, two bytes long: an event that is no protobuf.
     bytes.extend([0x2a, 2, 0xff, 0xff]);
-    let records = vec![
-        record(acme, 3, &[event(10)]),
-        super::events::log_record(4, bytes),
-        record(acme, 5, &[event(11)]),
-    ];
+    let records = vec![record(acme, 3, &[event(10)]), log_record(4, bytes), record(acme, 5, &[event(11)])];
     let shared = site.shared(site.organizations());
     assert_eq!(site.through_a_lane(&shared, records).await, Some(6));
     assert_eq!(unreadable(&site).await, [format!("4|{acme}|2|its events cannot be decoded|t")]);
     assert_eq!(site.totals("acme").await, ["3|6|2|0|0"]);
+}
+
+#[tokio::test]
+async fn any_number_of_records_that_cannot_be_decoded_leaves_the_lanes_their_connections() {
+    const RECORDS: i64 = 3000;
+    let site = Site::with(&["acme"]).await;
+    let acme = site.id("acme");
+    let shared = site.shared(site.organizations());
+    let start = Start { partition: POSITION.partition, next_offset: Some(0) };
+    let mut partition = Partition::new(&shared, start, 1);
+    partition.admit(None);
+    // Nothing can be written down for now.
+    let locker = site.superuser().await;
+    locker.batch_execute("BEGIN; LOCK TABLE rollbook.unreadable_record").await.expect("a lock");
+    (0..RECORDS).for_each(|offset| partition.take(log_record(offset, b"x".to_vec())));
+    site.until("SELECT count(*) FROM pg_locks WHERE NOT granted").await;
+    partition.take(record(acme, RECORDS, &events(0..3)));
+    site.until("SELECT count(*) FROM org_acme.event").await;
+
+    locker.batch_execute("ROLLBACK").await.expect("no lock");
+    site.until(&format!("SELECT count(*) / {RECORDS} FROM rollbook.unreadable_record")).await;
+    let offsets = "SELECT (count(DISTINCT log_offset), min(log_offset), max(log_offset))::text \
+                   FROM rollbook.unreadable_record";
+    assert_eq!(site.texts(offsets).await, [format!("({RECORDS},0,{})", RECORDS - 1)]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    assert_eq!(partition.close(deadline).await, Some(RECORDS + 1));
 }
