@@ -1,10 +1,12 @@
 //! What the running service makes of an organization's life.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 
 use rollbook::log::partition_of;
 
-use crate::harness::{Form, Service, Site, eventually, played};
+use crate::harness::{Form, Service, Site, eventually, played, within};
 
 #[tokio::test]
 async fn what_was_accepted_before_a_suspension_is_stored_during_it() {
@@ -77,6 +79,22 @@ async fn the_service_goes_on_from_its_last_snapshot_and_says_how_old_it_is() {
         service.post(&birch, Form::Json, &played(1)).await.status == StatusCode::OK
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_loader_with_nothing_to_do_says_within_seconds_that_postgres_is_away() {
+    let site = Site::set_up().await;
+    let loader = Service::ready(site.serve("--role loader")).await;
+    let login = site.role("loader");
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ";
+    site.execute(&format!("ALTER ROLE {login} NOLOGIN; {cut}'{login}'")).await;
+    within(Duration::from_secs(10), "it is not ready", async || {
+        loader.admin.get("/readyz").await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    assert_eq!(loader.admin.get("/healthz").await.status, StatusCode::OK);
+    site.execute(&format!("ALTER ROLE {login} LOGIN")).await;
+    loader.becomes_ready().await;
 }
 
 #[tokio::test]

@@ -165,8 +165,8 @@ fn start_loader(
     )?;
     let condition = Arc::new(Condition::default());
     health.answer_for(Role::Loader, {
-        let condition = Arc::clone(&condition);
-        move || condition.trouble().map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+        let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
+        move || condition.trouble(directory.taken_at()).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
     parts.spawn(follow_until(role.database.clone(), View::Loader, Arc::clone(&directory), stop.clone()));
     let loader = loader::Parts {
