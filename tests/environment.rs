@@ -138,6 +138,22 @@ async fn no_failure_prints_a_password() {
 }
 
 #[tokio::test]
+async fn a_kafka_property_that_cannot_be_used_is_named_and_its_value_is_not_shown() {
+    let site = Site::set_up().await;
+    for words in ["setup", "status", "audit --json", "serve"] {
+        let ran = site
+            .rollbook(words)
+            .env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1")
+            .env("ROLLBOOK_KAFKA_PROPERTIES", "security.protocol=SASL_SSL,sasl.pasword=hunter2")
+            .run()
+            .await
+            .exits(64);
+        assert!(ran.stderr.contains("`sasl.pasword`"), "{words}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2") && ran.stdout.is_empty(), "{words}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn three_urls_must_name_one_database_and_the_services_two_logins() {
     let site = Site::empty().await;
     let elsewhere = "postgres://ann:pw@127.0.0.1:1/elsewhere";

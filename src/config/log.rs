@@ -5,6 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 use super::ConfigError;
 
@@ -225,9 +228,22 @@ fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
             if PROTECTED.contains(&name) {
                 return Err(format!("sets `{name}`, which the guarantees rest on and nobody can change"));
             }
-            Ok((name.to_owned(), value.trim().to_owned()))
+            let value = value.trim();
+            refuse_unless_taken(name, value)?;
+            Ok((name.to_owned(), value.to_owned()))
         })
         .collect()
+}
+
+/// Asks librdkafka now: when a client is made, its complaint would repeat the value.
+fn refuse_unless_taken(name: &str, value: &str) -> Result<(), String> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Err(format!("sets `{name}`, which librdkafka does not know"))
+        }
+        Err(_) => Err(format!("sets `{name}` to something that this build of librdkafka does not take")),
+    }
 }
 
 impl PublishArgs {
@@ -256,5 +272,13 @@ mod tests {
     fn a_property_without_a_value_is_named_by_its_place_and_not_shown() {
         let refused = parse_properties("client.id=a,hunter2").expect_err("no `=`");
         assert!(refused.contains("entry 2") && !refused.contains("hunter2"), "{refused}");
+    }
+
+    #[test]
+    fn a_property_that_librdkafka_does_not_take_is_named_and_its_value_is_not_shown() {
+        for name in ["sasl.pasword", "security.protocol", "linger.ms"] {
+            let refused = parse_properties(&format!("{name}=hunter2")).expect_err(name);
+            assert!(refused.contains(&format!("`{name}`")) && !refused.contains("hunter2"), "{refused}");
+        }
     }
 }
