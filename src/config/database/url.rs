@@ -56,6 +56,9 @@ impl DatabaseUrl {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(BadDatabaseUrl::Scheme);
         }
+        if has_an_unescaped_at(text) {
+            return Err(BadDatabaseUrl::Shape);
+        }
         let (plain, tls) = split_tls(text);
         let mut config: tokio_postgres::Config = plain.parse().map_err(|_| BadDatabaseUrl::Shape)?;
         if config.get_user().is_none_or(str::is_empty) {
@@ -119,6 +122,13 @@ impl TlsParameters<'_> {
     }
 }
 
+/// Whether an `@` follows the one before the host: then it most likely is a password's, and what comes after the first
+/// would be taken for a host and a database, which errors name.
+fn has_an_unescaped_at(url: &str) -> bool {
+    let after_login = url.split_once('@').map_or("", |(_, after)| after);
+    after_login.split('?').next().is_some_and(|place| place.contains('@'))
+}
+
 /// Takes the TLS parameters out of a URL.
 fn split_tls(url: &str) -> (String, TlsParameters<'_>) {
     let mut tls = TlsParameters::default();
@@ -152,6 +162,7 @@ mod tests {
         assert_eq!((url.user(), url.database()), ("ann", "school"));
         assert_eq!(url.password(), Some(&b"s@cret"[..]));
         assert_eq!(url.tls(), &TlsPolicy::Verified { roots: None });
+        assert!(parse("postgres://ann@db/school?password=p@w").is_ok());
         assert_eq!(url.config().get_ssl_mode(), SslMode::Require);
         let printed = format!("{url:?}");
         assert!(!printed.contains("cret"), "{printed}");
@@ -163,6 +174,7 @@ mod tests {
             ("mysql://ann:secret@db/school", BadDatabaseUrl::Scheme),
             ("host=db password=secret", BadDatabaseUrl::Scheme),
             ("postgres://ann:secret@db:port/school", BadDatabaseUrl::Shape),
+            ("postgres://ann:p@w/secret@db/school", BadDatabaseUrl::Shape),
             ("postgres://db/school?secret=1", BadDatabaseUrl::Shape),
             ("postgres:///school", BadDatabaseUrl::NoUser),
             ("postgres://ann:secret@db/school?sslmode=verify-ca", BadDatabaseUrl::SslMode),
