@@ -63,6 +63,10 @@ impl Failure {
         match self {
             Self::Arguments(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+                // The words are readable, so it is a variable that is not.
+                ErrorKind::InvalidUtf8 if arguments.iter().all(|word| word.to_str().is_some()) => {
+                    Exit::BadEnvironment
+                }
                 _ => match refused_argument(error) {
                     Some(flag) if !is_written(&flag, arguments) => Exit::BadEnvironment,
                     _ => Exit::WrongArguments,
@@ -197,6 +201,14 @@ mod tests {
         ] {
             assert_eq!(without_secrets(&written), said);
         }
+    }
+
+    #[test]
+    fn text_that_is_not_unicode_is_the_environments_unless_it_stands_among_the_words() {
+        let failure = Failure::Arguments(clap::Error::new(ErrorKind::InvalidUtf8));
+        let unreadable: OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+        assert_eq!(failure.exit(&["rollbook".into(), "migrate".into()]), Exit::BadEnvironment);
+        assert_eq!(failure.exit(&["rollbook".into(), unreadable]), Exit::WrongArguments);
     }
 
     #[test]
