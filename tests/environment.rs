@@ -62,6 +62,8 @@ async fn a_bad_value_is_64_from_the_environment_and_2_from_a_flag() {
         (Rollbook::new("migrate").env("ROLLBOOK_MIGRATE_JOBS", "0"), 64),
         (Rollbook::new("migrate --jobs 0"), 2),
         (Rollbook::new("migrate --jobs 0").env("ROLLBOOK_MIGRATE_JOBS", "0"), 2),
+        (Rollbook::new("serve").env("RUST_LOG", "=[["), 64),
+        (Rollbook::new("serve --log-filter =[["), 2),
         (Rollbook::new("org show Acme"), 2),
         (Rollbook::new("org fly acme"), 2),
         (Rollbook::new("key revoke 7"), 2),

@@ -96,7 +96,7 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let settings = self.resolve()?;
         crate::ops::tracing::start(settings.ops.log_format, &settings.ops.log_filter)
-            .map_err(|error| Failure::new("bad_log_filter", format!("{error:#}")))?;
+            .map_err(|error| Failure::new("log_not_started", format!("{error:#}")))?;
         service::run(settings).await
     }
 

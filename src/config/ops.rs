@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 use super::ConfigError;
 
@@ -20,7 +21,8 @@ pub struct OpsArgs {
     pub log_format: LogFormat,
 
     /// What the process writes to its log, as filter directives: `debug`, or `warn,rollbook::loader=debug`.
-    #[arg(long, env = "RUST_LOG", value_name = "DIRECTIVES", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", value_name = "DIRECTIVES", default_value = "info",
+          value_parser = filter_directives)]
     pub log_filter: String,
 }
 
@@ -48,6 +50,13 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
+}
+
+fn filter_directives(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// How long a drain takes: checked.
