@@ -231,3 +231,33 @@ async fn a_superuser_begins_and_the_databases_owner_goes_on() {
         site.rollbook("org remove acme --yes --json").env("ROLLBOOK_ADMIN_DATABASE_URL", &url).run().await;
     assert_eq!(ran.done().json()["state"], "removed");
 }
+
+#[tokio::test]
+async fn a_database_that_is_given_to_another_owner_later_takes_everything_along() {
+    let site = Site::with(&["acme"]).await;
+    let (admin, analyst) = (site.role("admin"), site.role("analyst"));
+    site.execute(&format!(
+        "CREATE ROLE {analyst}; CREATE TABLE org_acme.notes (); ALTER TABLE org_acme.notes OWNER TO {analyst}; \
+         CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
+        site.database
+    ))
+    .await;
+    let url = site.url(&admin, "pw");
+    let ran = site.rollbook("org list --json").env("ROLLBOOK_ADMIN_DATABASE_URL", &url).run().await.exits(1);
+    assert_eq!(ran.error_code(), "insufficient_rights");
+    assert!(ran.stderr.contains("as a superuser, hands it over"), "{}", ran.stderr);
+
+    site.run("setup").await.done();
+    let owners = "SELECT DISTINCT pg_get_userbyid(owner)::text FROM pg_namespace n, LATERAL ( \
+                    SELECT nspowner UNION SELECT proowner FROM pg_proc WHERE pronamespace = n.oid \
+                    UNION SELECT relowner FROM pg_class WHERE relnamespace = n.oid AND relname <> 'notes') AS o (owner) \
+                  WHERE nspname IN ('rollbook', 'org_acme')";
+    assert_eq!(site.texts(owners).await, [admin.as_str()]);
+    let others = "SELECT tableowner::text FROM pg_tables WHERE tablename = 'notes'";
+    assert_eq!(site.texts(others).await, [analyst]);
+    site.execute("DROP TABLE org_acme.notes").await;
+    whole_life_as(&site, &admin).await;
+    for words in ["org suspend acme", "migrate --org acme", "org remove acme --yes"] {
+        site.rollbook(words).env("ROLLBOOK_ADMIN_DATABASE_URL", &url).run().await.done();
+    }
+}

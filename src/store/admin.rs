@@ -38,7 +38,9 @@ impl Admin {
             .query_one(
                 "SELECT session_user::text, r.rolsuper, r.rolcreaterole, d.datname::text, \
                         pg_get_userbyid(d.datdba)::text, pg_has_role(session_user, d.datdba, 'USAGE'), \
-                        current_setting('server_version_num') \
+                        current_setting('server_version_num'), \
+                        (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace \
+                         WHERE nspname = 'rollbook' AND NOT pg_has_role(session_user, nspowner, 'USAGE')) \
                  FROM pg_roles r, pg_database d \
                  WHERE r.rolname = session_user AND d.datname = current_database()",
                 &[],
@@ -54,11 +56,16 @@ impl Admin {
             owner: row.get(4),
             version: version.parse().unwrap_or(OLDEST_VERSION),
         };
-        admin.refuse_if_lacking(row.get(2), row.get(5))?;
+        admin.refuse_if_lacking(row.get(2), row.get(5), row.get(7))?;
         Ok(admin)
     }
 
-    fn refuse_if_lacking(&self, may_create_roles: bool, owns_database: bool) -> Result<(), Error> {
+    fn refuse_if_lacking(
+        &self,
+        may_create_roles: bool,
+        owns_database: bool,
+        control_schema_owner: Option<&str>,
+    ) -> Result<(), Error> {
         let Self { login, database, .. } = self;
         let mut missing = Vec::new();
         if self.version < OLDEST_VERSION {
@@ -71,11 +78,22 @@ impl Admin {
             let (database, login) = (roles::quoted(database), roles::quoted(login));
             missing.push(format!("ownership of the database (ALTER DATABASE {database} OWNER TO {login})"));
         }
+        if let (false, true, Some(owner)) = (self.is_superuser, owns_database, control_schema_owner) {
+            missing.push(format!(
+                "what was set up while the database was another's: the schema rollbook belongs to `{owner}` \
+                 (`rollbook setup`, once more as a superuser, hands it over)"
+            ));
+        }
         if missing.is_empty() {
             Ok(())
         } else {
             Err(Error::AdministratorLacks { login: login.clone(), missing })
         }
+    }
+
+    /// Whether the login may do everything.
+    pub(super) fn is_superuser(&self) -> bool {
+        self.is_superuser
     }
 
     /// The login role.

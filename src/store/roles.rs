@@ -33,9 +33,12 @@ impl TenantNames {
 pub(super) struct Mark(String);
 
 impl Mark {
+    /// How the mark of every organization begins.
+    pub(super) const OF_ANY_ORGANIZATION: &str = "Rollbook organization ";
+
     /// What belongs to one organization.
     pub(super) fn of(organization: OrganizationId) -> Self {
-        Self(format!("Rollbook organization {organization}"))
+        Self(format!("{}{organization}", Self::OF_ANY_ORGANIZATION))
     }
 
     /// What belongs to the installation in one database.

@@ -1,11 +1,12 @@
 //! `rollbook setup`: the control schema, the service's logins with exactly their rights, and the log's generation.
 //!
 //! Every step looks before it makes, so that setup can be repeated: after a crash, to change a password, to name other
-//! logins, or to bring the control schema to a newer release's version.
+//! logins, to bring the control schema to a newer release's version, or to follow the database to another owner.
 
 mod generation;
 mod handover;
 mod logins;
+mod ownership;
 
 use serde_json::json;
 use tokio_postgres::GenericClient;
@@ -69,6 +70,7 @@ async fn set_up(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
     roles::ensure_role(admin, &installation.readers_role(), &mark).await?;
     logins::ensure(admin, &plan.intake).await?;
     logins::ensure_loader(admin, &plan.loader).await?;
+    ownership::share_roles(admin, &installation).await?;
     retry::on_conflict(async || close_to_the_public(admin, &installation).await).await?;
     retry::on_conflict(async || logins::grant(admin, &installation, former.as_ref()).await).await?;
     retry::on_conflict(async || handover::hand_over(admin, &installation, former.as_ref()).await).await?;
@@ -84,6 +86,7 @@ async fn control_schema(admin: &mut Admin) -> Result<(), Error> {
     }
     let mark = Mark::of_installation(admin.database());
     roles::ensure_schema(admin, CONTROL_SCHEMA, &mark).await?;
+    ownership::follow_the_database(admin).await?;
     admin.run_migrations(&migrations::CONTROL, CONTROL_SCHEMA).await
 }
 
