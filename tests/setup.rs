@@ -156,6 +156,14 @@ async fn a_superuser_that_is_not_the_administrator_is_no_login_for_the_service()
 }
 
 #[tokio::test]
+async fn a_database_without_the_schema_public_is_as_good() {
+    let site = Site::empty().await;
+    site.execute("DROP SCHEMA public").await;
+    site.run("setup").await.done();
+    site.add("acme").await;
+}
+
+#[tokio::test]
 async fn a_schema_called_rollbook_that_is_not_ours_is_left_alone() {
     let site = Site::empty().await;
     site.execute("CREATE SCHEMA rollbook; CREATE TABLE rollbook.organization (id int)").await;

@@ -94,11 +94,16 @@ async fn control_schema(admin: &mut Admin) -> Result<(), Error> {
 async fn close_to_the_public(admin: &mut Admin, installation: &Installation) -> Result<(), Error> {
     let database = roles::quoted(admin.database());
     let readers = roles::quoted(&installation.readers_role());
+    // Some drop it from every database that they make.
+    let has_public = "SELECT to_regnamespace('public') IS NOT NULL";
+    let in_public = match admin.client.query_one(has_public, &[]).await?.get(0) {
+        true => "REVOKE CREATE ON SCHEMA public FROM PUBLIC; ",
+        false => "",
+    };
     admin
         .client
         .batch_execute(&format!(
-            "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC; \
-             REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+            "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC; {in_public}\
              REVOKE ALL ON SCHEMA {CONTROL_SCHEMA} FROM PUBLIC; \
              GRANT CONNECT ON DATABASE {database} TO {readers}"
         ))
