@@ -1,6 +1,6 @@
 //! Settings, exit codes, and what must never be printed.
 
-use crate::harness::{Rollbook, Site};
+use crate::harness::{Rollbook, Service, Site, eventually};
 
 /// A URL that leads nowhere: nothing here gets as far as Postgres.
 const URL: &str = "postgres://ann:hunter2@127.0.0.1:1/nowhere";
@@ -153,6 +153,23 @@ async fn a_kafka_property_that_cannot_be_used_is_named_and_its_value_is_not_show
         assert!(ran.stderr.contains("`sasl.pasword`"), "{words}: {}", ran.stderr);
         assert!(!ran.stderr.contains("hunter2") && ran.stdout.is_empty(), "{words}: {}", ran.stderr);
     }
+}
+
+#[tokio::test]
+async fn why_postgres_refuses_a_login_is_in_the_log_and_its_password_is_not() {
+    let site = Site::set_up().await;
+    let wrong = site.url(&site.role("intake"), "hunter2");
+    let serve = site.serve("--role intake").env("ROLLBOOK_INTAKE_DATABASE_URL", &wrong);
+    let service = Service::start(serve).await;
+    for first in ["a login's rights could not be checked yet", "organizations cannot be read"] {
+        eventually("the log says why", async || {
+            let said = service.said();
+            said.lines().any(|line| line.contains(first) && line.contains("password authentication failed"))
+        })
+        .await;
+    }
+    assert!(!service.said().contains("hunter2"), "{}", service.said());
+    service.stop().await;
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: 
             ended = follow_connection(url, view, directory, &mut failures) => ended,
         };
         let Err(error) = ended;
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         tracing::warn!(%error, cause, failures, "organizations cannot be read; the last snapshot stays");
         if failures == 0 {
             backoff.reset();

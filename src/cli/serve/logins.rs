@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::failure::chain;
 use crate::config::{ConfigError, DatabaseUrl};
 use crate::store::{Error, connect, installed_prefix, rights};
 use crate::tenant::RolePrefix;
@@ -41,7 +42,7 @@ impl Login {
         };
         let client = match connect(url).await {
             Ok(client) => client,
-            Err(error) => return Checked::Unanswered(error.to_string()),
+            Err(error) => return Checked::Unanswered(chain(&error)),
         };
         let excess = match self {
             Self::Intake(_) => rights::check_intake(&client).await,
@@ -61,7 +62,7 @@ impl Login {
                 variable,
                 excess,
             }),
-            Err(error) => Checked::Unanswered(error.to_string()),
+            Err(error) => Checked::Unanswered(chain(&error)),
         }
     }
 
