@@ -40,8 +40,7 @@ pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protoco
         .timer(TokioTimer::new())
         // It would also close connections that merely wait for their next request: see `patience`.
         .header_read_timeout(None)
-        .max_buf_size(BUFFER_BYTES)
-        .pipeline_flush(true);
+        .max_buf_size(BUFFER_BYTES);
     protocol
         .http2()
         .timer(TokioTimer::new())

@@ -24,6 +24,17 @@ async fn a_connection_is_kept_and_requests_may_be_sent_ahead() {
 }
 
 #[tokio::test]
+async fn a_reply_does_not_wait_for_more_of_what_was_begun_behind_its_request() {
+    let (room, acme) = room_of_one(&[], "connections_ahead").await;
+    for begun in ["\r\n", "POST /v1/ev"] {
+        let mut wire = Wire::open(room.address).await;
+        let asked = [&Asking::batch(&acme, refused_batch(1)).bytes(), begun.as_bytes()].concat();
+        wire.write(&asked).await;
+        assert_eq!(wire.reply().await.code(), "ok", "{begun:?}");
+    }
+}
+
+#[tokio::test]
 async fn http_2_is_spoken_on_the_same_port() {
     let (room, acme) = room_of_one(&[], "connections_http2").await;
     let stream = TcpStream::connect(room.address).await.expect("a listener");
@@ -108,6 +119,23 @@ async fn a_client_that_hangs_up_leaves_nothing_behind() {
     }
     room.stop.cancel();
     room.server.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http_get_the_librarys_bare_reply() {
+    let (room, _) = room_of_one(&[], "connections_bare").await;
+    let many_headers = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    for (bytes, status) in [
+        ("hello\r\n\r\n", 400),
+        ("GET / HTTP/9.9\r\n\r\n", 400),
+        ("POST /v1/events HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+        (many_headers.as_str(), 431),
+    ] {
+        let mut wire = Wire::open(room.address).await;
+        wire.write(bytes.as_bytes()).await;
+        assert_eq!(wire.reply().await.status, status, "{bytes:?}");
+        wire.closed().await;
+    }
 }
 
 #[tokio::test]
