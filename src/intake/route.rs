@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
 use tokio::time::Instant;
@@ -55,6 +55,7 @@ pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> 
         },
     };
     cors::allow_reading(response.headers_mut());
+    drop_body_for_head(&head, &mut response);
     if intake.closing.is_cancelled() {
         end_connection(&head, &mut response);
     }
@@ -72,8 +73,19 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
         reply::problem(Uuid::now_v7(), &problem)
     });
     cors::allow_reading(response.headers_mut());
+    drop_body_for_head(&head, &mut response);
     end_connection(&head, &mut response);
     response
+}
+
+/// A reply to HEAD only tells how long its body would be. hyper sees to that on HTTP/1.1; on HTTP/2 it would send the body,
+/// which is a protocol error.
+fn drop_body_for_head(head: &Parts, response: &mut Response<Full<Bytes>>) {
+    if head.method == Method::HEAD {
+        let length = response.body().size_hint().lower();
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = Full::default();
+    }
 }
 
 /// Asks hyper to close behind this reply. HTTP/2 says it in another way (`graceful_shutdown`).

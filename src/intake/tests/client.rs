@@ -115,6 +115,11 @@ impl Wire {
         timeout(LONGEST_WAIT, self.next()).await.expect("a reply in time").expect("a reply")
     }
 
+    /// The next reply on this connection, to a request whose reply has no body.
+    pub(super) async fn head(&mut self) -> Reply {
+        timeout(LONGEST_WAIT, self.next_head()).await.expect("a reply in time").expect("a reply")
+    }
+
     /// Waits until the server closes; what came before that is dropped.
     pub(super) async fn closed(&mut self) {
         let mut rest = Vec::new();
@@ -122,7 +127,7 @@ impl Wire {
         let _ = timeout(LONGEST_WAIT, self.stream.read_to_end(&mut rest)).await.expect("a close in time");
     }
 
-    async fn next(&mut self) -> Option<Reply> {
+    async fn next_head(&mut self) -> Option<Reply> {
         let head = loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 let rest = self.read.split_off(end + 4);
@@ -132,7 +137,11 @@ impl Wire {
             self.more().await?;
         };
         let status = head.split(' ').nth(1)?.parse().expect("a status");
-        let reply = Reply { status, head, body: Vec::new() };
+        Some(Reply { status, head, body: Vec::new() })
+    }
+
+    async fn next(&mut self) -> Option<Reply> {
+        let reply = self.next_head().await?;
         let length = reply.header("content-length").map_or(0, |length| length.parse().expect("a length"));
         while self.read.len() < length {
             self.more().await?;

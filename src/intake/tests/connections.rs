@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
@@ -37,12 +38,7 @@ async fn a_reply_does_not_wait_for_more_of_what_was_begun_behind_its_request() {
 #[tokio::test]
 async fn http_2_is_spoken_on_the_same_port() {
     let (room, acme) = room_of_one(&[], "connections_http2").await;
-    let stream = TcpStream::connect(room.address).await.expect("a listener");
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .expect("HTTP/2");
-    let driving = tokio::spawn(connection);
+    let (sender, driving) = http_2(&room).await;
     let requests = (1..=50).map(|events| {
         let request = Request::post(format!("http://{}/v1/events", room.address))
             .header("content-type", "application/json")
@@ -61,6 +57,30 @@ async fn http_2_is_spoken_on_the_same_port() {
     futures_util::future::join_all(requests).await;
     drop(sender);
     driving.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_reply_to_head_has_no_body_and_tells_its_length() {
+    let (room, _) = room_of_one(&[], "connections_head").await;
+    for (path, status, with_body) in
+        [("/v1/events", 405, "GET"), ("/healthz", 200, "GET"), ("/nope", 404, "PUT")]
+    {
+        let asking = |method: &str| Asking { method: method.to_owned(), ..Asking::get(path) };
+        let whole = asking(with_body).send(room.address).await;
+        let length = whole.body.len().to_string();
+        let mut wire = Wire::open(room.address).await;
+        wire.write(&asking("HEAD").bytes()).await;
+        let head = wire.head().await;
+        assert_eq!((head.status, head.header("content-length")), (status, Some(length.as_str())), "{path}");
+
+        let (mut sender, _driving) = http_2(&room).await;
+        let request = Request::head(format!("http://{}{path}", room.address));
+        let request = request.body(Full::default()).expect("a request");
+        let reply = sender.send_request(request).await.expect("a reply");
+        assert_eq!(reply.status().as_u16(), status, "{path}");
+        assert_eq!(reply.headers()["content-length"], length, "{path}");
+        assert!(reply.into_body().collect().await.expect("a clean end").to_bytes().is_empty(), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -156,4 +176,14 @@ async fn bytes_that_are_not_http_are_answered_or_closed_and_never_more() {
     }
     assert_eq!(Asking::batch(&acme, refused_batch(1)).send(room.address).await.code(), "ok");
     assert!(room.health.stuck().is_empty());
+}
+
+/// A client's end of an HTTP/2 connection, and the task that drives it.
+async fn http_2(room: &Room) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(room.address).await.expect("a listener");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    (sender, tokio::spawn(connection))
 }

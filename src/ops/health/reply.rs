@@ -35,7 +35,7 @@ struct Condition {
     reason: Option<Reason>,
 }
 
-/// Answers a health route; `None` for any other path or method.
+/// Answers a health route; `None` for any other path or method. The body is GET's also for HEAD, which is not sent it.
 pub fn reply(health: &Health, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
     if method != Method::GET && method != Method::HEAD {
         return None;
@@ -45,7 +45,6 @@ pub fn reply(health: &Health, method: &Method, path: &str) -> Option<Response<Fu
         "/readyz" => readiness(health.readiness()),
         _ => return None,
     };
-    let body = if method == Method::HEAD { Bytes::new() } else { body };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = response.headers_mut();
