@@ -13,15 +13,15 @@ const QUOTED_CHARS: usize = 80;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     code: RefusalCode,
-    /// Dotted path below the field; empty for the field itself.
-    below: String,
+    /// Dotted path below the field; `None` for the field itself. A key can be empty, and so can a path.
+    below: Option<String>,
     /// What follows the field's name in a sentence: `is 7, the limit is 5`.
     what: String,
 }
 
 impl Fault {
     pub(super) fn new(code: RefusalCode, what: impl Into<String>) -> Self {
-        Self { code, below: String::new(), what: what.into() }
+        Self { code, below: None, what: what.into() }
     }
 
     /// The value is of another kind than the field's.
@@ -37,7 +37,10 @@ impl Fault {
     /// The fault is inside the member or element `step` of the value.
     pub(super) fn at(mut self, step: &str) -> Self {
         let step = quoted(step);
-        self.below = if self.below.is_empty() { step } else { format!("{step}.{}", self.below) };
+        self.below = Some(match self.below {
+            None => step,
+            Some(below) => format!("{step}.{below}"),
+        });
         self
     }
 
@@ -48,8 +51,8 @@ impl Fault {
     /// The refusal of the event whose field this is.
     pub(super) fn of_field(self, name: &str, id: Option<Uuid>) -> Refusal {
         let mut field = quoted(name);
-        if !self.below.is_empty() {
-            let _infallible = write!(field, ".{}", self.below);
+        if let Some(below) = &self.below {
+            let _infallible = write!(field, ".{below}");
         }
         let message = format!("{field} {}", self.what);
         Refusal { id, code: self.code, field: Some(field), message }

@@ -134,6 +134,9 @@ fn each_broken_rule_has_its_code_and_field() {
         ("video.played", r#""a\ud800":1"#.into(), BadText, r"a\ud800"),
         ("video.played", r#""ext":{"a":["\udc00"]}"#.into(), BadText, "ext.a.0"),
         ("video.played", r#""ext":{"a":{"b\u0000":1}}"#.into(), BadText, r"ext.a.b\u0000"),
+        ("video.played", r#""ext":{"":"\ud800"}"#.into(), BadText, "ext."),
+        ("video.played", r#""ext":{"a":{"":{"b":"\ud800"}}}"#.into(), BadText, "ext.a..b"),
+        ("video.played", r#""ext":{"a":{"":"\ud800"}}"#.into(), BadText, "ext.a."),
         ("item.answered", r#""item_id":"i","answer":{"text":"\u0000"}"#.into(), BadText, "answer.text"),
         ("item.answered", r#""item_id":"i","answer":{"\ud800":1}"#.into(), BadText, r"answer.\ud800"),
         (
