@@ -136,7 +136,7 @@ impl Shared {
 /// `rollbook setup` was not run, the log failed for good, or a lane panicked. Nothing is lost by any of them: what was
 /// not committed is read again.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
-    outcome::begin();
+    outcome::start_counting();
     let mut settings = parts.consumer.clone();
     loop {
         let waiting = parts.heartbeats.beating(ready_to_start(&parts));

@@ -19,6 +19,7 @@ mod keys;
 mod life;
 mod liveness;
 mod memory;
+mod metrics;
 mod migrations;
 mod model;
 mod openapi;

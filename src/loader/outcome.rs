@@ -8,6 +8,21 @@ use super::arrived::Arrived;
 use super::held_record::Drained;
 use super::write::Fates;
 use crate::event::UnixMillis;
+use crate::ops::metrics::OTHER;
+
+/// All samples whose labels are known begin with the process: a first record that is unreadable is then an increase.
+pub(super) fn start_counting() {
+    for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
+        counter!("rollbook_loader_events_total", "organization" => OTHER, "fate" => fate).increment(0);
+    }
+    counter!("rollbook_loader_unreadable_records_total").increment(0);
+    for state in ["live", "held"] {
+        gauge!("rollbook_loader_lanes", "state" => state).increment(0);
+    }
+    let _rows = histogram!("rollbook_loader_batch_rows");
+    let _seconds = histogram!("rollbook_loader_batch_seconds");
+    let _freshness = histogram!("rollbook_freshness_seconds");
+}
 
 /// One lane's counters, under its organization's label.
 #[derive(Clone, Debug)]
@@ -72,15 +87,6 @@ impl Outcomes {
         let gauge = gauge!("rollbook_loader_lanes", "state" => state);
         gauge.increment(1);
         CountedLane { gauge }
-    }
-}
-
-/// Shows what has nothing to count yet, as zero: the first of it is an increase, which no alert would see in a number that
-/// begins with it.
-pub(super) fn begin() {
-    counter!("rollbook_loader_unreadable_records_total").increment(0);
-    for state in ["live", "held"] {
-        gauge!("rollbook_loader_lanes", "state" => state).increment(0);
     }
 }
 

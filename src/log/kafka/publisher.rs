@@ -59,6 +59,7 @@ impl Publisher {
     pub fn start(settings: &LogSettings, timeout: Duration) -> Result<Self, KafkaError> {
         let producer = ArcSwap::from_pointee(producer(settings, timeout)?);
         let available = AtomicBool::new(false);
+        start_counting();
         Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, available }) })
     }
 
@@ -184,6 +185,15 @@ impl Publisher {
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+/// All samples begin with the process: a first failure is then an increase, and a name that is not there a mistake.
+fn start_counting() {
+    gauge!("rollbook_log_queue_bytes").increment(0);
+    let _seconds = histogram!("rollbook_log_publish_seconds");
+    for outcome in ["acked", "failed", "timed_out"] {
+        counter!("rollbook_log_publish_total", "outcome" => outcome).increment(0);
     }
 }
 

@@ -1,0 +1,64 @@
+//! What Prometheus finds on the operator's listener: contract 6.
+
+use std::collections::HashSet;
+
+use crate::harness::{Service, Site, eventually};
+
+/// Samples of a service that nothing has happened to yet. A partition's come with the partition.
+const FROM_THE_START: [&str; 36] = [
+    "rollbook_intake_requests_total{status=\"200\",code=\"ok\"}",
+    "rollbook_intake_requests_total{status=\"429\",code=\"rate_limited\"}",
+    "rollbook_intake_request_seconds_count",
+    "rollbook_intake_events_total{organization=\"_other\",verdict=\"accepted\"}",
+    "rollbook_intake_events_total{organization=\"_other\",verdict=\"duplicate\"}",
+    "rollbook_intake_events_total{organization=\"_other\",verdict=\"rejected\"}",
+    "rollbook_intake_events_total{organization=\"_other\",verdict=\"retry\"}",
+    "rollbook_intake_rejections_total{code=\"missing_field\"}",
+    "rollbook_intake_body_bytes_count{form=\"wire\"}",
+    "rollbook_intake_body_bytes_count{form=\"unpacked\"}",
+    "rollbook_log_publish_seconds_count",
+    "rollbook_log_publish_total{outcome=\"acked\"}",
+    "rollbook_log_publish_total{outcome=\"failed\"}",
+    "rollbook_log_publish_total{outcome=\"timed_out\"}",
+    "rollbook_log_queue_bytes",
+    "rollbook_loader_events_total{organization=\"_other\",fate=\"stored\"}",
+    "rollbook_loader_events_total{organization=\"_other\",fate=\"duplicate\"}",
+    "rollbook_loader_events_total{organization=\"_other\",fate=\"dead\"}",
+    "rollbook_loader_events_total{organization=\"_other\",fate=\"held\"}",
+    "rollbook_loader_events_total{organization=\"_other\",fate=\"unattributed\"}",
+    "rollbook_loader_unreadable_records_total",
+    "rollbook_loader_batch_rows_count",
+    "rollbook_loader_batch_seconds_count",
+    "rollbook_loader_lag_records{partition=\"0\"}",
+    "rollbook_loader_lag_seconds{partition=\"0\"}",
+    "rollbook_loader_lanes{state=\"live\"}",
+    "rollbook_loader_lanes{state=\"held\"}",
+    "rollbook_loader_partitions{state=\"running\"}",
+    "rollbook_loader_partitions{state=\"stopped\"}",
+    "rollbook_snapshot_age_seconds",
+    "rollbook_freshness_seconds_bucket{le=\"1\"}",
+    "rollbook_freshness_seconds_sum",
+    "rollbook_freshness_seconds_count",
+    "rollbook_db_connections{state=\"idle\"}",
+    "rollbook_db_connections{state=\"busy\"}",
+    "rollbook_build_info{version=\"0.1.0\"}",
+];
+
+#[tokio::test]
+async fn every_metric_is_there_before_anything_happened() {
+    let site = Site::set_up().await;
+    let service = Service::ready(site.serve("")).await;
+    let samples = async || {
+        let reply = service.admin.get("/metrics").await;
+        let text = std::str::from_utf8(&reply.body).expect("metrics are text");
+        text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect::<HashSet<_>>()
+    };
+    eventually("the loader has a partition", async || {
+        samples().await.contains("rollbook_loader_lag_seconds{partition=\"0\"}")
+    })
+    .await;
+    let samples = samples().await;
+    let missing: Vec<_> = FROM_THE_START.iter().filter(|sample| !samples.contains(**sample)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    service.stop().await;
+}
