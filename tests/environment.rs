@@ -75,6 +75,16 @@ async fn a_bad_value_is_64_from_the_environment_and_2_from_a_flag() {
 }
 
 #[tokio::test]
+async fn the_two_listeners_of_serve_contradict_each_other_at_one_address() {
+    for http_addr in ["127.0.0.1:9090", "0.0.0.0:9090"] {
+        let serve = Rollbook::new("serve").env("ROLLBOOK_DATABASE_URL", URL);
+        let ran = serve.env("ROLLBOOK_HTTP_ADDR", http_addr).run().await.exits(64);
+        assert!(ran.stderr.contains(&format!("ROLLBOOK_HTTP_ADDR ({http_addr})")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("ROLLBOOK_ADMIN_ADDR (127.0.0.1:9090)"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn help_and_version_are_answers() {
     for words in ["--help", "org --help", "org set --help", "--version", "migrate --help"] {
         let ran = Rollbook::new(words).env("ROLLBOOK_DATABASE_URL", URL).run().await.done();

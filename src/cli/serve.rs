@@ -3,6 +3,8 @@
 mod logins;
 mod service;
 
+use std::net::IpAddr;
+
 use clap::ValueEnum;
 
 use super::Failure;
@@ -101,6 +103,7 @@ impl Arguments {
     }
 
     fn resolve(self) -> Result<Settings, ConfigError> {
+        self.check_addresses()?;
         let intake = if self.roles.contains(&RoleArg::Intake) {
             Some(IntakeRole {
                 database: self.databases.intake(&self.stand_in)?,
@@ -129,5 +132,19 @@ impl Arguments {
             drain: self.drain.resolve()?,
             ops: self.ops,
         })
+    }
+
+    /// One address cannot take batches and be the operator's. (Port 0 is another free one each time.)
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let (http, admin) = (self.intake.http_addr, self.ops.admin_addr);
+        let takes_all = |ip: IpAddr| ip.is_unspecified() && http.is_ipv4() == admin.is_ipv4();
+        let is_shared = http.ip() == admin.ip() || takes_all(http.ip()) || takes_all(admin.ip());
+        let has_intake = self.roles.contains(&RoleArg::Intake);
+        if has_intake && is_shared && http.port() == admin.port() && http.port() != 0 {
+            return Err(ConfigError::Contradiction(format!(
+                "ROLLBOOK_HTTP_ADDR ({http}) and ROLLBOOK_ADMIN_ADDR ({admin}) must not be the same address"
+            )));
+        }
+        Ok(())
     }
 }
