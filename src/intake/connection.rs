@@ -40,6 +40,8 @@ pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protoco
         .timer(TokioTimer::new())
         // It would also close connections that merely wait for their next request: see `patience`.
         .header_read_timeout(None)
+        // Whoever has sent everything may close that half; it is not told from who is gone, whose reply is just not read.
+        .half_close(true)
         .max_buf_size(BUFFER_BYTES);
     protocol
         .http2()

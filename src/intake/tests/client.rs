@@ -110,6 +110,11 @@ impl Wire {
         self.stream.write_all(bytes).await.expect("an open connection");
     }
 
+    /// Closes the client's half of the connection.
+    pub(super) async fn say_no_more(&mut self) {
+        self.stream.shutdown().await.expect("an open connection");
+    }
+
     /// The next reply on this connection.
     pub(super) async fn reply(&mut self) -> Reply {
         timeout(LONGEST_WAIT, self.next()).await.expect("a reply in time").expect("a reply")

@@ -36,6 +36,17 @@ async fn a_reply_does_not_wait_for_more_of_what_was_begun_behind_its_request() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_said_all_it_has_to_say_still_hears_the_replies() {
+    let (room, acme) = room_of_one(&[], "connections_half").await;
+    let mut wire = Wire::open(room.address).await;
+    // One whose reply is waited for: the log has to say something first.
+    wire.write(&Asking::batch(&acme, good_batch()).bytes()).await;
+    wire.say_no_more().await;
+    assert_eq!(wire.reply().await.code(), "log_unavailable");
+    wire.closed().await;
+}
+
+#[tokio::test]
 async fn http_2_is_spoken_on_the_same_port() {
     let (room, acme) = room_of_one(&[], "connections_http2").await;
     let (sender, driving) = http_2(&room).await;
