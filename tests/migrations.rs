@@ -118,6 +118,18 @@ async fn a_broken_schema_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn a_schema_that_is_gone_is_said_to_be_also_by_a_dry_run() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("DROP SCHEMA org_acme CASCADE").await;
+    for words in ["migrate --json", "migrate --dry-run --json"] {
+        let items = site.run(words).await.exits(1).items();
+        assert_eq!(outcomes(&items), [("acme", "failed")]);
+        assert_eq!(items[0]["from"], Value::Null);
+        assert_eq!(items[0]["error"], "there is no schema `org_acme`");
+    }
+}
+
+#[tokio::test]
 async fn a_schema_of_a_newer_release_is_left_alone() {
     let site = Site::with(&["acme"]).await;
     site.execute(

@@ -15,7 +15,7 @@ use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
 use super::{grants, migrations, provision, retry, trail};
 use crate::config::{DatabaseUrl, Operator};
-use crate::tenant::{Slug, State};
+use crate::tenant::{Organization, Slug, State};
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,9 @@ pub enum Problem {
     /// Another `migrate` or `org add` works on it.
     #[error("another administrator is at work on it")]
     Locked,
+    /// Somebody dropped or renamed it.
+    #[error("there is no schema `{0}`")]
+    Missing(String),
     /// A newer release was here.
     #[error("it is at version {0}, newer than this release: use the newer release")]
     Newer(i32),
@@ -141,10 +144,9 @@ pub async fn migrate(
 }
 
 async fn one_schema(admin: &mut Admin, installation: &Installation, one: &Described, mode: Mode) -> Report {
-    let schema = &one.organization.schema_name;
-    let from = migrations::version(&admin.client, schema).await;
+    let from = version(admin, one).await;
     let (from, outcome) = match (from, mode) {
-        (Err(error), _) => (None, Outcome::Failed(error.into())),
+        (Err(problem), _) => (None, Outcome::Failed(problem)),
         (Ok(from), _) if from > TENANT_SCHEMA_VERSION => (Some(from), Outcome::Failed(Problem::Newer(from))),
         (Ok(from), Mode::DryRun) if from == TENANT_SCHEMA_VERSION => (Some(from), Outcome::Current),
         (Ok(from), Mode::DryRun) => (Some(from), Outcome::WouldMigrate),
@@ -158,6 +160,19 @@ async fn one_schema(admin: &mut Admin, installation: &Installation, one: &Descri
         }
     };
     Report { organization: one.organization.slug.clone(), from, to: TENANT_SCHEMA_VERSION, outcome }
+}
+
+/// Of a schema that is there: without it there would be no history either, and nothing to be brought up to date.
+async fn version(admin: &Admin, one: &Described) -> Result<i32, Problem> {
+    let Organization { slug, schema_name, .. } = &one.organization;
+    let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+    if admin.client.query_one(exists, &[schema_name]).await?.get::<_, bool>(0) {
+        return Ok(migrations::version(&admin.client, schema_name).await?);
+    }
+    match organizations::show(admin, slug).await?.organization.state {
+        State::Removed => Err(Problem::Removed),
+        State::Provisioning | State::Active | State::Suspended => Err(Problem::Missing(schema_name.clone())),
+    }
 }
 
 async fn under_lock(admin: &mut Admin, installation: &Installation, one: &Described) -> Result<(), Problem> {
