@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::RefusalCode::OutOfRange;
+use super::RefusalCode::{InFuture, TooOld};
 use super::fault::{Fault, quoted};
 use super::number::whole_of_any_size;
 use super::value::Value;
@@ -95,8 +95,10 @@ impl fmt::Display for UnixMillis {
     }
 }
 
-fn far_off(written: &str) -> Fault {
-    Fault::new(OutOfRange, format!("is {written}, outside the years 0 to 9999"))
+/// Further off than any clock that is put right.
+fn far_off(millis: &str) -> Fault {
+    let code = if millis.starts_with('-') { TooOld } else { InFuture };
+    Fault::new(code, format!("is {millis}, outside the years 0 to 9999"))
 }
 
 /// Two ASCII digits as a number.

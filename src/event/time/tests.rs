@@ -70,10 +70,12 @@ fn a_header_may_also_carry_milliseconds() {
 }
 
 #[test]
-fn a_time_far_off_is_out_of_range_and_none_is_a_wrong_kind() {
+fn a_time_far_off_is_too_old_or_in_the_future_and_none_is_a_wrong_kind() {
     let code = |value| UnixMillis::read(value).map_err(|fault| fault.of_event(None).code);
-    assert_eq!(code(Value::Number("9223372036854775808")), Err(OutOfRange));
-    assert_eq!(code(Value::Number("253402300800000")), Err(OutOfRange));
+    assert_eq!(code(Value::Number("9223372036854775808")), Err(InFuture));
+    assert_eq!(code(Value::Number("-9223372036854775809")), Err(TooOld));
+    assert_eq!(code(Value::Number("253402300800000")), Err(InFuture));
+    assert_eq!(code(Value::Number("-62167219200001")), Err(TooOld));
     assert_eq!(code(Value::Number("1.5")), Err(crate::event::RefusalCode::BadType));
     assert_eq!(code(Value::Bool(true)), Err(crate::event::RefusalCode::BadType));
     assert_eq!(code(Value::Number("12")), Ok(UnixMillis(12)));
