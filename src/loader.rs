@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics::SharedString;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
@@ -115,6 +116,9 @@ struct Shared {
     generation: i32,
     condition: Arc<Condition>,
     trips: Trips,
+    /// A permit for each transaction that drains: half of the connections, for a schema that is slow is slow to drain,
+    /// too, and any number of those must leave connections to their neighbours.
+    drains: Semaphore,
     /// Held while records of earlier generations are being drained.
     draining_former: tokio::sync::Mutex<()>,
 }
@@ -151,6 +155,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             generation,
             condition: Arc::clone(&parts.condition),
             trips: Trips::default(),
+            drains: drains(&parts.settings),
             draining_former: tokio::sync::Mutex::default(),
         });
         match ReceiveLoop::new(shared, consumer, &parts).run(&stop).await? {
@@ -165,6 +170,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             Ended::NoConsumerProtocol => return Err(ConsumeError::NoConsumerProtocol.into()),
         }
     }
+}
+
+/// See [`Shared`].
+fn drains(settings: &LoaderSettings) -> Semaphore {
+    Semaphore::new((settings.connections.get() as usize / 2).max(1))
 }
 
 /// Waits until Postgres answers, and gives the generation of the log.

@@ -94,6 +94,8 @@ impl Home {
         };
         let most_bytes = i64::try_from(self.shared.settings.hold_bytes()).unwrap_or(i64::MAX);
         while !self.stop.is_cancelled() {
+            // Never closed: an error would be no reason not to drain.
+            let _permit = self.shared.drains.acquire().await;
             let mut client = self.shared.pool.get().await?;
             let started = Instant::now();
             match drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await {

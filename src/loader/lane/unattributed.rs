@@ -1,13 +1,15 @@
 //! A lane without a schema: its organization was removed, or nobody ever had the id.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, Unreadable};
-use super::{Heard, IDLE, Lane, Next};
+use super::{Heard, Lane, Next};
 use crate::store::Backoff;
 
+/// A lane without a schema has nothing to remember, and ids that nobody has may be any number.
+const SOON: Duration = Duration::from_secs(1);
 /// No more than this in one statement.
 const MOST_RECORDS: usize = 1000;
 
@@ -26,7 +28,7 @@ impl Lane {
                     }
                 }
             }
-            match self.hear(Instant::now() + IDLE).await {
+            match self.hear(Instant::now() + SOON).await {
                 Heard::Record(arrived) => {
                     self.pending.push_back(arrived);
                     while self.pending.len() < MOST_RECORDS

@@ -1,7 +1,7 @@
 //! A lane that has more than its share of the memory: its neighbours do not wait, and nothing of it is lost.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Shared;
 use super::super::held_record::{ToHold, hold};
@@ -63,7 +63,7 @@ async fn all_is_stored(site: &Site, partition: Partition) {
     site.until("SELECT (count(*) = 0)::int::bigint FROM rollbook.held_record").await;
     let totals = format!("{}|{RECORDS}|{all}|0|0", POSITION.partition);
     assert_eq!(site.totals("acme").await, [totals], "stored once, none of it a duplicate");
-    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     assert_eq!(partition.close(deadline).await, Some(RECORDS + 1));
 }
 
@@ -109,6 +109,32 @@ async fn a_flood_of_fresh_records_is_held_beyond_its_share_and_drained() {
     give(&mut partition, site.id("birch"), RECORDS..RECORDS + 1, UnixMillis::now());
     site.until("SELECT count(*) FROM rollbook.held_record").await;
     all_is_stored(&site, partition).await;
+}
+
+#[tokio::test]
+async fn schemas_that_are_slow_to_drain_leave_connections_to_their_neighbours() {
+    let site = Site::with(&["acme", "birch", "cedar"]).await;
+    let shared = site.shared(site.organizations());
+    let slow = ["acme", "birch"];
+    assert_eq!(shared.settings.connections.get() as usize, slow.len(), "enough to take them all");
+    let mut partition = assigned(&shared);
+    for (offset, slug) in (0..).zip(slow) {
+        site.execute(&SLOW.replace("acme", slug)).await;
+        let bytes = record_at(site.id(slug), &[event(0)], LONG_AGO);
+        let held = [ToHold { offset, bytes: &bytes, events: 1 }];
+        hold(&site.loader().await, site.id(slug), POSITION, &held, "a test").await.expect("held");
+        partition.drain_lane(site.id(slug));
+    }
+    let asleep =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    site.until(asleep).await;
+    // For the other one to begin, too, if it may.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    give(&mut partition, site.id("cedar"), 2..3, LONG_AGO);
+    site.until("SELECT count(*) FROM org_cedar.event").await;
+    for slug in slow {
+        assert_eq!(site.contents(slug).await, [0, 0, 0], "cedar waited for {slug}");
+    }
 }
 
 #[tokio::test]

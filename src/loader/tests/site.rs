@@ -8,7 +8,6 @@ use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::Shared;
 use super::super::arrived::Arrived;
 use super::super::backlog::Backlog;
 use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
@@ -19,6 +18,7 @@ use super::super::progress::Progress;
 use super::super::row::Row;
 use super::super::statements::Statements;
 use super::super::trips::Trips;
+use super::super::{Shared, drains};
 use crate::config::loader::LoaderSettings;
 use crate::config::{DatabaseUrl, Operator, Secret};
 use crate::log::LogRecord;
@@ -230,6 +230,7 @@ impl Site {
         directory.replace(Snapshot::new(organizations, [], Instant::now()));
         let mut settings = settings();
         change(&mut settings);
+        let drains = drains(&settings);
         let pool = PoolSettings {
             connections: settings.connections,
             max_lifetime: Duration::from_secs(60),
@@ -243,6 +244,7 @@ impl Site {
             generation: POSITION.generation,
             condition: Arc::default(),
             trips: Trips::default(),
+            drains,
             draining_former: tokio::sync::Mutex::default(),
         })
     }
