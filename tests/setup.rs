@@ -246,6 +246,7 @@ async fn a_database_that_is_given_to_another_owner_later_takes_everything_along(
     let (admin, analyst) = (site.role("admin"), site.role("analyst"));
     site.execute(&format!(
         "CREATE ROLE {analyst}; CREATE TABLE org_acme.notes (); ALTER TABLE org_acme.notes OWNER TO {analyst}; \
+         CREATE SCHEMA forged AUTHORIZATION {analyst}; COMMENT ON SCHEMA forged IS 'Rollbook organization {analyst}'; \
          CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
         site.database
     ))
@@ -261,9 +262,11 @@ async fn a_database_that_is_given_to_another_owner_later_takes_everything_along(
                     UNION SELECT relowner FROM pg_class WHERE relnamespace = n.oid AND relname <> 'notes') AS o (owner) \
                   WHERE nspname IN ('rollbook', 'org_acme')";
     assert_eq!(site.texts(owners).await, [admin.as_str()]);
-    let others = "SELECT tableowner::text FROM pg_tables WHERE tablename = 'notes'";
+    // Neither what somebody has in a schema of ours, nor what bears our mark and was never made by us.
+    let others = "SELECT DISTINCT owner::text FROM (SELECT tableowner FROM pg_tables WHERE tablename = 'notes' UNION ALL \
+                  SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'forged') AS of (owner)";
     assert_eq!(site.texts(others).await, [analyst]);
-    site.execute("DROP TABLE org_acme.notes").await;
+    site.execute("DROP TABLE org_acme.notes; DROP SCHEMA forged").await;
     whole_life_as(&site, &admin).await;
     for words in ["org suspend acme", "migrate --org acme", "org remove acme --yes"] {
         site.rollbook(words).env("ROLLBOOK_ADMIN_DATABASE_URL", &url).run().await.done();

@@ -81,7 +81,7 @@ pub enum Error {
         given: String,
     },
     /// A role or schema of that name exists and is not ours.
-    #[error("the {kind} `{name}` exists and was not made by this installation: rename or drop it first")]
+    #[error("the {kind} `{name}` exists and was not made by this installation: {}", way_out(kind))]
     NameTaken {
         /// `role` or `schema`.
         kind: &'static str,
@@ -136,6 +136,17 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// Roles are the whole cluster's, and may be another installation's.
+fn way_out(kind: &str) -> &'static str {
+    match kind {
+        "role" => {
+            "rename or drop it, or, where another installation of this cluster has it, set ROLLBOOK_ROLE_PREFIX \
+             before the first `rollbook setup`"
+        }
+        _ => "rename or drop it first",
+    }
 }
 
 impl Error {

@@ -21,12 +21,16 @@ pub(super) async fn follow_the_database(admin: &mut Admin) -> Result<(), Error> 
     .await
 }
 
-/// `$1` the mark of the control schema, `$2` how those of organizations begin. Tables, views and free sequences are all
-/// `TABLE` here; those of a column go with their table. Names are qualified, for nothing is on an administrator's path.
+/// `$1` the mark of the control schema, `$2` how those of organizations begin. A mark is no proof: who may create schemas
+/// may write one, and must not have a function of theirs made the administrator's. So only what the control schema's owner
+/// has, or a superuser, goes along. Tables, views and free sequences are all `TABLE` here; those of a column go with their
+/// table. Names are qualified, for nothing is on an administrator's path.
 const LEFT_BEHIND: &str = "
     WITH ours AS (
         SELECT n.oid, nspname, nspowner FROM pg_namespace n, pg_database
         WHERE datname = current_database() AND nspowner <> datdba
+          AND nspowner IN (SELECT nspowner FROM pg_namespace WHERE nspname = 'rollbook'
+                           UNION ALL SELECT oid FROM pg_roles WHERE rolsuper)
           AND (obj_description(n.oid, 'pg_namespace') = $1
                OR starts_with(obj_description(n.oid, 'pg_namespace'), $2)))
     SELECT format('SCHEMA %I', nspname) FROM ours
