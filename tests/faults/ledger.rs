@@ -67,11 +67,13 @@ impl Ledger {
             }
             Ok(reply) => {
                 assert_eq!(reply.status, 503, "{}", reply.json);
+                eprintln!("{slug} was refused: {}", reply.json);
                 page.unheard.extend(ids);
                 page.failures += 1;
                 false
             }
-            Err(_) => {
+            Err(reason) => {
+                eprintln!("{slug} was not answered: {reason}");
                 page.unheard.extend(ids);
                 page.failures += 1;
                 false

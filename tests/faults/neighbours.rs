@@ -50,7 +50,8 @@ async fn only_acme_suffers_with<T>(
     hurt: impl AsyncFnOnce(&Ground) -> T,
     heal: &str,
 ) {
-    let _intake = ground.intake().await;
+    let intake = ground.intake().await;
+    intake.becomes_ready().await;
     let mut clients = Clients::new();
     for organization in &ground.organizations {
         clients.add(ground.client(organization), Habit::Retries, 40, Duration::from_millis(20));
