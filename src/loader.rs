@@ -116,7 +116,7 @@ struct Shared {
     generation: i32,
     condition: Arc<Condition>,
     trips: Trips,
-    /// A permit for each transaction that drains: half of the connections, for a schema that is slow is slow to drain,
+    /// A permit for each connection that drains: half of them, for a schema that is slow is slow to drain,
     /// too, and any number of those must leave connections to their neighbours.
     drains: Semaphore,
     /// Held while records of earlier generations are being drained.

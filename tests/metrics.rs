@@ -41,7 +41,7 @@ const FROM_THE_START: [&str; 36] = [
     "rollbook_freshness_seconds_count",
     "rollbook_db_connections{state=\"idle\"}",
     "rollbook_db_connections{state=\"busy\"}",
-    "rollbook_build_info{version=\"0.1.0\"}",
+    concat!("rollbook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
 ];
 
 #[tokio::test]

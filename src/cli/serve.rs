@@ -137,7 +137,9 @@ impl Arguments {
     /// One address cannot take batches and be the operator's. (Port 0 is another free one each time.)
     fn check_addresses(&self) -> Result<(), ConfigError> {
         let (http, admin) = (self.intake.http_addr, self.ops.admin_addr);
-        let takes_all = |ip: IpAddr| ip.is_unspecified() && http.is_ipv4() == admin.is_ipv4();
+        // Linux takes IPv4 for `[::]`, too.
+        let takes_all =
+            |ip: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || http.is_ipv4() == admin.is_ipv4());
         let is_shared = http.ip() == admin.ip() || takes_all(http.ip()) || takes_all(admin.ip());
         let has_intake = self.roles.contains(&RoleArg::Intake);
         if has_intake && is_shared && http.port() == admin.port() && http.port() != 0 {

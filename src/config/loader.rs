@@ -27,12 +27,12 @@ pub struct LoaderArgs {
           value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub loader_batch_age_ms: u32,
 
-    /// Database connections that write batches; each is one transaction at a time.
+    /// Database connections that write batches, two at least; each is one transaction at a time. Half of them drain held records.
     #[arg(long, env = "ROLLBOOK_LOADER_CONNECTIONS", value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
+          value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub loader_connections: u32,
 
-    /// Bytes of records taken from the log and not yet stored, over which nothing more is taken.
+    /// Bytes of records taken from the log and not yet stored, and half a KiB beside each, over which nothing more is taken.
     #[arg(long, env = "ROLLBOOK_LOADER_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub loader_memory_bytes: u32,

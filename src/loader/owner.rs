@@ -54,8 +54,12 @@ pub(super) fn refuse_version(tenant: &Tenant) -> Result<(), String> {
     if (OLDEST_SCHEMA_VERSION..=TENANT_SCHEMA_VERSION).contains(&version) {
         return Ok(());
     }
+    let way_out = match version > TENANT_SCHEMA_VERSION {
+        true => "use the newer release",
+        false => "run `rollbook migrate`",
+    };
     Err(format!(
-        "the schema has version {version}, this release writes {OLDEST_SCHEMA_VERSION} to {TENANT_SCHEMA_VERSION}: run `rollbook migrate`"
+        "the schema has version {version}, this release writes {OLDEST_SCHEMA_VERSION} to {TENANT_SCHEMA_VERSION}: {way_out}"
     ))
 }
 

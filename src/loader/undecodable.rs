@@ -11,11 +11,8 @@ use super::Shared;
 use super::outcome;
 use super::position::Position;
 use super::progress::Progress;
-use super::unreadable::{self, Unreadable};
+use super::unreadable::{self, MOST_RECORDS, Unreadable};
 use crate::log::LogRecord;
-
-/// No more than this in one statement.
-const MOST_RECORDS: usize = 1000;
 
 /// See the module.
 pub(super) struct Undecodable {

@@ -13,6 +13,9 @@ use super::refusal::Refusal;
 use crate::store::Backoff;
 use crate::tenant::OrganizationId;
 
+/// No more than this in one statement.
+pub(super) const MOST_RECORDS: usize = 1000;
+
 /// One such record.
 #[derive(Debug)]
 pub(super) struct Unreadable<'a> {

@@ -122,11 +122,11 @@ impl TlsParameters<'_> {
     }
 }
 
-/// Whether an `@` follows the one before the host: then it most likely is a password's, and what comes after the first
-/// would be taken for a host and a database, which errors name.
+/// Whether an `@` stands where none ends the login: a second one before the parameters, or the first of all among them.
+/// Then it most likely is a password's, and what is left of that would be taken for a name, which errors tell.
 fn has_an_unescaped_at(url: &str) -> bool {
-    let after_login = url.split_once('@').map_or("", |(_, after)| after);
-    after_login.split('?').next().is_some_and(|place| place.contains('@'))
+    let Some((login, after)) = url.split_once('@') else { return false };
+    login.contains('?') || after.split('?').next().is_some_and(|place| place.contains('@'))
 }
 
 /// Takes the TLS parameters out of a URL.
@@ -175,6 +175,7 @@ mod tests {
             ("host=db password=secret", BadDatabaseUrl::Scheme),
             ("postgres://ann:secret@db:port/school", BadDatabaseUrl::Shape),
             ("postgres://ann:p@w/secret@db/school", BadDatabaseUrl::Shape),
+            ("postgres://db/school?user=ann&password=sec@ret", BadDatabaseUrl::Shape),
             ("postgres://db/school?secret=1", BadDatabaseUrl::Shape),
             ("postgres:///school", BadDatabaseUrl::NoUser),
             ("postgres://ann:secret@db/school?sslmode=verify-ca", BadDatabaseUrl::SslMode),

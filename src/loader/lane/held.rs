@@ -20,6 +20,15 @@ enum Probed {
     Nobody(Nobody),
 }
 
+/// When a probe takes a connection.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// After the drains of others that came before.
+    InLine,
+    /// At once: its lane hears nothing until it is done.
+    AtOnce,
+}
+
 type Probing = Pin<Box<dyn Future<Output = Result<Probed, Refusal>> + Send>>;
 
 impl Lane {
@@ -43,7 +52,7 @@ impl Lane {
                 () = home.stop.cancelled() => return Next::End,
                 probed = if_any(&mut probing) => probed,
                 () = tokio::time::sleep_until(probe_at.into()), if probing.is_none() => {
-                    probing = Some(Box::pin(home.clone().probe()));
+                    probing = Some(Box::pin(home.clone().probe(Turn::InLine)));
                     continue;
                 }
                 arrived = self.incoming.recv() => {
@@ -58,7 +67,7 @@ impl Lane {
             probing = None;
             let probed = match probed {
                 // What came beside the probe may be held now. This one has nothing beside it, and little to do.
-                Ok(Probed::Drained) => home.clone().probe().await,
+                Ok(Probed::Drained) => home.clone().probe(Turn::AtOnce).await,
                 other => other,
             };
             match probed {
@@ -86,7 +95,7 @@ async fn if_any(probing: &mut Option<Probing>) -> Result<Probed, Refusal> {
 
 impl Home {
     /// Asks whether the schema takes records again, by giving it those that are held.
-    async fn probe(self) -> Result<Probed, Refusal> {
+    async fn probe(self, turn: Turn) -> Result<Probed, Refusal> {
         let statements = match owner_of(&self.shared, self.organization).await? {
             Owner::Nobody(nobody) => return Ok(Probed::Nobody(nobody)),
             Owner::Unusable(reason) => return Ok(Probed::Refused(reason)),
@@ -94,8 +103,11 @@ impl Home {
         };
         let most_bytes = i64::try_from(self.shared.settings.hold_bytes()).unwrap_or(i64::MAX);
         while !self.stop.is_cancelled() {
-            // Never closed: an error would be no reason not to drain.
-            let _permit = self.shared.drains.acquire().await;
+            let _permit = match turn {
+                // Never closed: an error would be no reason not to drain.
+                Turn::InLine => self.shared.drains.acquire().await.ok(),
+                Turn::AtOnce => None,
+            };
             let mut client = self.shared.pool.get().await?;
             let started = Instant::now();
             match drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await {

@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
-use super::super::unreadable::{self, Unreadable};
+use super::super::unreadable::{self, MOST_RECORDS, Unreadable};
 use super::{Heard, Lane, Next};
 use crate::store::Backoff;
 
 /// A lane without a schema has nothing to remember, and ids that nobody has may be any number.
 const SOON: Duration = Duration::from_secs(1);
-/// No more than this in one statement.
-const MOST_RECORDS: usize = 1000;
 
 impl Lane {
     pub(super) async fn unattributed(&mut self, nobody: Nobody) -> Next {

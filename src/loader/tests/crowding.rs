@@ -119,7 +119,8 @@ async fn schemas_that_are_slow_to_drain_leave_connections_to_their_neighbours() 
     assert_eq!(shared.settings.connections.get() as usize, slow.len(), "enough to take them all");
     let mut partition = assigned(&shared);
     for (offset, slug) in (0..).zip(slow) {
-        site.execute(&SLOW.replace("acme", slug)).await;
+        // As long as a statement may take.
+        site.execute(&SLOW.replace("acme", slug).replace("pg_sleep(5)", "pg_sleep(9)")).await;
         let bytes = record_at(site.id(slug), &[event(0)], LONG_AGO);
         let held = [ToHold { offset, bytes: &bytes, events: 1 }];
         hold(&site.loader().await, site.id(slug), POSITION, &held, "a test").await.expect("held");
