@@ -40,6 +40,7 @@ mod held_record;
 mod insert;
 mod lane;
 mod outcome;
+mod overdue;
 mod owner;
 mod partition;
 mod position;

@@ -1,6 +1,6 @@
 //! Several loaders: more, fewer, and one that sleeps through its own replacement.
 
-use super::{Clients, Ground, Then, Trap};
+use super::{Clients, Ground, Then, Trap, wire};
 use crate::harness::{Service, eventually, played};
 
 async fn takes_part(loader: &Service) {
@@ -49,6 +49,24 @@ async fn a_loader_that_slept_through_its_replacement_writes_nothing_that_is_writ
     eventually("the late transaction is refused", async || sleeper.said().contains(refused)).await;
     let all = ground.reckon(Clients::new()).await;
     assert_eq!((all.stored, all.duplicate), (302, 0));
+    drop((sleeper, other));
+}
+
+#[tokio::test]
+async fn a_loader_that_sleeps_in_the_middle_of_a_copy_lets_go_of_its_organization() {
+    let ground = Ground::with(&["acme"]).await;
+    let (_intake, sleeper) = (ground.intake().await, ground.loader().await);
+    let trap = ground.loader_to_postgres.trap(Trap { said: wire::COPY, then: Then::Hold });
+    ground.first().insist(&played(300)).await;
+    trap.sprung().await;
+    sleeper.freeze().await;
+    let other = ground.loader().await;
+    eventually("the other has loaded it", async || ground.rows("acme").await == 300).await;
+
+    trap.release();
+    sleeper.thaw().await;
+    let all = ground.reckon(Clients::new()).await;
+    assert_eq!((all.stored, all.duplicate), (301, 0));
     drop((sleeper, other));
 }
 

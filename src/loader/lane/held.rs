@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::super::held_record::{HoldOutcome, drain_some};
+use super::super::overdue::end_overdue;
 use super::super::owner::{Nobody, Owner, owner_of};
 use super::super::refusal::Refusal;
 use super::hold::Stopped;
@@ -110,17 +111,18 @@ impl Home {
             };
             let mut client = self.shared.pool.get().await?;
             let started = Instant::now();
-            match drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await {
-                Ok(None) => {
-                    client.give_back();
-                    return Ok(Probed::Drained);
-                }
-                Ok(Some(drained)) => {
-                    client.give_back();
-                    self.outcomes.drained(&drained, started.elapsed());
-                }
+            let drained =
+                drain_some(&mut client, &statements, self.organization, self.position, most_bytes).await;
+            match drained {
+                Ok(_) => client.give_back(),
+                Err(_) => drop(client),
+            }
+            match drained {
+                Ok(None) => return Ok(Probed::Drained),
+                Ok(Some(drained)) => self.outcomes.drained(&drained, started.elapsed()),
                 Err(error) => match Refusal::from(error) {
                     Refusal::Server(reason) => return Err(Refusal::Server(reason)),
+                    Refusal::Slow(_) if self.has_ended_overdue().await? => {}
                     Refusal::Again(reason) | Refusal::Slow(reason) | Refusal::Schema(reason) => {
                         return Ok(Probed::Refused(reason));
                     }
@@ -128,5 +130,17 @@ impl Home {
             }
         }
         Ok(Probed::Refused("stopping".to_owned()))
+    }
+
+    /// Whether a loader that stopped in the middle of something was in the way, and is no more.
+    async fn has_ended_overdue(&self) -> Result<bool, Refusal> {
+        let client = self.shared.pool.get().await?;
+        let has_ended = end_overdue(&client).await?;
+        client.give_back();
+        if has_ended {
+            tracing::warn!(organization.id = %self.organization, partition = self.position.partition,
+                "ended a connection of a loader that had stopped in the middle of a COPY");
+        }
+        Ok(has_ended)
     }
 }
