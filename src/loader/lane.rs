@@ -20,6 +20,7 @@ use super::owner::{Nobody, Owner, owner_of};
 use super::position::Watermark;
 use super::refusal::Refusal;
 use super::statements::Statements;
+use super::unreadable::MOST_RECORDS;
 use crate::store::Backoff;
 
 mod held;
@@ -145,5 +146,14 @@ impl Lane {
         for arrived in self.pending.drain(..count) {
             self.home.finish(&arrived);
         }
+    }
+}
+
+/// Takes what has come meanwhile, as long as one statement can have it all.
+fn take_what_came(incoming: &mut UnboundedReceiver<Arrived>, waiting: &mut VecDeque<Arrived>) {
+    while waiting.len() < MOST_RECORDS
+        && let Ok(more) = incoming.try_recv()
+    {
+        waiting.push_back(more);
     }
 }

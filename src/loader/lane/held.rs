@@ -8,7 +8,7 @@ use super::super::overdue::end_overdue;
 use super::super::owner::{Nobody, Owner, owner_of};
 use super::super::refusal::Refusal;
 use super::hold::Stopped;
-use super::{Home, Lane, Next};
+use super::{Home, Lane, Next, take_what_came};
 use crate::store::Backoff;
 
 /// What a probe came to.
@@ -59,9 +59,7 @@ impl Lane {
                 arrived = self.incoming.recv() => {
                     let Some(arrived) = arrived else { return Next::End };
                     self.pending.push_back(arrived);
-                    while self.pending.len() < 1000 && let Ok(more) = self.incoming.try_recv() {
-                        self.pending.push_back(more);
-                    }
+                    take_what_came(&mut self.incoming, &mut self.pending);
                     continue;
                 }
             };

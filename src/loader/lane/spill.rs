@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::super::arrived::Arrived;
 use super::super::held_record::HoldOutcome;
 use super::home::Home;
+use super::take_what_came;
 use crate::event::UnixMillis;
 
 /// A flush that takes longer than this is a slow schema's.
@@ -67,11 +68,7 @@ impl Spill {
             if is_first && !matches!(home.hold_copies(in_front, reason).await, Ok(HoldOutcome::Held)) {
                 return std::future::pending().await;
             }
-            while self.records.len() < 1000
-                && let Ok(more) = incoming.try_recv()
-            {
-                self.records.push_back(more);
-            }
+            take_what_came(incoming, &mut self.records);
             if !matches!(home.hold(&mut self.records, reason).await, Ok(HoldOutcome::Held)) {
                 return std::future::pending().await;
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::owner::Nobody;
 use super::super::refusal::Refusal;
 use super::super::unreadable::{self, MOST_RECORDS, Unreadable};
-use super::{Heard, Lane, Next};
+use super::{Heard, Lane, Next, take_what_came};
 use crate::store::Backoff;
 
 /// A lane without a schema has nothing to remember, and ids that nobody has may be any number.
@@ -29,11 +29,7 @@ impl Lane {
             match self.hear(Instant::now() + SOON).await {
                 Heard::Record(arrived) => {
                     self.pending.push_back(arrived);
-                    while self.pending.len() < MOST_RECORDS
-                        && let Ok(more) = self.incoming.try_recv()
-                    {
-                        self.pending.push_back(more);
-                    }
+                    take_what_came(&mut self.incoming, &mut self.pending);
                 }
                 // Closed, the channel still gives what was sent before.
                 Heard::Due => self.incoming.close(),

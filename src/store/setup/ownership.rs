@@ -17,12 +17,7 @@ pub(super) async fn follow_the_database(admin: &mut Admin) -> Result<(), Error> 
         let things: Vec<String> = schema.get(0);
         let hand_over: String =
             things.iter().map(|thing| format!("ALTER {thing} OWNER TO {owner}; ")).collect();
-        retry::on_conflict(async || {
-            let transaction = admin.client.transaction().await?;
-            transaction.batch_execute(&hand_over).await?;
-            Ok(transaction.commit().await?)
-        })
-        .await?;
+        retry::on_conflict(async || Ok(admin.client.batch_execute(&hand_over).await?)).await?;
     }
     Ok(())
 }
