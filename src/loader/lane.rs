@@ -1,159 +1,393 @@
-//! One organization's records of one partition, in order, one transaction in flight.
+//! One organization's records of one partition: what is known of its schema, what waits, and what a writer does for it.
 //!
-//! A lane opens by reading its schema's watermark and whether records are held, and is then in one of three states:
+//! A lane is a value without IO or clock. The [`Dispatcher`](super::dispatcher::Dispatcher) tells it what arrived and what
+//! a writer found; it answers what it wants next. Production, the exhaustive model and the simulator drive this very code.
 //!
-//! - [`live`]: records become batches, batches become transactions;
-//! - [`held`]: its schema cannot take records; they are held in the control schema, and a probe drains them;
-//! - [`unattributed`]: its organization was removed, or never was; positions and counts are written down.
+//! What keeps it right, under every interleaving:
 //!
-//! Records wait in `pending` until they are safe, and only then leave it. So whatever happens in between, opening again
-//! and going on with what is pending is always right: what the watermark covers by then is passed over.
+//! - Records stay in `pending` until a writer's receipt says that they are stored, held or written down. So whatever
+//!   happens in between, opening the schema again and going on with what is pending is right: what the watermark covers by
+//!   then is passed over.
+//! - At most one task is under way.
+//! - A lane whose schema was not looked at opens it, and while records are held it does not go live: newer records are
+//!   held behind them.
+//! - A lane without room leaves a record in the log and every later one behind it, and takes them again from there, in
+//!   order ([`Lane::catch_up`]). Leaving is always safe, so memory is bounded whatever the log brings.
+//! - [`Lane::low_water`] is the lowest offset that is not safe, in memory or left in the log.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
-use super::arrived::Arrived;
-use super::held_record::{Opening, open};
-use super::owner::{Nobody, Owner, owner_of};
 use super::position::Watermark;
-use super::refusal::Refusal;
-use super::statements::Statements;
-use super::unreadable::MOST_RECORDS;
-use crate::store::Backoff;
+use crate::event::UnixMillis;
 
-mod held;
-mod hold;
-mod home;
-mod live;
-mod spill;
-mod unattributed;
+mod queue;
+mod rule;
+mod task;
+#[cfg(test)]
+mod tests;
 
-pub(super) use home::Home;
+use queue::Queue;
+pub(super) use queue::{Arrival, BatchLimits, Room, Waiting};
+pub(super) use rule::{Rule, keeps};
+pub(super) use task::{Expected, Kept, Nobody, Receipt, Refused, Task, Told, Turn, Wants};
 
-/// A lane that hears nothing for so long ends; the next record opens it anew.
-const IDLE: Duration = Duration::from_secs(60);
+/// A lost race is run again this often before it counts as the schema's trouble.
+const MOST_RACES: u32 = 5;
+/// How long a lane waits after a race that was lost, doubled each time.
+const RACE_PAUSE: Duration = Duration::from_millis(10);
+/// The snapshot of organizations is a second old at most; then a new organization is in it.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before the first drain that is tried, doubled after each that is refused.
+const FIRST_PROBE: Duration = Duration::from_millis(500);
+/// The longest pause between two drains that are tried.
+pub(super) const LONGEST_PROBE: Duration = Duration::from_secs(30);
+/// After so many flushes without a duplicate a COPY goes without looking for them first.
+const FLUSHES_WITHOUT_DUPLICATES: u32 = 8;
+
+/// What is known of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing: the next flush opens it.
+    Closed,
+    /// Its watermark; and nothing is held.
+    Live(Option<Watermark>),
+    /// It cannot take records, for this reason: they are held.
+    Held(Held),
+    /// There is none.
+    Nowhere(Nobody),
+    /// It has a lower watermark than the database once confirmed: all is to be read again from the anchor.
+    WentBack,
+}
+
+/// How a lane whose records are held goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    reason: String,
+    /// When the next drain is tried.
+    probe_at: Instant,
+    pause: Duration,
+}
 
 /// See the module.
+#[derive(Clone, Debug)]
 pub(super) struct Lane {
-    pub(super) home: Home,
-    pub(super) incoming: UnboundedReceiver<Arrived>,
-    pub(super) pending: VecDeque<Arrived>,
-}
-
-/// What a state comes to.
-enum Next {
-    /// What the lane knows of its schema is out of date.
-    Reopen,
-    /// The schema cannot take records, for this reason.
-    Hold(String),
-    /// There is no schema.
-    Unattributed(Nobody),
-    /// Stopped, idle, or nobody sends any more.
-    End,
-}
-
-/// What waiting for a record came to.
-enum Heard {
-    Record(Arrived),
-    /// It was waited for long enough.
-    Due,
-    /// Stopped, or nothing will come any more.
-    Nothing,
-    /// Records of this lane are held.
-    FoundHeld,
+    state: State,
+    queue: Queue,
+    under_way: Option<Task>,
+    /// Held records may be there though nothing is pending: look.
+    look: bool,
+    not_before: Option<Instant>,
+    races: u32,
+    flushes_without_duplicates: u32,
+    /// The highest watermark that the database ever confirmed to this lane.
+    confirmed: Option<Watermark>,
+    /// The same of the lane that was here before all was read again from the anchor: only to tell people.
+    before: Option<Watermark>,
 }
 
 impl Lane {
-    /// Lives until stopped, idle, or no longer sent to.
-    pub(super) async fn run(mut self) {
-        let mut next = Next::Reopen;
-        loop {
-            next = match next {
-                Next::Reopen => self.in_schema().await,
-                Next::Hold(reason) => self.held(reason).await,
-                Next::Unattributed(nobody) => self.unattributed(nobody).await,
-                Next::End => return,
+    /// A lane that knows nothing of its schema.
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Closed,
+            queue: Queue::default(),
+            under_way: None,
+            look: false,
+            not_before: None,
+            races: 0,
+            flushes_without_duplicates: 0,
+            confirmed: None,
+            before: None,
+        }
+    }
+
+    /// A lane in the place of one that was confirmed so much: if less is there now, people should hear of it.
+    pub(super) fn after(before: Watermark) -> Self {
+        Self { before: Some(before), ..Self::new() }
+    }
+
+    /// A lane without a schema: its records are written down.
+    pub(super) fn nowhere(nobody: Nobody) -> Self {
+        Self { state: State::Nowhere(nobody), ..Self::new() }
+    }
+
+    /// The log brings the lane's next record.
+    pub(super) fn arrive(&mut self, record: Waiting, room: Room) -> Arrival {
+        if self.queue.left_from().is_none() && record.offset < self.stored_below() {
+            return Arrival::Stored;
+        }
+        self.queue.arrive(record, room)
+    }
+
+    /// The log is about to bring once more what the lane left there, up to `to`, where the partition is read at present.
+    pub(super) fn begin_to_catch_up(&mut self, to: i64) {
+        self.queue.begin_to_catch_up(to);
+    }
+
+    /// The log brings once more all records of the lane from `from` up to `to`, in order. The lane takes those that it
+    /// left, as far as there is room.
+    pub(super) fn catch_up(
+        &mut self,
+        from: i64,
+        records: impl IntoIterator<Item = Waiting>,
+        to: i64,
+        room: impl FnMut(usize, &Waiting) -> Room,
+    ) {
+        self.queue.catch_up(self.stored_below(), from, records, to, room);
+    }
+
+    /// From where the lane has to be given records again.
+    pub(super) fn left_from(&self) -> Option<i64> {
+        self.queue.left_from()
+    }
+
+    /// The lowest offset that is neither stored, held nor written down; `None`: all that the log brought is.
+    pub(super) fn low_water(&self) -> Option<i64> {
+        self.queue.low_water()
+    }
+
+    /// When intake received the oldest record in memory that is not safe.
+    pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
+        self.queue.oldest_received_at()
+    }
+
+    /// What its records in memory take there, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Whether nothing would be lost with the lane but what it knows.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.queue.left_from().is_none() && self.under_way.is_none() && !self.look
+    }
+
+    /// Whether a writer is at work for it.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether it goes on by itself only as far as what it has in memory: it is held, and has held all.
+    pub(super) fn has_nothing_to_write(&self) -> bool {
+        self.queue.is_empty() && self.under_way.is_none()
+    }
+
+    /// How a lane counts in metrics; `None`: it knows nothing of its schema.
+    pub(super) fn is_held(&self) -> Option<bool> {
+        match self.state {
+            State::Live(_) => Some(false),
+            State::Held(_) => Some(true),
+            State::Closed | State::Nowhere(_) | State::WentBack => None,
+        }
+    }
+
+    /// The highest watermark that the database ever confirmed, to this lane or to the one before it.
+    pub(super) fn confirmed(&self) -> Option<Watermark> {
+        Watermark::higher(self.confirmed, self.before)
+    }
+
+    /// Whether the schema has a lower watermark than the database once confirmed.
+    pub(super) fn went_back(&self) -> bool {
+        self.state == State::WentBack
+    }
+
+    /// Whether there is no schema.
+    pub(super) fn is_nowhere(&self) -> bool {
+        matches!(self.state, State::Nowhere(_))
+    }
+
+    /// The first records that are pending, as many as the task takes.
+    pub(super) fn first(&self, records: usize) -> impl Iterator<Item = &Waiting> {
+        self.queue.first(records)
+    }
+
+    /// An onlooker found records of this lane held: an earlier owner may hold some beside a live lane.
+    pub(super) fn found_held(&mut self) {
+        if self.under_way.is_none() && matches!(self.state, State::Closed | State::Live(_)) {
+            self.state = State::Closed;
+            self.look = true;
+        }
+    }
+
+    /// What the lane wants of a writer, at this moment.
+    pub(super) fn wants(&self, now: Instant) -> Wants {
+        if self.under_way.is_some() {
+            return Wants::Nothing;
+        }
+        if let Some(not_before) = self.not_before.filter(|not_before| *not_before > now) {
+            return Wants::NotBefore(not_before);
+        }
+        match &self.state {
+            State::Held(held) if self.queue.is_empty() => match held.probe_at > now {
+                true => Wants::NotBefore(held.probe_at),
+                false => Wants::Writer,
+            },
+            State::WentBack => Wants::Nothing,
+            State::Closed if self.look => Wants::Writer,
+            State::Closed | State::Live(_) | State::Held(_) | State::Nowhere(_) => {
+                if self.queue.is_empty() { Wants::Nothing } else { Wants::Writer }
             }
         }
     }
 
-    /// Opens the schema, waiting for as long as the server is away, and works on it.
-    async fn in_schema(&mut self) -> Next {
-        let mut backoff = Backoff::for_server();
-        loop {
-            let refused = match owner_of(&self.home.shared, self.home.organization).await {
-                Ok(Owner::Nobody(nobody)) => return Next::Unattributed(nobody),
-                Ok(Owner::Unusable(reason)) => return Next::Hold(reason),
-                Ok(Owner::Schema(statements)) => match self.open(&statements).await {
-                    Ok(Opening { any_held: true, .. }) => {
-                        return Next::Hold("records before these are held".to_owned());
-                    }
-                    Ok(Opening { any_held: false, watermark }) => {
-                        watermark.into_iter().for_each(|watermark| self.home.see(watermark));
-                        return self.live(&statements, watermark).await;
-                    }
-                    Err(refused) => refused,
-                },
-                Err(refused) => refused,
-            };
-            match self.home.judge(refused).await {
-                Refusal::Schema(reason) | Refusal::Slow(reason) => return Next::Hold(reason),
-                Refusal::Server(reason) => self.home.shared.condition.server.lost(&reason),
-                Refusal::Again(_) => {}
+    /// A writer is there: what it has to do. The caller asks [`Lane::wants`] before.
+    pub(super) fn begin(&mut self, limits: BatchLimits) -> Task {
+        let records = self.queue.batch(limits);
+        let task = match &self.state {
+            State::Closed if records == 0 => Task::Open,
+            State::Closed | State::WentBack => Task::Flush {
+                records,
+                expected: Expected::AtLeast(self.confirmed),
+                look_for_duplicates: true,
+            },
+            State::Live(watermark) => Task::Flush {
+                records,
+                expected: Expected::Watermark(*watermark),
+                look_for_duplicates: self.flushes_without_duplicates < FLUSHES_WITHOUT_DUPLICATES,
+            },
+            State::Held(_) if records == 0 => Task::Drain,
+            State::Held(held) => {
+                Task::Hold { records: self.queue.batch(limits.for_keeping()), reason: held.reason.clone() }
             }
-            if self.home.wait(backoff.next()).await.is_break() {
-                return Next::End;
+            State::Nowhere(nobody) => {
+                Task::WriteDown { records: self.queue.batch(limits.for_keeping()), nobody: *nobody }
             }
+        };
+        self.not_before = None;
+        self.under_way = Some(task.clone());
+        task
+    }
+
+    /// What the writer's task came to, and what people should hear of it.
+    pub(super) fn told(&mut self, told: Told, now: Instant) -> Option<Turn> {
+        let task = self.under_way.take()?;
+        let was_held = matches!(self.state, State::Held(_));
+        let went_back = self.went_back_since_before(&told);
+        match told {
+            Told::Flushed { receipt, met_duplicates } => self.flushed(receipt, met_duplicates),
+            Told::Found(watermark) => self.found(watermark),
+            Told::FoundHeld if keeps(Rule::OpenByReadingHeld) => {
+                self.hold("records before these are held".to_owned(), now, Duration::ZERO);
+            }
+            Told::FoundHeld => self.go_live(self.confirmed),
+            Told::Held(_) | Told::WrittenDown(_) => self.queue.remove_first(task.records()),
+            Told::Undecodable(_) => self.queue.remove(0),
+            Told::Drained => self.drained(now),
+            Told::NoneHeld => self.close(),
+            Told::Gone(nobody) => self.state = State::Nowhere(nobody),
+            Told::Unconfirmed if keeps(Rule::LostAnswerIsRead) => self.unconfirmed(now),
+            Told::Unconfirmed => self.queue.remove_first(task.records()),
+            Told::PutBack => self.unconfirmed(now),
+            Told::Refused(refused) => self.refused(&task, refused, now),
+        }
+        match &self.state {
+            State::WentBack => Some(Turn::WentBack),
+            _ if went_back => Some(Turn::WentBack),
+            State::Held(held) if !was_held => Some(Turn::Held(held.reason.clone())),
+            State::Closed if was_held => Some(Turn::Drained),
+            State::Closed | State::Live(_) | State::Held(_) | State::Nowhere(_) => None,
         }
     }
 
-    async fn open(&self, statements: &Statements) -> Result<Opening, Refusal> {
-        let home = &self.home;
-        let mut client = home.shared.pool.get().await?;
-        let opening = open(&mut client, statements, home.organization, home.position).await?;
-        client.give_back();
-        home.shared.condition.server.answered();
-        Ok(opening)
+    /// Whether the schema, looked at for the first time by this lane, has less than an earlier lane was confirmed.
+    fn went_back_since_before(&mut self, told: &Told) -> bool {
+        let found = match told {
+            Told::Flushed { receipt, .. } => receipt.found(),
+            Told::Found(watermark) => *watermark,
+            _ => return false,
+        };
+        self.before.take().is_some_and(|before| Watermark::higher(found, Some(before)) != found)
     }
 
-    /// Waits for a record until `due`.
-    async fn hear(&mut self, due: Instant) -> Heard {
-        tokio::select! {
-            biased;
-            () = self.home.stop.cancelled() => Heard::Nothing,
-            () = self.home.found_held.notified() => Heard::FoundHeld,
-            arrived = self.incoming.recv() => arrived.map_or(Heard::Nothing, Heard::Record),
-            () = tokio::time::sleep_until(due.into()) => Heard::Due,
+    fn flushed(&mut self, receipt: Receipt, met_duplicates: bool) {
+        self.queue.remove_first(receipt.records());
+        self.races = 0;
+        self.flushes_without_duplicates =
+            if met_duplicates { 0 } else { self.flushes_without_duplicates.saturating_add(1) };
+        self.go_live(Some(receipt.watermark()));
+    }
+
+    fn found(&mut self, watermark: Option<Watermark>) {
+        let is_lower = Watermark::higher(watermark, self.confirmed) != watermark;
+        match is_lower && keeps(Rule::WatermarksNeverGoBack) {
+            true => self.state = State::WentBack,
+            false => self.go_live(watermark),
         }
     }
 
-    /// Passes over what the schema already has.
-    fn pass_over_covered(&mut self, watermark: Option<Watermark>) {
-        let home = &self.home;
-        self.pending.retain(|arrived| {
-            let covered = Watermark::covers(watermark.as_ref(), arrived.record.offset);
-            if covered {
-                home.finish(arrived);
+    fn go_live(&mut self, watermark: Option<Watermark>) {
+        self.look = false;
+        self.confirmed = Watermark::higher(self.confirmed, watermark);
+        self.state = State::Live(watermark);
+        self.queue.remove_below(self.stored_below());
+    }
+
+    /// What the lane knows of its schema is out of date.
+    fn close(&mut self) {
+        self.look = false;
+        self.state = State::Closed;
+    }
+
+    fn unconfirmed(&mut self, now: Instant) {
+        match &mut self.state {
+            // The next drain finds out.
+            State::Held(held) => held.probe_at = now,
+            State::Nowhere(_) | State::WentBack => {}
+            State::Closed | State::Live(_) => self.state = State::Closed,
+        }
+    }
+
+    fn refused(&mut self, task: &Task, refused: Refused, now: Instant) {
+        match refused {
+            // The dispatcher knows when to try again.
+            Refused::Server => {}
+            Refused::NotYet => self.not_before = Some(now + SNAPSHOT_PAUSE),
+            Refused::Again(reason) => match task {
+                Task::Drain => self.still_held(reason, now),
+                _ if self.races == MOST_RACES => self.hold(reason, now, FIRST_PROBE),
+                _ => {
+                    self.not_before = Some(now + RACE_PAUSE * 2_u32.pow(self.races));
+                    self.races += 1;
+                }
+            },
+            Refused::Schema(reason) | Refused::Slow(reason) => self.still_held(reason, now),
+        }
+    }
+
+    fn hold(&mut self, reason: String, now: Instant, pause: Duration) {
+        self.races = 0;
+        self.look = false;
+        self.flushes_without_duplicates = 0;
+        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE };
+        self.state = State::Held(held);
+    }
+
+    /// The schema refuses, for the first time or again.
+    fn still_held(&mut self, reason: String, now: Instant) {
+        match &mut self.state {
+            State::Held(held) => {
+                held.reason = reason;
+                held.pause = (held.pause * 2).min(LONGEST_PROBE);
+                held.probe_at = now + held.pause;
             }
-            !covered
-        });
-    }
-
-    /// The first pending records are safe.
-    fn finish_first(&mut self, count: usize) {
-        for arrived in self.pending.drain(..count) {
-            self.home.finish(&arrived);
+            State::Closed | State::Live(_) => self.hold(reason, now, FIRST_PROBE),
+            // The control schema's own table refuses: the same once more.
+            State::Nowhere(_) | State::WentBack => self.not_before = Some(now + FIRST_PROBE),
         }
     }
-}
 
-/// Takes what has come meanwhile, as long as one statement can have it all.
-fn take_what_came(incoming: &mut UnboundedReceiver<Arrived>, waiting: &mut VecDeque<Arrived>) {
-    while waiting.len() < MOST_RECORDS
-        && let Ok(more) = incoming.try_recv()
-    {
-        waiting.push_back(more);
+    /// One transaction of a drain was committed; the next one may find more.
+    fn drained(&mut self, now: Instant) {
+        if let State::Held(held) = &mut self.state {
+            held.probe_at = now;
+            held.pause = FIRST_PROBE;
+        }
+    }
+
+    /// What the schema is known to have.
+    fn stored_below(&self) -> i64 {
+        match &self.state {
+            State::Live(Some(watermark)) if keeps(Rule::PassOverCovered) => watermark.next_offset,
+            State::Live(_) | State::Closed | State::Held(_) | State::Nowhere(_) | State::WentBack => 0,
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use metrics::{Gauge, SharedString, counter, gauge, histogram};
+use metrics::{SharedString, counter, gauge, histogram};
 
-use super::arrived::Arrived;
+use super::Shared;
 use super::held_record::Drained;
-use super::write::Fates;
+use super::writer::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;
 
@@ -35,6 +35,14 @@ impl Outcomes {
         Self { label }
     }
 
+    /// Those of a lane.
+    pub(super) fn of(shared: &Shared, key: LaneKey) -> Self {
+        Self::new(match key {
+            LaneKey::Organization(id) => shared.label(id),
+            LaneKey::Undecodable => OTHER.into(),
+        })
+    }
+
     /// A batch was committed.
     pub(super) fn flushed(&self, fates: &Fates, rows: usize, took: Duration) {
         self.events("stored", fates.stored);
@@ -49,15 +57,15 @@ impl Outcomes {
         let fates = &drained.fates;
         let rows = usize::try_from(fates.stored + fates.duplicate + fates.dead);
         self.flushed(fates, rows.unwrap_or(usize::MAX), took);
-        (0..drained.unreadable).for_each(|_| self.unreadable());
+        (0..drained.unreadable).for_each(|_| unreadable());
     }
 
     /// These records can be seen by analysts now: from received to visible, once a record.
-    pub(super) fn visible<'a>(&self, records: impl Iterator<Item = &'a Arrived>) {
+    pub(super) fn visible(&self, records: &[Waiting]) {
         let now = UnixMillis::now();
         let freshness = histogram!("rollbook_freshness_seconds");
-        for arrived in records {
-            let age_ms = now.0.saturating_sub(arrived.received_at.0).max(0);
+        for record in records {
+            let age_ms = now.0.saturating_sub(record.received_at.0).max(0);
             freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
         }
     }
@@ -72,37 +80,13 @@ impl Outcomes {
         self.events("unattributed", events as u64);
     }
 
-    /// A record was written down as unreadable.
-    pub(super) fn unreadable(&self) {
-        unreadable();
-    }
-
     fn events(&self, fate: &'static str, count: u64) {
         counter!("rollbook_loader_events_total", "organization" => self.label.clone(), "fate" => fate)
             .increment(count);
-    }
-
-    /// Counts the lane as in this state until the guard is dropped.
-    pub(super) fn count_lane(&self, state: &'static str) -> CountedLane {
-        let gauge = gauge!("rollbook_loader_lanes", "state" => state);
-        gauge.increment(1);
-        CountedLane { gauge }
     }
 }
 
 /// A record was written down as unreadable.
 pub(super) fn unreadable() {
     counter!("rollbook_loader_unreadable_records_total").increment(1);
-}
-
-/// See [`Outcomes::count_lane`].
-#[derive(Debug)]
-pub(super) struct CountedLane {
-    gauge: Gauge,
-}
-
-impl Drop for CountedLane {
-    fn drop(&mut self) {
-        self.gauge.decrement(1);
-    }
 }

@@ -1,10 +1,11 @@
 //! Whose records a lane carries.
 
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::Shared;
-use super::refusal::Refusal;
-use super::statements::Statements;
+use super::lane::Nobody;
+use super::writer::{Refusal, Statements};
 use crate::store::TENANT_SCHEMA_VERSION;
 use crate::tenant::{OrganizationId, RecordOwner, Tenant};
 
@@ -18,25 +19,18 @@ pub(super) enum Owner {
     Schema(Statements),
     /// In a schema that this release must not touch, for this reason.
     Unusable(String),
+    /// In the schema of an organization that is newer than the snapshot, which will know it in a moment.
+    NotYetKnown,
     /// Nowhere.
     Nobody(Nobody),
 }
 
-/// Why records have no schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nobody {
-    /// The organization was removed: its data is not kept.
-    Removed,
-    /// Nobody ever had this id: the bytes are kept, a person should look.
-    Unknown,
-}
-
 /// Looks the organization up: in the snapshot, and in the control schema where the snapshot does not know it.
-pub(super) async fn owner_of(shared: &Shared, id: OrganizationId) -> Result<Owner, Refusal> {
+pub(super) async fn owner_of(shared: &Shared, client: &Client, id: OrganizationId) -> Result<Owner, Refusal> {
     match shared.directory.of_record(id) {
-        None => Err(Refusal::Server("organizations have not been loaded yet".to_owned())),
+        None => Ok(Owner::NotYetKnown),
         Some(RecordOwner::Removed) => Ok(Owner::Nobody(Nobody::Removed)),
-        Some(RecordOwner::Unknown) => unknown_to_the_snapshot(shared, id).await,
+        Some(RecordOwner::Unknown) => unknown_to_the_snapshot(client, id).await,
         Some(RecordOwner::Tenant(tenant)) => Ok(in_schema(shared, &tenant)),
     }
 }
@@ -63,23 +57,13 @@ pub(super) fn refuse_version(tenant: &Tenant) -> Result<(), String> {
     ))
 }
 
-/// Whether the snapshot still says that the organization has a schema which this release writes to.
-pub(super) fn has_usable_schema(shared: &Shared, id: OrganizationId) -> bool {
-    match shared.directory.of_record(id) {
-        Some(RecordOwner::Tenant(tenant)) => refuse_version(&tenant).is_ok(),
-        Some(RecordOwner::Removed | RecordOwner::Unknown) | None => false,
-    }
-}
-
-/// Either nobody ever had the id, or the organization is newer than the snapshot, which will know it in a moment.
-async fn unknown_to_the_snapshot(shared: &Shared, id: OrganizationId) -> Result<Owner, Refusal> {
+/// Either no organization ever had the id, or it is newer than the snapshot.
+async fn unknown_to_the_snapshot(client: &Client, id: OrganizationId) -> Result<Owner, Refusal> {
     const STATE: &str = "SELECT state FROM rollbook.organization WHERE id = $1";
-    let client = shared.pool.get().await?;
     let found = client.query_typed_opt(STATE, &[(&id.0, Type::UUID)]).await?;
-    client.give_back();
-    match found.map(|row| row.get::<_, String>(0)).as_deref() {
-        None => Ok(Owner::Nobody(Nobody::Unknown)),
-        Some("removed") => Ok(Owner::Nobody(Nobody::Removed)),
-        Some(_) => Err(Refusal::Again("the organization is newer than the snapshot".to_owned())),
-    }
+    Ok(match found.map(|row| row.get::<_, String>(0)).as_deref() {
+        None => Owner::Nobody(Nobody::Unknown),
+        Some("removed") => Owner::Nobody(Nobody::Removed),
+        Some(_) => Owner::NotYetKnown,
+    })
 }

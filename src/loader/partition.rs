@@ -1,327 +1,154 @@
 //! One assigned partition: its lanes, and how far it is safe.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-
-use super::Shared;
-use super::arrived::Arrived;
-use super::backlog::Backlog;
-use super::continuity::ToLookAt;
-use super::lane::{Home, Lane};
-use super::outcome::Outcomes;
+use super::lane::{Arrival, Lane, Nobody, Room, Waiting};
 use super::position::{Position, Watermark};
-use super::progress::Progress;
-use super::undecodable::Undecodable;
 use crate::event::UnixMillis;
-use crate::log::record::RecordView;
-use crate::log::{Discontinuity, LogRecord, PartitionEnds, Start};
 use crate::tenant::OrganizationId;
 
-/// See the module.
+/// Whose lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum LaneKey {
+    /// An organization's.
+    Organization(OrganizationId),
+    /// That of records which do not say whose they are.
+    Undecodable,
+}
+
+/// Of so many records in a row one is remembered as a place for the anchor.
+const RECORDS_A_PLACE: u32 = 256;
+
+/// See the module. A value without IO or clock, like its lanes.
+#[derive(Clone, Debug)]
 pub(super) struct Partition {
-    shared: Arc<Shared>,
     position: Position,
-    assignment: u64,
-    admission: Admission,
-    progress: Arc<Mutex<Progress>>,
-    lanes: HashMap<OrganizationId, LaneDoor>,
-    /// The way to where records are written down that cannot be decoded, once there was one.
-    undecodable: Option<UnboundedSender<LogRecord>>,
-    tasks: JoinSet<()>,
-    stop: CancellationToken,
-    committed: Option<i64>,
-    moved: Moved,
-}
-
-/// When the low-water mark last moved, or had no reason to.
-struct Moved {
-    next_offset: Option<i64>,
-    at: Instant,
-}
-
-/// Whether records go to lanes.
-enum Admission {
-    /// Not before it is known that this is the log that was loaded.
-    Waiting(Vec<LogRecord>),
-    /// They do.
-    Open,
-    /// It is not, or a part of it is missing: nothing is read any more.
-    Stopped,
-}
-
-/// The way into a lane.
-struct LaneDoor {
-    sender: UnboundedSender<Arrived>,
-    backlog: Arc<Backlog>,
-    found_held: Arc<Notify>,
-    /// Set once the lane has ended, however.
-    ended: CancellationToken,
-}
-
-/// How far behind the log a partition is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Lag {
-    pub(super) records: u64,
-    pub(super) seconds: f64,
+    /// Tells this time that it is read from every other: a task that began before is not listened to.
+    reading: u64,
+    lanes: HashMap<LaneKey, Lane>,
+    /// The next offset that the log brings.
+    next_offset: i64,
+    /// Right behind records that were brought, in order: where an anchor may stand.
+    places: VecDeque<Watermark>,
+    last: Option<Watermark>,
+    since_place: u32,
+    is_closing: bool,
 }
 
 impl Partition {
-    /// A partition whose records wait until it is admitted. `assignment` tells this time that it was assigned from
-    /// every other.
-    pub(super) fn new(shared: &Arc<Shared>, start: Start, assignment: u64) -> Self {
+    /// A partition that is read from `start` on: its anchor, or `first` where there is none.
+    pub(super) fn new(position: Position, reading: u64, start: Option<Watermark>, first: i64) -> Self {
         Self {
-            shared: Arc::clone(shared),
-            position: Position { generation: shared.generation, partition: start.partition },
-            assignment,
-            admission: Admission::Waiting(Vec::new()),
-            progress: Arc::new(Mutex::new(Progress::starting_at(start.next_offset))),
+            position,
+            reading,
             lanes: HashMap::new(),
-            undecodable: None,
-            tasks: JoinSet::new(),
-            stop: CancellationToken::new(),
-            committed: start.next_offset,
-            moved: Moved { next_offset: start.next_offset, at: Instant::now() },
+            next_offset: start.map_or(first, |start| start.next_offset),
+            places: start.into_iter().collect(),
+            last: start,
+            since_place: 0,
+            is_closing: false,
         }
     }
 
-    /// Takes a record. Does not wait: what waits is bounded by the consumer.
-    pub(super) fn take(&mut self, record: LogRecord) {
-        match &mut self.admission {
-            Admission::Waiting(records) => records.push(record),
-            Admission::Open => self.route(record),
-            Admission::Stopped => {}
-        }
+    pub(super) fn position(&self) -> Position {
+        self.position
     }
 
-    /// This is the log that was loaded: records go to lanes from now on.
-    pub(super) fn admit(&mut self, highest: Option<Watermark>) {
-        if let Some(highest) = highest {
-            self.lock_progress().see(highest);
-        }
-        if let Admission::Waiting(records) = std::mem::replace(&mut self.admission, Admission::Open) {
-            records.into_iter().for_each(|record| self.route(record));
-        }
+    pub(super) fn reading(&self) -> u64 {
+        self.reading
     }
 
-    /// Reads no further. What was taken from a log that is another one by now goes nowhere.
-    pub(super) fn stop(&mut self, discontinuity: Discontinuity) {
-        self.admission = Admission::Stopped;
-        match discontinuity {
-            Discontinuity::RecordsGone { .. } => {}
-            Discontinuity::EndsBelow { .. } | Discontinuity::AnotherRecord { .. } => self.tasks.abort_all(),
-        }
+    /// The next offset that the log brings.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
-    /// Which time it was assigned.
-    pub(super) fn assignment(&self) -> u64 {
-        self.assignment
-    }
-
-    /// Whether it was stopped.
-    pub(super) fn is_stopped(&self) -> bool {
-        matches!(self.admission, Admission::Stopped)
-    }
-
-    /// Whether its records go to lanes.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.admission, Admission::Open)
-    }
-
-    /// What is known of it, to be compared with the log.
-    pub(super) fn to_look_at(&self) -> ToLookAt {
-        let progress = self.lock_progress();
-        ToLookAt {
-            partition: self.position.partition,
-            assignment: self.assignment,
-            next_offset: progress.taken_up_to(),
-            highest: progress.highest(),
-        }
-    }
-
-    /// Gives a record to the lane of its organization.
-    fn route(&mut self, record: LogRecord) {
+    /// The log brings a record. Offsets grow; what lies between two is no record.
+    pub(super) fn arrive(&mut self, key: LaneKey, record: Waiting, room: Room) -> Arrival {
         let offset = record.offset;
-        match RecordView::parse(&record.bytes) {
-            Ok(view) => {
-                let (organization, events, received_at) =
-                    (view.organization_id, view.event_count, view.received_at);
-                self.lock_progress().begin(offset, Some(received_at));
-                self.send(organization, record, events, received_at);
-            }
-            Err(bad) => {
-                self.lock_progress().begin(offset, None);
-                tracing::error!(partition = self.position.partition, offset, error = %bad, "a record cannot be decoded");
-                self.write_down_undecodable(record);
-            }
+        self.next_offset = offset + 1;
+        let place = Watermark::after(offset, record.record_id);
+        self.last = Some(place);
+        self.since_place += 1;
+        if self.since_place >= RECORDS_A_PLACE {
+            self.since_place = 0;
+            self.places.push_back(place);
+        }
+        self.lane_or_new(key).arrive(record, room)
+    }
+
+    /// The log has no record below `next_offset` that it did not bring.
+    pub(super) fn reach(&mut self, next_offset: i64) {
+        self.next_offset = self.next_offset.max(next_offset);
+    }
+
+    /// The lane of this key, which is made where there is none.
+    pub(super) fn lane_or_new(&mut self, key: LaneKey) -> &mut Lane {
+        self.lanes.entry(key).or_insert_with(|| match key {
+            LaneKey::Organization(_) => Lane::new(),
+            LaneKey::Undecodable => Lane::nowhere(Nobody::Undecodable),
+        })
+    }
+
+    pub(super) fn lane(&self, key: LaneKey) -> Option<&Lane> {
+        self.lanes.get(&key)
+    }
+
+    pub(super) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
+        self.lanes.get_mut(&key)
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (LaneKey, &Lane)> {
+        self.lanes.iter().map(|(key, lane)| (*key, lane))
+    }
+
+    /// Forgets a lane without a schema that has nothing: ids that no organization has may be any number.
+    pub(super) fn forget_if_nowhere(&mut self, key: LaneKey) {
+        if self.lanes.get(&key).is_some_and(|lane| lane.is_nowhere() && lane.is_empty()) {
+            self.lanes.remove(&key);
         }
     }
 
-    /// Sees to records of an organization that are held, though nothing new comes for it.
-    pub(super) fn drain_lane(&mut self, organization: OrganizationId) {
-        if !self.is_open() {
-            return;
+    /// The lowest offset that is not safe: below it every record is stored, held or written down.
+    pub(super) fn low_water(&self) -> i64 {
+        self.lanes.values().filter_map(Lane::low_water).min().unwrap_or(self.next_offset)
+    }
+
+    /// The highest place that is safe and known by the record below it: what the next owner begins at.
+    pub(super) fn safe_place(&mut self) -> Option<Watermark> {
+        let low_water = self.low_water();
+        if let Some(last) = self.last.filter(|last| last.next_offset <= low_water) {
+            self.places.clear();
+            self.places.push_back(last);
+            return Some(last);
         }
-        match self.lanes.get(&organization) {
-            Some(lane) if !lane.sender.is_closed() => lane.found_held.notify_one(),
-            _ => {
-                self.start_lane(organization);
-            }
+        while self.places.get(1).is_some_and(|second| second.next_offset <= low_water) {
+            self.places.pop_front();
         }
+        self.places.front().copied().filter(|first| first.next_offset <= low_water)
     }
 
-    fn send(
-        &mut self,
-        organization: OrganizationId,
-        record: LogRecord,
-        events: usize,
-        received_at: UnixMillis,
-    ) {
-        let lane = match self.lanes.get(&organization) {
-            Some(lane) if !lane.sender.is_closed() => lane,
-            _ => self.start_lane(organization),
-        };
-        let charge = lane.backlog.charge(record.bytes.len());
-        let arrived = Arrived { record, events, received_at, at: Instant::now(), charge };
-        if let Err(closed_just_now) = lane.sender.send(arrived) {
-            // The receiver is in the task that is just started; were it gone, the record would be read again.
-            let _ = self.start_lane(organization).sender.send(closed_just_now.0);
-        }
+    /// When intake received the oldest record in memory that is not safe.
+    pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
+        self.lanes.values().filter_map(Lane::oldest_received_at).min()
     }
 
-    fn start_lane(&mut self, organization: OrganizationId) -> &LaneDoor {
-        let (sender, incoming) = unbounded_channel();
-        let found_held = Arc::new(Notify::new());
-        let (ended, backlog) =
-            (CancellationToken::new(), Backlog::new(self.shared.settings.lane_memory_bytes));
-        let home = Home {
-            shared: Arc::clone(&self.shared),
-            organization,
-            position: self.position,
-            progress: Arc::clone(&self.progress),
-            stop: self.stop.clone(),
-            outcomes: Outcomes::new(self.shared.label(organization)),
-            backlog: Arc::clone(&backlog),
-            found_held: Arc::clone(&found_held),
-        };
-        let lane = Lane { home, incoming, pending: VecDeque::new() };
-        let door = LaneDoor { sender, backlog, found_held, ended: ended.clone() };
-        let before = self.lanes.insert(organization, door);
-        self.tasks.spawn(async move {
-            let _ended = ended.drop_guard();
-            // Two lanes of one organization at once could each move the watermark past what the other has pending.
-            if let Some(before) = before {
-                before.ended.cancelled().await;
-            }
-            lane.run().await;
-        });
-        &self.lanes[&organization]
+    /// It is to be given up: lanes write what they have, and nothing new begins.
+    pub(super) fn begin_close(&mut self) {
+        self.is_closing = true;
     }
 
-    fn write_down_undecodable(&mut self, record: LogRecord) {
-        if self.undecodable.is_none() {
-            self.undecodable = Some(self.start_writing_down());
-        }
-        // Its receiver ends with the partition: what is not written down then is read again.
-        let _ = self.undecodable.as_ref().map(|sender| sender.send(record));
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
     }
 
-    fn start_writing_down(&mut self) -> UnboundedSender<LogRecord> {
-        let (sender, incoming) = unbounded_channel();
-        let undecodable = Undecodable {
-            shared: Arc::clone(&self.shared),
-            position: self.position,
-            progress: Arc::clone(&self.progress),
-            stop: self.stop.clone(),
-            incoming,
-        };
-        self.tasks.spawn(undecodable.run());
-        sender
+    /// Whether nothing is left to be written of what is in memory.
+    pub(super) fn has_written_all(&self) -> bool {
+        self.lanes.values().all(Lane::has_nothing_to_write)
     }
 
-    /// Forgets lanes that have ended, and reports one that ended badly.
-    ///
-    /// # Errors
-    /// A lane panicked: a bug, and what it had pending is unknown. The process should end and read again.
-    pub(super) fn reap(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.tasks.try_join_next() {
-            match ended {
-                Err(error) if error.is_panic() => return Err(error).context("a lane of the loader failed"),
-                // The others were stopped with their partition.
-                Ok(()) | Err(_) => {}
-            }
-        }
-        self.lanes.retain(|_, lane| !lane.ended.is_cancelled());
-        Ok(())
-    }
-
-    /// Which partition.
-    pub(super) fn number(&self) -> i32 {
-        self.position.partition
-    }
-
-    /// The next offset to read after a restart, if it moved since this was last asked.
-    pub(super) fn take_uncommitted(&mut self) -> Option<i64> {
-        let next_offset = self.next_offset().filter(|next_offset| Some(*next_offset) != self.committed)?;
-        self.committed = Some(next_offset);
-        Some(next_offset)
-    }
-
-    /// The next offset to read after a restart; `None`: the very beginning, or a person has to say.
-    fn next_offset(&self) -> Option<i64> {
-        if self.is_stopped() {
-            return None;
-        }
-        self.lock_progress().next_offset()
-    }
-
-    /// When it last moved on; now, while it has nothing to do or cannot.
-    pub(super) fn moved_at(&mut self, is_idle: bool) -> Instant {
-        let next_offset = self.next_offset();
-        if is_idle || self.is_stopped() || next_offset != self.moved.next_offset {
-            self.moved = Moved { next_offset, at: Instant::now() };
-        }
-        self.moved.at
-    }
-
-    /// How far behind the log's end the partition is.
-    pub(super) fn lag(&self, ends: PartitionEnds) -> Lag {
-        let progress = self.lock_progress();
-        let records = ends.end - progress.next_offset().unwrap_or(ends.start);
-        let age_ms =
-            progress.oldest_received_at().map_or(0, |oldest| UnixMillis::now().0.saturating_sub(oldest.0));
-        Lag {
-            records: records.max(0).unsigned_abs(),
-            seconds: Duration::from_millis(age_ms.max(0).unsigned_abs()).as_secs_f64(),
-        }
-    }
-
-    /// Asks the lanes for one last flush each.
-    pub(super) fn begin_close(&self) {
-        self.stop.cancel();
-    }
-
-    /// Waits for the lanes to end, until `deadline` at most, and gives the last offset that may be committed.
-    pub(super) async fn close(mut self, deadline: Instant) -> Option<i64> {
-        self.begin_close();
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(deadline.into(), all_ended).await.is_err() {
-            tracing::warn!(
-                partition = self.position.partition,
-                "transactions were still open when the partition had to be given up; their records are read again"
-            );
-            self.tasks.shutdown().await;
-        }
-        self.next_offset()
-    }
-
-    fn lock_progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a lane found a watermark lower than one that the database once confirmed.
+    pub(super) fn went_back(&self) -> bool {
+        self.lanes.values().any(Lane::went_back)
     }
 }

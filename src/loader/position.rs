@@ -33,9 +33,10 @@ impl Watermark {
         one.into_iter().chain(other).max_by_key(|watermark| watermark.next_offset)
     }
 
-    /// What the log has to have here still.
-    pub(super) fn anchor(self) -> Anchor {
-        Anchor { next_offset: self.next_offset, record_id: self.last_record_id }
+    /// What the log has to have here still; `None`: the record says nothing of itself.
+    pub(super) fn anchor(self) -> Option<Anchor> {
+        (!self.last_record_id.is_nil())
+            .then_some(Anchor { next_offset: self.next_offset, record_id: self.last_record_id })
     }
 
     /// Whether a schema with this watermark (`None`: it never stored anything) already has the record at `offset`.

@@ -1,10 +1,27 @@
-//! Whether Postgres answers, as the lanes find it.
+//! Which server Postgres is, and whether it answers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::GenericClient;
+
 /// How often trouble that goes on is said again.
 const REPEAT: Duration = Duration::from_secs(10);
+
+/// Which server, in which of its lives: a copy of it, a standby that was promoted and a server that was started again are
+/// others, and may have forgotten what this one has confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerIdentity(String);
+
+impl ServerIdentity {
+    /// The cluster's identifier, its timeline, and when it was started.
+    pub(super) const SQL: &str = "SELECT pg_catalog.concat_ws('/',          (SELECT system_identifier FROM pg_catalog.pg_control_system()),          pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8),          pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))";
+
+    /// Asks the server.
+    pub(super) async fn of(client: &impl GenericClient) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self(client.query_typed_one(Self::SQL, &[]).await?.get(0)))
+    }
+}
 
 /// Shared by all lanes, so that one outage is one line in the log and one reason in health.
 #[derive(Debug, Default)]

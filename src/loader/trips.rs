@@ -4,20 +4,24 @@
 //! disk stands still does that to all of them, and holding everything would make it worse.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::tenant::OrganizationId;
+use super::partition::LaneKey;
 
 /// Fewer organizations than this say nothing about the server.
 const FEWEST: usize = 10;
 /// What happened within this time happened at once: somewhat more than the longest statement takes.
 const AT_ONCE: Duration = Duration::from_secs(15);
+/// A transaction that passed so lately says that the server is well.
+const LATELY: Duration = Duration::from_secs(2);
 
-/// Which organizations' lanes tried, and which of them tripped.
-#[derive(Debug, Default)]
+/// Which organizations' transactions passed lately, and which took too long.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Trips {
-    lately: Mutex<HashMap<OrganizationId, Tried>>,
+    lately: HashMap<LaneKey, Tried>,
+    sweep_at: usize,
+    /// The last two of different organizations that passed.
+    passed: [Option<(LaneKey, Instant)>; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,25 +31,39 @@ struct Tried {
 }
 
 impl Trips {
-    /// A flush of this organization went through.
-    pub(super) fn passed(&self, organization: OrganizationId) {
-        self.tried(organization, false, Instant::now());
-    }
-
-    /// A flush of this organization took too long. Says whether it is the server: most of at least ten did.
-    pub(super) fn tripped(&self, organization: OrganizationId) -> bool {
-        self.tried(organization, true, Instant::now())
-    }
-
-    fn tried(&self, organization: OrganizationId, has_tripped: bool, at: Instant) -> bool {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.insert(organization, Tried { at, has_tripped });
-        if !has_tripped {
-            return false;
+    /// A transaction of this organization went through.
+    pub(super) fn passed(&mut self, key: LaneKey, now: Instant) {
+        self.tried(key, false, now);
+        if self.passed[0].is_some_and(|(last, _)| last != key) {
+            self.passed[1] = self.passed[0];
         }
-        lately.retain(|_, tried| at.duration_since(tried.at) < AT_ONCE);
-        let tripped = lately.values().filter(|tried| tried.has_tripped).count();
-        tripped >= FEWEST && tripped * 2 > lately.len()
+        self.passed[0] = Some((key, now));
+    }
+
+    /// A transaction of this organization took too long.
+    pub(super) fn tripped(&mut self, key: LaneKey, now: Instant) {
+        self.tried(key, true, now);
+    }
+
+    /// Whether it is the server: most of at least ten organizations tripped.
+    pub(super) fn are_most(&mut self, now: Instant) -> bool {
+        self.lately.retain(|_, tried| now.saturating_duration_since(tried.at) < AT_ONCE);
+        let tripped = self.lately.values().filter(|tried| tried.has_tripped).count();
+        tripped >= FEWEST && tripped * 2 > self.lately.len()
+    }
+
+    /// Whether a transaction of another organization went through lately.
+    pub(super) fn others_pass(&self, key: LaneKey, now: Instant) -> bool {
+        let mut others = self.passed.iter().flatten().filter(|(other, _)| *other != key);
+        others.any(|(_, at)| now.saturating_duration_since(*at) < LATELY)
+    }
+
+    fn tried(&mut self, key: LaneKey, has_tripped: bool, at: Instant) {
+        self.lately.insert(key, Tried { at, has_tripped });
+        if self.lately.len() > self.sweep_at.max(1024) {
+            self.lately.retain(|_, tried| at.saturating_duration_since(tried.at) < AT_ONCE);
+            self.sweep_at = self.lately.len() * 2;
+        }
     }
 }
 
@@ -54,33 +72,47 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::tenant::OrganizationId;
 
-    fn organization(n: u128) -> OrganizationId {
-        OrganizationId(Uuid::from_u128(n))
+    fn organization(n: u128) -> LaneKey {
+        LaneKey::Organization(OrganizationId(Uuid::from_u128(n)))
     }
 
     #[test]
     fn nine_slow_schemas_are_nine_slow_schemas() {
-        let trips = Trips::default();
+        let (mut trips, now) = (Trips::default(), Instant::now());
         for _ in 0..5 {
-            assert!((0..9).all(|n| !trips.tripped(organization(n))));
+            (0..9).for_each(|n| trips.tripped(organization(n), now));
+            assert!(!trips.are_most(now));
         }
-        assert!(trips.tripped(organization(9)));
+        trips.tripped(organization(9), now);
+        assert!(trips.are_most(now));
     }
 
     #[test]
     fn ten_among_many_that_pass_are_ten_slow_schemas() {
-        let trips = Trips::default();
-        (0..20).for_each(|n| trips.passed(organization(n)));
-        assert!((0..10).all(|n| !trips.tripped(organization(n))));
-        assert!(trips.tripped(organization(10)), "eleven of twenty are most of them");
+        let (mut trips, now) = (Trips::default(), Instant::now());
+        (0..20).for_each(|n| trips.passed(organization(n), now));
+        (0..10).for_each(|n| trips.tripped(organization(n), now));
+        assert!(!trips.are_most(now));
+        trips.tripped(organization(10), now);
+        assert!(trips.are_most(now), "eleven of twenty are most of them");
     }
 
     #[test]
     fn what_is_long_ago_does_not_count() {
-        let trips = Trips::default();
-        let now = Instant::now();
-        assert!((0..9).all(|n| !trips.tried(organization(n), true, now)));
-        assert!(!trips.tried(organization(9), true, now + AT_ONCE));
+        let (mut trips, now) = (Trips::default(), Instant::now());
+        (0..9).for_each(|n| trips.tripped(organization(n), now));
+        trips.tripped(organization(9), now + AT_ONCE);
+        assert!(!trips.are_most(now + AT_ONCE));
+    }
+
+    #[test]
+    fn what_one_organization_passes_says_nothing_about_itself() {
+        let (mut trips, now) = (Trips::default(), Instant::now());
+        (0..3).for_each(|_| trips.passed(organization(1), now));
+        assert!(!trips.others_pass(organization(1), now));
+        assert!(trips.others_pass(organization(2), now));
+        assert!(!trips.others_pass(organization(2), now + LATELY));
     }
 }

@@ -21,6 +21,9 @@ const LOADER: &[&str] = &[
     "rollbook.held_record SELECT",
     "rollbook.held_record INSERT",
     "rollbook.held_record DELETE",
+    "rollbook.partition_anchor INSERT",
+    "rollbook.partition_anchor SELECT",
+    "rollbook.partition_anchor UPDATE",
     "rollbook.unreadable_record INSERT",
 ];
 /// More of the same says nothing new.

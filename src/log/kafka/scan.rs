@@ -34,6 +34,15 @@ pub struct Stretch {
     pub to: i64,
 }
 
+/// Whether a partition is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// It is.
+    On,
+    /// This is enough of it.
+    NoFurther,
+}
+
 /// Why a stretch was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -158,6 +167,26 @@ impl Scanner {
         }
         self.consumer.unassign()?;
         Ok(())
+    }
+
+    /// Gives the records of one stretch to `see`, until it has seen enough. Gives back how far was read.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn read_some(
+        &self,
+        stretch: Stretch,
+        mut see: impl FnMut(i64, &[u8]) -> Go,
+    ) -> Result<i64, ScanError> {
+        let mut read_to = stretch.to;
+        self.read_until(&[stretch], |_, offset, bytes| {
+            let go = see(offset, bytes);
+            if go == Go::NoFurther {
+                read_to = offset + 1;
+            }
+            go
+        })?;
+        Ok(read_to)
     }
 
     /// Reads no further in a partition.

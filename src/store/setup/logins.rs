@@ -15,6 +15,7 @@ const LOADER: &[&str] = &[
     "SELECT ON rollbook.organization",
     "SELECT ON rollbook.log",
     "SELECT, INSERT, DELETE ON rollbook.held_record",
+    "SELECT, INSERT, UPDATE ON rollbook.partition_anchor",
     "INSERT ON rollbook.unreadable_record",
 ];
 

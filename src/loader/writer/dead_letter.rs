@@ -2,13 +2,12 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio_postgres::Error;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
-use super::position::Position;
-use super::row::{Row, postgres_text};
-use super::statements::Statements;
+use super::rows::{Row, postgres_text};
+use super::ways::Target;
 
 /// One refused row.
 #[derive(Debug)]
@@ -23,31 +22,25 @@ pub(super) struct DeadRow<'a> {
 
 /// Writes the dead letter in the transaction that stores the rest. The row is kept by column; where jsonb refuses it
 /// too, as a record of its own.
-pub(super) async fn write(
-    transaction: &Transaction<'_>,
-    statements: &Statements,
-    position: Position,
-    dead: &DeadRow<'_>,
-) -> Result<(), Error> {
-    transaction.batch_execute("SAVEPOINT dead").await?;
+pub(super) async fn write(target: Target<'_>, dead: &DeadRow<'_>) -> Result<(), Error> {
+    let client = target.client;
+    client.batch_execute("SAVEPOINT dead").await?;
     let columns = by_column(dead.row).ok();
-    if columns.is_some() && insert(transaction, statements, position, dead, columns, None).await.is_ok() {
-        return transaction.batch_execute("RELEASE SAVEPOINT dead").await;
+    if columns.is_some() && insert(target, dead, columns, None).await.is_ok() {
+        return client.batch_execute("RELEASE SAVEPOINT dead").await;
     }
-    transaction.batch_execute("ROLLBACK TO SAVEPOINT dead; RELEASE SAVEPOINT dead").await?;
-    let record = dead.row.as_record();
-    insert(transaction, statements, position, dead, None, Some(record)).await
+    client.batch_execute("ROLLBACK TO SAVEPOINT dead; RELEASE SAVEPOINT dead").await?;
+    insert(target, dead, None, Some(dead.row.as_record())).await
 }
 
 async fn insert(
-    transaction: &Transaction<'_>,
-    statements: &Statements,
-    position: Position,
+    target: Target<'_>,
     dead: &DeadRow<'_>,
     columns: Option<String>,
     record: Option<Vec<u8>>,
 ) -> Result<(), Error> {
-    transaction
+    let Target { client, statements, position } = target;
+    client
         .execute_typed(
             &statements.dead_letter,
             &[

@@ -4,15 +4,15 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
-use tokio_postgres::Transaction;
+use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use super::copy::COLUMNS;
-use super::row::{Row, postgres_micros};
+use super::rows::{Row, postgres_micros};
 use crate::event::UnixMillis;
 
 /// The SQL of it, for a schema whose name is quoted already.
-pub(super) fn statement(schema: &str) -> String {
+pub(in crate::loader) fn statement(schema: &str) -> String {
     format!(
         "INSERT INTO {schema}.event ({COLUMNS}) \
          SELECT a, b, c, d, e, f, g, h, i, j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
@@ -23,8 +23,8 @@ pub(super) fn statement(schema: &str) -> String {
 }
 
 /// Inserts what is not there yet with a [`statement`]; gives back how many rows were.
-pub(super) async fn insert_rows(
-    transaction: &Transaction<'_>,
+pub(in crate::loader) async fn insert_rows(
+    client: &Client,
     statement: &str,
     rows: &[Row<'_>],
 ) -> Result<u64, tokio_postgres::Error> {
@@ -80,7 +80,7 @@ pub(super) async fn insert_rows(
         (&elapsed_ms, Type::INT4_ARRAY),
         (&details, Type::TEXT_ARRAY),
     ];
-    transaction.execute_typed(statement, &columns).await
+    client.execute_typed(statement, &columns).await
 }
 
 /// A time as COPY writes it. Arithmetic in SQL (`interval * bigint`) goes through a float, which is microseconds off a few

@@ -1,0 +1,120 @@
+//! Lanes that had no room, and take from the log again what they left there.
+
+use std::collections::HashMap;
+
+use super::super::lane::Waiting;
+use super::super::partition::LaneKey;
+use super::super::schedule::LaneId;
+use super::{Dispatcher, memory_of, room};
+use std::time::Instant;
+
+/// A part of a partition that is to be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::loader) struct Stretch {
+    /// Of which partition.
+    pub(in crate::loader) partition: i32,
+    reading: u64,
+    /// The first offset to read.
+    pub(in crate::loader) from: i64,
+    /// The first offset not to read.
+    pub(in crate::loader) to: i64,
+    /// Whose records are wanted, and from which offset on.
+    pub(in crate::loader) wanted: HashMap<LaneKey, i64>,
+    /// Bytes of wanted records after which it is enough.
+    pub(in crate::loader) most_bytes: usize,
+}
+
+/// What was read again.
+#[derive(Debug)]
+pub(in crate::loader) struct Brought {
+    /// What was asked for.
+    pub(in crate::loader) stretch: Stretch,
+    /// All wanted records up to `to`, in order.
+    pub(in crate::loader) records: Vec<(LaneKey, Waiting)>,
+    /// How far was read.
+    pub(in crate::loader) to: i64,
+}
+
+impl Dispatcher {
+    /// The next stretch to be read again, for the lane that has the least in memory. One at a time:
+    /// [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
+    pub(in crate::loader) fn next_stretch(&mut self) -> Option<Stretch> {
+        let refill_bytes = self.limits.lane_bytes / 2;
+        if self.is_reading_again || self.memory > self.limits.memory_bytes {
+            return None;
+        }
+        let (pending, from, id) = self
+            .left
+            .iter()
+            .filter_map(|id| {
+                let partition = self.partitions.get(&id.partition)?;
+                let lane = partition.lane(id.key)?;
+                Some((lane.bytes(), lane.left_from()?, id))
+            })
+            .filter(|(pending, ..)| *pending <= refill_bytes)
+            .min()?;
+        let partition = self.partitions.get(&id.partition).filter(|partition| !partition.is_closing())?;
+        let lanes = self.left.iter().filter(|other| other.partition == id.partition);
+        let wanted = lanes.filter_map(|other| Some((other.key, partition.lane(other.key)?.left_from()?)));
+        let stretch = Stretch {
+            partition: id.partition,
+            reading: partition.reading(),
+            from,
+            to: partition.next_offset(),
+            wanted: wanted.filter(|(_, left_from)| *left_from >= from).collect(),
+            most_bytes: self.limits.lane_bytes - pending,
+        };
+        let partition = self.partitions.get_mut(&stretch.partition)?;
+        for key in stretch.wanted.keys() {
+            if let Some(lane) = partition.lane_mut(*key) {
+                let before = lane.bytes();
+                lane.begin_to_catch_up(stretch.to);
+                self.memory -= before - lane.bytes();
+            }
+        }
+        self.is_reading_again = true;
+        Some(stretch)
+    }
+
+    /// A stretch was read again, or the first part of it.
+    pub(in crate::loader) fn brought(&mut self, brought: Brought, now: Instant) {
+        self.is_reading_again = false;
+        let Brought { stretch, records, to } = brought;
+        let Some(partition) = self.partitions.get_mut(&stretch.partition) else { return };
+        if partition.reading() != stretch.reading {
+            return;
+        }
+        let mut by_lane: HashMap<LaneKey, Vec<Waiting>> = HashMap::new();
+        for (key, record) in records {
+            by_lane.entry(key).or_default().push(record);
+        }
+        let mut woken = Vec::new();
+        for key in stretch.wanted.into_keys() {
+            let Some(lane) = partition.lane_mut(key) else { continue };
+            let (limits, mut memory) = (self.limits, self.memory);
+            let before = lane.bytes();
+            let records = by_lane.remove(&key).unwrap_or_default();
+            lane.catch_up(stretch.from, records, to, |bytes, record| {
+                let room = room(&limits, memory, bytes, record.cost());
+                if room == super::Room::Free {
+                    memory += record.cost();
+                }
+                room
+            });
+            self.memory = self.memory + lane.bytes() - before;
+            let id = LaneId { partition: stretch.partition, key };
+            if lane.left_from().is_none() {
+                self.left.remove(&id);
+            }
+            partition.forget_if_nowhere(key);
+            woken.push(id);
+        }
+        debug_assert_eq!(self.memory, self.partitions.values().map(memory_of).sum::<usize>());
+        woken.into_iter().for_each(|id| self.look_at(id, now));
+    }
+
+    /// The stretch could not be read: another one may be asked for.
+    pub(in crate::loader) fn brought_nothing(&mut self) {
+        self.is_reading_again = false;
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads stretches of the log again, beside the consumer, for lanes that had no room.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::super::dispatcher::{Brought, Stretch};
+use super::super::lane::Waiting;
+use super::super::partition::LaneKey;
+use crate::config::log::LogSettings;
+use crate::log::record::RecordView;
+use crate::log::{Go, ScanError, Scanner};
+
+/// So much of the log is looked through at a time: what is wanted of it may be little.
+const MOST_SCANNED_BYTES: usize = 32 * 1024 * 1024;
+
+/// What reading again came to.
+#[derive(Debug)]
+pub(super) enum Reread {
+    /// The records.
+    Brought(Brought),
+    /// The log did not answer: to be asked again.
+    NotNow,
+    /// The log does not have the first of them any more.
+    Gone {
+        /// Which partition.
+        partition: i32,
+    },
+}
+
+/// See the module. Its client is made when it is first needed.
+#[derive(Clone)]
+pub(super) struct Rereader {
+    log: LogSettings,
+    group: String,
+    scanner: Arc<Mutex<Option<Scanner>>>,
+}
+
+impl Rereader {
+    pub(super) fn new(log: LogSettings, group: String) -> Self {
+        Self { log, group, scanner: Arc::default() }
+    }
+
+    /// Reads a stretch again, or the first part of it.
+    pub(super) async fn read(self, stretch: Stretch) -> Reread {
+        let partition = stretch.partition;
+        let reading = tokio::task::spawn_blocking(move || self.read_blocking(stretch));
+        match reading.await {
+            Ok(Ok(reread)) => reread,
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(partition, error, "a part of the log could not be read again; trying later");
+                Reread::NotNow
+            }
+            Err(_) => Reread::NotNow,
+        }
+    }
+
+    fn read_blocking(&self, stretch: Stretch) -> Result<Reread, ScanError> {
+        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+        let scanner = match &mut *scanner {
+            Some(scanner) => scanner,
+            none => none.insert(Scanner::new(&self.log, &self.group)?),
+        };
+        // Retention may have been quicker; the reader itself would go on with what is left.
+        if scanner.ends_of(stretch.partition)?.start > stretch.from {
+            return Ok(Reread::Gone { partition: stretch.partition });
+        }
+        let (mut records, mut wanted_bytes, mut scanned_bytes) = (Vec::new(), 0, 0);
+        let part = crate::log::Stretch { partition: stretch.partition, from: stretch.from, to: stretch.to };
+        let to = scanner.read_some(part, |offset, bytes| {
+            let (key, record) = waiting(offset, Bytes::copy_from_slice(bytes));
+            scanned_bytes += bytes.len();
+            if stretch.wanted.get(&key).is_some_and(|from| offset >= *from) {
+                wanted_bytes += record.cost();
+                records.push((key, record));
+            }
+            match wanted_bytes >= stretch.most_bytes || scanned_bytes >= MOST_SCANNED_BYTES {
+                true => Go::NoFurther,
+                false => Go::On,
+            }
+        })?;
+        Ok(Reread::Brought(Brought { stretch, records, to }))
+    }
+}
+
+/// A record as its lane takes it.
+pub(super) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting) {
+    match RecordView::parse(&bytes) {
+        Ok(view) => {
+            let key = LaneKey::Organization(view.organization_id);
+            let (record_id, events, received_at) = (view.record_id, view.event_count, view.received_at);
+            (key, Waiting { offset, record_id, events, received_at, bytes })
+        }
+        Err(_) => (LaneKey::Undecodable, Waiting::undecodable(offset, bytes)),
+    }
+}
