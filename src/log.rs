@@ -10,11 +10,13 @@ mod partitioning;
 pub mod record;
 
 pub use kafka::consumer::{
-    ConsumeError, Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation, Start,
+    Assignment, ConsumeError, Consumer, ConsumerSettings, Delivery, LogRecord, PartitionEnds, Revocation,
+    Start,
 };
 pub use kafka::continuity::{Anchor, Discontinuity, Remembered};
 pub use kafka::offsets::Committed;
 pub use kafka::publisher::{PublishError, Publisher};
+pub use kafka::refusal::LogRefusal;
 pub use kafka::scan::{ScanError, Scanner, Stretch};
 pub use kafka::standing::{PartitionStanding, standings};
 pub use kafka::topic;

@@ -46,18 +46,21 @@ async fn settle(intake: &Intake, tenant: &Tenant, judged: Judged) -> Result<Vec<
         let events = record.events.clone();
         (events, intake.publisher.publish(tenant, record).await)
     });
-    let mut acknowledged = false;
+    let (mut acknowledged, mut problem) = (false, Problem::LogUnavailable);
     for (events, published) in join_all(publishing).await {
         match published {
             Ok(()) => acknowledged = true,
             Err(error) => {
                 intake.complaints.write(tenant, events.len(), &error);
+                if let PublishError::Refused(refusal) = error {
+                    problem = Problem::LogRefuses(refusal);
+                }
                 mark_unavailable(&mut outcomes, events);
             }
         }
     }
     if !acknowledged {
-        return Err(Problem::LogUnavailable);
+        return Err(problem);
     }
     intake.meter.count_events(tenant, &outcomes);
     Ok(outcomes)
@@ -84,13 +87,18 @@ impl Complaints {
             return;
         }
         let unwritten = self.unwritten.swap(0, Ordering::Relaxed);
+        let (slug, needs_a_person) = (tenant.slug().as_str(), matches!(error, PublishError::Refused(_)));
         let error: &dyn std::error::Error = error;
-        tracing::warn!(
-            tenant.slug = tenant.slug().as_str(),
-            events,
-            error,
-            unwritten,
-            "the log did not acknowledge a record"
-        );
+        if needs_a_person {
+            tracing::error!(tenant.slug = slug, events, error, unwritten, "the log refused a record");
+        } else {
+            tracing::warn!(
+                tenant.slug = slug,
+                events,
+                error,
+                unwritten,
+                "the log did not acknowledge a record"
+            );
+        }
     }
 }
