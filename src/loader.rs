@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics::SharedString;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
@@ -25,47 +24,37 @@ use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::{Backoff, Pool};
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
-mod arrived;
-mod backlog;
+mod anchor;
 mod condition;
 mod continuity;
-mod copy;
-mod dead_letter;
-mod dispatcher;
 pub mod direct;
+mod dispatcher;
 pub mod drain;
-mod flush;
 mod former;
 mod generation;
 mod held_record;
-mod insert;
 mod lane;
 mod outcome;
 mod overdue;
 mod owner;
 mod partition;
 mod position;
-mod progress;
 mod receive;
-mod record_rows;
-mod refusal;
 pub mod replay;
-mod row;
 mod schedule;
-mod scope;
 mod server;
-mod statements;
-#[cfg(test)]
-mod tests;
+// #[cfg(test)]
+// mod tests;
 mod trips;
-mod undecodable;
 mod unreadable;
-mod write;
+mod writer;
 
 pub use condition::Condition;
-use receive::{Ended, ReceiveLoop};
-use refusal::Refusal;
-use trips::Trips;
+use dispatcher::DispatcherLimits;
+use lane::BatchLimits;
+use receive::{Ended, ReceiveLoop, Remembered};
+use server::ServerIdentity;
+use writer::Refusal;
 
 /// Both have to beat.
 pub struct Heartbeats {
@@ -110,18 +99,16 @@ pub struct Parts {
     pub heartbeats: Heartbeats,
 }
 
-/// What every lane has.
+/// What the loader works with.
 struct Shared {
     settings: LoaderSettings,
     pool: Pool,
     directory: Arc<Directory>,
     roles: RolePrefix,
     generation: i32,
+    /// The server that the loader began with: what is remembered is what this one confirmed.
+    identity: ServerIdentity,
     condition: Arc<Condition>,
-    trips: Trips,
-    /// A permit for each connection that drains: half of them, for a schema that is slow is slow to drain,
-    /// too, and any number of those must leave connections to their neighbours.
-    drains: Semaphore,
     /// Held while records of earlier generations are being drained.
     draining_former: tokio::sync::Mutex<()>,
 }
@@ -134,21 +121,33 @@ impl Shared {
             Some(RecordOwner::Removed | RecordOwner::Unknown) | None => OTHER.into(),
         }
     }
+
+    fn dispatcher_limits(&self) -> DispatcherLimits {
+        let settings = &self.settings;
+        DispatcherLimits {
+            batch: BatchLimits { rows: settings.batch_rows, bytes: settings.batch_bytes },
+            lane_bytes: settings.lane_memory_bytes,
+            memory_bytes: settings.memory_bytes,
+            writers: settings.connections.get() as usize,
+            slow_writers: settings.slow_connections(),
+        }
+    }
 }
 
-/// Loads until `stop`, or until the log cannot be read any further. Then every lane writes what it has, and the offsets
-/// are committed.
+/// Loads until `stop`, or until the log cannot be read any further. Then every lane writes what it has, and the anchors
+/// are moved.
 ///
 /// # Errors
-/// `rollbook setup` was not run, the log failed for good, or a lane panicked. Nothing is lost by any of them: what was
-/// not committed is read again.
+/// `rollbook setup` was not run, the log failed for good, or a writer panicked. Nothing is lost by any of them: what was
+/// not anchored is read again.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     outcome::start_counting();
     let mut settings = parts.consumer.clone();
+    let mut remembered = Remembered::default();
     loop {
         let waiting = parts.heartbeats.beating(ready_to_start(&parts));
-        let Some(generation) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
-        let generation = generation?;
+        let Some(ready) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
+        let (generation, identity) = ready?;
         let consumer = Consumer::start(&settings, generation).context("joining the consumer group")?;
         let shared = Arc::new(Shared {
             settings: parts.settings.clone(),
@@ -156,41 +155,39 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             directory: Arc::clone(&parts.directory),
             roles: parts.roles.clone(),
             generation,
+            identity,
             condition: Arc::clone(&parts.condition),
-            trips: Trips::default(),
-            drains: drains(&parts.settings),
             draining_former: tokio::sync::Mutex::default(),
         });
-        match ReceiveLoop::new(shared, consumer, &parts).run(&stop).await? {
+        let (ended, kept) = ReceiveLoop::new(shared, consumer, &parts, remembered).run(&stop).await?;
+        remembered = match ended {
             Ended::Stopped => return Ok(()),
-            Ended::NewGeneration => {}
+            // Offsets of the former log say nothing about this one.
+            Ended::NewGeneration => Remembered::default(),
+            Ended::Rewound => kept,
             Ended::NoConsumerProtocol if settings.consume.kafka_group_protocol == GroupProtocol::Auto => {
                 tracing::info!(
                     "the broker does not know the group protocol `consumer`; joining with `classic`"
                 );
                 settings.consume.kafka_group_protocol = GroupProtocol::Classic;
+                kept
             }
             Ended::NoConsumerProtocol => return Err(ConsumeError::NoConsumerProtocol.into()),
-        }
+        };
     }
 }
 
-/// See [`Shared`].
-fn drains(settings: &LoaderSettings) -> Semaphore {
-    Semaphore::new((settings.connections.get() as usize / 2).max(1))
-}
-
-/// Waits until Postgres answers, and gives the generation of the log.
-async fn ready_to_start(parts: &Parts) -> anyhow::Result<i32> {
+/// Waits until Postgres answers, and gives the generation of the log and the server that says so.
+async fn ready_to_start(parts: &Parts) -> anyhow::Result<(i32, ServerIdentity)> {
     // Records before the first snapshot would belong to nobody that we know.
     while parts.directory.taken_at().is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
-        match generation::current(&parts.pool).await {
-            Ok(Some(generation)) => return Ok(generation),
-            Ok(None) => anyhow::bail!("no log is declared: run `rollbook setup`"),
+        match begun_with(&parts.pool).await {
+            Ok((Some(generation), identity)) => return Ok((generation, identity)),
+            Ok((None, _)) => anyhow::bail!("no log is declared: run `rollbook setup`"),
             Err(Refusal::Schema(reason) | Refusal::Slow(reason)) => {
                 anyhow::bail!("the control schema cannot be read: {reason}")
             }
@@ -198,4 +195,11 @@ async fn ready_to_start(parts: &Parts) -> anyhow::Result<i32> {
         }
         tokio::time::sleep(backoff.next()).await;
     }
+}
+
+async fn begun_with(pool: &Pool) -> Result<(Option<i32>, ServerIdentity), Refusal> {
+    let client = pool.get().await?;
+    let begun_with = (generation::current(&client).await?, ServerIdentity::of(&*client).await?);
+    client.give_back();
+    Ok(begun_with)
 }

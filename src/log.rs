@@ -17,7 +17,7 @@ pub use kafka::continuity::{Anchor, Discontinuity, Remembered};
 pub use kafka::offsets::Committed;
 pub use kafka::publisher::{PublishError, Publisher};
 pub use kafka::refusal::LogRefusal;
-pub use kafka::scan::{ScanError, Scanner, Stretch};
+pub use kafka::scan::{Go, ScanError, Scanner, Stretch};
 pub use kafka::standing::{PartitionStanding, standings};
 pub use kafka::topic;
 pub use partitioning::partition_of;

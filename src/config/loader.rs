@@ -92,6 +92,18 @@ pub struct LoaderSettings {
 }
 
 impl LoaderSettings {
+    /// Connections beside [`Self::connections`] for transactions that take long: what is slow at a time in one of so many
+    /// schemas delays no other.
+    pub fn slow_connections(&self) -> usize {
+        self.connections.get() as usize * 3
+    }
+
+    /// The most connections that a loader has: those above, as many that are being cancelled, and a few for what it asks
+    /// of the control schema.
+    pub fn most_connections(&self) -> NonZeroU32 {
+        self.connections.saturating_mul(NonZeroU32::MIN.saturating_add(4)).saturating_add(4)
+    }
+
     /// Bytes of records that one statement holds or drains: a batch, within what Postgres takes in one message.
     pub fn hold_bytes(&self) -> usize {
         const MOST: usize = 64 * 1024 * 1024;

@@ -139,6 +139,13 @@ impl Dispatcher {
         self.partitions.insert(position.partition, partition);
     }
 
+    /// The lane has one before it that was confirmed so much: only to tell people if it finds less.
+    pub(super) fn remind(&mut self, partition: i32, key: LaneKey, before: Watermark) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.remind(key, before);
+        }
+    }
+
     /// The partition is another's, or must not be read: what is under way for it is not listened to any more.
     pub(super) fn end(&mut self, partition: i32) {
         self.memory -= self.partitions.remove(&partition).as_ref().map_or(0, memory_of);

@@ -28,8 +28,6 @@ pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refu
         let outcomes = Outcomes::new(shared.label(organization));
         let mut begun = Instant::now();
         let place = (generation, partition);
-        // Never closed: an error would be no reason not to drain.
-        let _permit = shared.drains.acquire().await;
         let mut client = shared.pool.get().await?;
         let drained =
             drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {

@@ -1,12 +1,9 @@
 //! Which life of the log the watermarks speak of.
 
-use super::writer::Refusal;
-use crate::store::Pool;
+use tokio_postgres::{Client, Error};
 
-/// The current generation, as `rollbook setup` declared it. `None`: nobody ran it.
-pub(super) async fn current(pool: &Pool) -> Result<Option<i32>, Refusal> {
-    let client = pool.get().await?;
-    let row = client.query_one("SELECT max(generation) FROM rollbook.log", &[]).await?;
-    client.give_back();
+/// The current generation, as `rollbook setup` declared it. `None`: it was never run.
+pub(super) async fn current(client: &Client) -> Result<Option<i32>, Error> {
+    let row = client.query_typed_one("SELECT max(generation) FROM rollbook.log", &[]).await?;
     Ok(row.get(0))
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use metrics::{SharedString, counter, gauge, histogram};
 
 use super::Shared;
+use super::lane::Waiting;
+use super::partition::LaneKey;
 use super::held_record::Drained;
 use super::writer::Fates;
 use crate::event::UnixMillis;
@@ -16,6 +18,7 @@ pub(super) fn start_counting() {
         counter!("rollbook_loader_events_total", "organization" => OTHER, "fate" => fate).increment(0);
     }
     counter!("rollbook_loader_unreadable_records_total").increment(0);
+    counter!("rollbook_loader_rewinds_total").increment(0);
     for state in ["live", "held"] {
         gauge!("rollbook_loader_lanes", "state" => state).increment(0);
     }

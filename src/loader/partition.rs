@@ -114,6 +114,16 @@ impl Partition {
         self.lanes.values().filter_map(Lane::low_water).min().unwrap_or(self.next_offset)
     }
 
+    /// The lowest offset that is still to be read from the log.
+    pub(super) fn to_be_read(&self) -> i64 {
+        self.lanes.values().filter_map(Lane::left_from).min().unwrap_or(self.next_offset)
+    }
+
+    /// The lane of this organization has one before it that was confirmed so much.
+    pub(super) fn remind(&mut self, key: LaneKey, before: Watermark) {
+        self.lanes.entry(key).or_insert_with(|| Lane::after(before));
+    }
+
     /// The highest place that is safe and known by the record below it: what the next owner begins at.
     pub(super) fn safe_place(&mut self) -> Option<Watermark> {
         let low_water = self.low_water();

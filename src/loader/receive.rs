@@ -1,33 +1,52 @@
-//! The receive loop: what the log hands over goes to its partition, and what is safe is committed.
+//! The receive loop: what the log hands over goes to the dispatcher, what the dispatcher wants goes to writers, and what is
+//! safe is anchored and committed.
+//!
+//! It decides nothing about records: a branch here is one that neither the model nor the simulator explores.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use metrics::gauge;
+use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::continuity::{Looked, Occasion, ToLookAt, look};
-use super::former::drain_former_generations;
-use super::held_record::lanes_with_held;
-use super::partition::{Lag, Partition};
-use super::writer::Refusal;
-use super::{Heartbeats, Parts, Shared, generation};
+use super::anchor::Moved;
+use super::continuity::Beginnings;
+use super::dispatcher::{Dispatcher, Overdue};
+use super::lane::Turn;
+use super::partition::LaneKey;
+use super::position::Position;
+use super::schedule::LaneId;
+use super::writer::{Connections, Finished};
+use super::{Heartbeats, Parts, Shared};
 use crate::config::log::LogSettings;
-use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Scanner, Start};
-use crate::store::Backoff;
-use crate::tenant::OrganizationId;
+use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
+use anchors::{Anchored, Anchoring};
+use closing::Closing;
+use looks::Found;
+use measure::Moving;
+use rereading::{Reread, Rereader, waiting};
 
-/// How often offsets are committed and lag is measured.
+mod anchors;
+mod closing;
+mod looks;
+mod measure;
+mod rereading;
+
+pub(super) use anchors::Remembered;
+
+/// How often anchors are written and lag is measured.
 const COMMIT_PERIOD: Duration = Duration::from_secs(1);
 /// How long giving partitions up waits for transactions in flight, each statement of which is bounded to ten seconds.
 /// Less than the consumer waits for us.
 const CLOSE_GRACE: Duration = Duration::from_secs(20);
 /// How often records held by an earlier owner are looked for.
 const HELD_PERIOD: Duration = Duration::from_secs(15);
+/// So many deliveries are taken before writers are looked after again.
+const DELIVERIES_AT_ONCE: usize = 256;
 
 /// Why the loop ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +57,9 @@ pub(super) enum Ended {
     NoConsumerProtocol,
     /// A person declared a new generation of the log: everything begins again there.
     NewGeneration,
-}
-
-/// What a look at the log or at Postgres found.
-enum Found {
-    Partitions(Vec<Looked>),
-    /// Where partitions begin that the group gave us.
-    Starts(Assignment, Vec<Start>),
-    NewGeneration(i32),
-    /// Records that an earlier owner held have to be drained though nothing new comes for their organizations.
-    Held(Vec<(i32, OrganizationId)>),
-    Nothing,
+    /// What the loader remembers is worth nothing: the database is another server, or has forgotten. Everything begins
+    /// again at the anchors.
+    Rewound,
 }
 
 /// See the module.
@@ -58,279 +69,332 @@ pub(super) struct ReceiveLoop<'a> {
     log: LogSettings,
     group: String,
     heartbeats: &'a Heartbeats,
-    partitions: HashMap<i32, Partition>,
-    assignments: u64,
+    dispatcher: Dispatcher,
+    connections: Connections,
+    anchoring: Anchoring,
+    rereader: Rereader,
+    /// Partitions that are ours and not read, by when they were stopped.
+    stopped: HashMap<i32, Instant>,
+    closing: Closing,
+    moving: HashMap<i32, Moving>,
     looks: JoinSet<Found>,
+    is_looking_at_log: bool,
+    ending: Option<Ended>,
 }
 
 impl<'a> ReceiveLoop<'a> {
-    pub(super) fn new(shared: Arc<Shared>, consumer: Consumer, parts: &'a Parts) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        consumer: Consumer,
+        parts: &'a Parts,
+        remembered: Remembered,
+    ) -> Self {
+        let group = parts.consumer.consume.group.kafka_group.clone();
         Self {
-            shared,
             consumer,
             log: parts.consumer.log.clone(),
-            group: parts.consumer.consume.group.kafka_group.clone(),
             heartbeats: &parts.heartbeats,
-            partitions: HashMap::new(),
-            assignments: 0,
+            dispatcher: Dispatcher::new(shared.dispatcher_limits()),
+            connections: Connections::new(&shared),
+            anchoring: Anchoring::new(remembered),
+            rereader: Rereader::new(parts.consumer.log.clone(), group.clone()),
+            group,
+            shared,
+            stopped: HashMap::new(),
+            closing: Closing::default(),
+            moving: HashMap::new(),
             looks: JoinSet::new(),
+            is_looking_at_log: false,
+            ending: None,
         }
     }
 
-    pub(super) async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<Ended> {
+    /// Runs until `stop`, or until everything has to begin again. Gives back what is remembered for then.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<(Ended, Remembered)> {
         let mut commit = every(COMMIT_PERIOD);
         let mut look_for_held = every(HELD_PERIOD);
         let mut look_at_log = every(self.shared.settings.log_check);
-        let mut closing = None;
         loop {
+            self.dispatch();
+            self.release_what_is_closed();
+            let asks_again_at = self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if closing.is_none() => closing = Some(self.close(Ended::Stopped)),
+                () = stop.cancelled(), if self.ending.is_none() => self.end(Ended::Stopped),
+                finished = self.connections.next_finished() => self.finished(finished?),
+                () = sleep_until(asks_again_at), if asks_again_at.is_some() => {}
                 _ = commit.tick() => {
                     self.heartbeats.turns.beat();
-                    self.commit_and_measure()?;
+                    self.anchor();
+                    self.measure();
                 }
-                Some(found) = self.looks.join_next() => match found.context("comparing the log failed")? {
-                    Found::Partitions(looked) => {
-                        looked.into_iter().for_each(|one| self.looked_at(one));
-                        look_for_held.reset_immediately();
-                    }
-                    Found::Starts(assignment, starts) => if closing.is_none() {
-                        self.assigned(&assignment, &starts);
-                    }
-                    Found::Held(lanes) => self.drain_lanes(&lanes),
-                    Found::Nothing => {}
-                    Found::NewGeneration(generation) => if closing.is_none() {
-                        tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
-                        closing = Some(self.close(Ended::NewGeneration));
-                    }
-                },
+                Some(found) = self.looks.join_next() => {
+                    self.found(found.context("a look of the loader failed")?);
+                }
                 delivery = self.consumer.next() => match delivery {
-                    Some(Delivery::Record(record)) => self.take(record),
-                    Some(Delivery::Assigned(assignment)) => self.look_for_starts(assignment),
-                    Some(Delivery::Revoked(revocation)) => self.revoked(revocation).await,
-                    Some(Delivery::OutOfRange) => self.look_at_running(),
+                    Some(delivery) => self.deliveries(delivery),
                     None => break,
                 },
-                _ = look_for_held.tick(), if closing.is_none() => {
+                _ = look_for_held.tick(), if self.ending.is_none() => {
                     self.look_for_held();
                     self.drain_former_generations();
                 }
-                _ = look_at_log.tick() => {
-                    self.look_at_running();
+                _ = look_at_log.tick(), if self.ending.is_none() => {
+                    self.look_at_log();
                     self.look_at_generation();
                 }
             }
         }
+        let remembered = self.anchoring.remembered(&self.dispatcher);
         match self.consumer.ended().await {
-            Ok(()) => Ok(closing.unwrap_or(Ended::Stopped)),
-            Err(ConsumeError::NoConsumerProtocol) => Ok(Ended::NoConsumerProtocol),
+            Ok(()) => Ok((self.ending.unwrap_or(Ended::Stopped), remembered)),
+            Err(ConsumeError::NoConsumerProtocol) => Ok((Ended::NoConsumerProtocol, remembered)),
             Err(error @ ConsumeError::Kafka(_)) => Err(error).context("reading the log"),
         }
     }
 
-    /// The consumer answers with a last revocation, which closes the partitions.
-    fn close(&self, why: Ended) -> Ended {
-        self.partitions.values().for_each(Partition::begin_close);
-        self.consumer.close();
-        why
-    }
-
-    fn take(&mut self, record: LogRecord) {
-        // A record of a partition that was taken away is its new owner's.
-        if let Some(partition) = self.partitions.get_mut(&record.partition) {
-            partition.take(record);
-        }
-    }
-
-    /// Asks what the group has committed, until Kafka answers: just now its brokers may be restarting.
-    fn look_for_starts(&mut self, assignment: Assignment) {
-        let (log, group, generation) = (self.log.clone(), self.group.clone(), self.shared.generation);
-        self.looks.spawn(async move {
-            let mut backoff = Backoff::for_server();
-            loop {
-                let partitions = assignment.partitions.clone();
-                let asked =
-                    Scanner::ask(&log, &group, move |log| log.committed_starts(generation, &partitions));
-                match asked.await {
-                    Ok(starts) => return Found::Starts(assignment, starts),
-                    Err(error) => {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, "where to begin is not known yet; asking Kafka again");
-                    }
-                }
-                tokio::time::sleep(backoff.next()).await;
+    /// Gives writers what they can do now.
+    fn dispatch(&mut self) {
+        let now = Instant::now();
+        for overdue in self.dispatcher.overdue(now) {
+            match overdue {
+                Overdue::Moved(work) => tracing::debug!(work, "a slow transaction goes on beside the others"),
+                Overdue::GiveUp(work) => self.connections.give_up(work),
             }
-        });
-    }
-
-    fn assigned(&mut self, assignment: &Assignment, starts: &[Start]) {
-        self.assignments += 1;
-        for start in starts {
-            self.shared.condition.forget(start.partition);
-            let partition = Partition::new(&self.shared, *start, self.assignments);
-            self.partitions.insert(start.partition, partition);
         }
-        self.consumer.start_at(assignment, starts);
-        tracing::info!(assigned = starts.len(), all = self.partitions.len(), "partitions were assigned");
-        let new = self.partitions.values().filter(|partition| partition.assignment() == self.assignments);
-        self.look_at(Occasion::Assigned, new.map(Partition::to_look_at).collect());
-        self.tell_condition();
+        while let Some(work) = self.dispatcher.next(now) {
+            self.connections.begin(work);
+        }
+        if self.ending.is_none()
+            && let Some(stretch) = self.dispatcher.next_stretch()
+        {
+            let rereader = self.rereader.clone();
+            self.looks.spawn(async move { Found::Reread(rereader.read(stretch).await) });
+        }
+        for (lane, turn) in self.dispatcher.take_turns() {
+            self.say(lane, turn);
+        }
     }
 
-    fn look_at_running(&mut self) {
-        let open = self.partitions.values().filter(|partition| partition.is_open());
-        self.look_at(Occasion::Running, open.map(Partition::to_look_at).collect());
+    fn say(&mut self, lane: LaneId, turn: Turn) {
+        let partition = lane.partition;
+        let LaneKey::Organization(organization) = lane.key else { return };
+        match turn {
+            Turn::Held(reason) => tracing::error!(organization.id = %organization, partition, reason,
+                "records are held until the organization's schema takes them"),
+            Turn::Drained => {
+                tracing::info!(organization.id = %organization, partition, "held records are drained");
+            }
+            Turn::WentBack => {
+                tracing::error!(organization.id = %organization, partition,
+                    "the organization's schema has forgotten rows that Postgres confirmed; they come from the log again");
+                anchors::count_rewind();
+            }
+        }
+        if self.dispatcher.partition(partition).is_some_and(super::partition::Partition::went_back) {
+            self.end(Ended::Rewound);
+        }
     }
 
-    fn look_at(&mut self, occasion: Occasion, partitions: Vec<ToLookAt>) {
-        if partitions.is_empty() {
+    fn finished(&mut self, finished: Finished) {
+        self.dispatcher.told(finished.work, finished.told, Instant::now());
+        if finished.other_server.is_some() {
+            self.end(Ended::Rewound);
+        }
+    }
+
+    /// The consumer answers with a last revocation, which closes the partitions.
+    fn end(&mut self, why: Ended) {
+        if self.ending.is_some() {
             return;
         }
-        let (shared, log, group) = (Arc::clone(&self.shared), self.log.clone(), self.group.clone());
-        self.looks
-            .spawn(async move { Found::Partitions(look(&shared, &log, &group, occasion, partitions).await) });
+        if why == Ended::Rewound {
+            tracing::warn!("Postgres is not the server that it was, or has forgotten: beginning again at the anchors");
+        }
+        self.ending = Some(why);
+        self.consumer.close();
     }
 
-    fn look_at_generation(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        self.looks.spawn(async move {
-            match generation::current(&shared.pool).await {
-                Ok(Some(current)) if current != shared.generation => Found::NewGeneration(current),
-                // Asked again in a while.
-                Ok(_) | Err(_) => Found::Nothing,
-            }
-        });
-    }
-
-    fn looked_at(&mut self, looked: Looked) {
-        let number = looked.at.partition;
-        let partition = self.partitions.get_mut(&number);
-        let partition = partition.filter(|one| one.assignment() == looked.at.assignment);
-        let Some(partition) = partition else { return };
-        match looked.discontinuity {
-            None if partition.is_stopped() => {}
-            None => partition.admit(looked.at.highest),
-            Some(discontinuity) => {
-                tracing::error!(partition = number, reason = %discontinuity, "a partition is stopped");
-                partition.stop(discontinuity);
-                self.consumer.stop_reading(number);
-                self.shared.condition.stopped(number, discontinuity.to_string());
+    fn deliveries(&mut self, first: Delivery) {
+        self.delivery(first);
+        for _ in 0..DELIVERIES_AT_ONCE {
+            match self.consumer.try_next() {
+                Some(delivery) => self.delivery(delivery),
+                None => return,
             }
         }
+    }
+
+    fn delivery(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Record(record) => self.take(record),
+            Delivery::Assigned(assignment) => self.look_for_beginnings(assignment),
+            Delivery::Revoked(revocation) => self.revoked(revocation),
+            Delivery::OutOfRange => self.look_at_log(),
+        }
+    }
+
+    /// A record of a partition that is not read goes nowhere: it is its owner's.
+    fn take(&mut self, record: LogRecord) {
+        let LogRecord { partition, offset, bytes, .. } = record;
+        let (key, record) = waiting(offset, Bytes::from(bytes));
+        if key == LaneKey::Undecodable {
+            tracing::error!(partition, offset, "a record cannot be decoded");
+        }
+        self.dispatcher.arrive(LaneId { partition, key }, record, Instant::now());
+    }
+
+    fn found(&mut self, found: Found) {
+        match found {
+            Found::Beginnings(assignment, Beginnings::Known(beginnings)) if self.ending.is_none() => {
+                self.begin(&assignment, &beginnings);
+            }
+            Found::Beginnings(_, Beginnings::OtherServer) => self.end(Ended::Rewound),
+            Found::Beginnings(..) | Found::Nothing => {}
+            Found::Discontinuities(found) => {
+                self.is_looking_at_log = false;
+                found.into_iter().for_each(|(partition, discontinuity)| self.stop(partition, &discontinuity));
+            }
+            Found::Held(lanes) => {
+                for (partition, organization) in lanes {
+                    let lane = LaneId { partition, key: LaneKey::Organization(organization) };
+                    self.dispatcher.found_held(lane, Instant::now());
+                }
+            }
+            Found::NewGeneration(generation) => {
+                tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
+                self.end(Ended::NewGeneration);
+            }
+            Found::Reread(Reread::Brought(brought)) => self.dispatcher.brought(brought, Instant::now()),
+            Found::Reread(Reread::NotNow) => self.dispatcher.brought_nothing(),
+            Found::Reread(Reread::Gone { partition }) => {
+                tracing::error!(partition, "retention took records that were left in the log");
+                self.dispatcher.brought_nothing();
+                self.look_at_log();
+            }
+            Found::Anchored(anchored) => self.anchored(anchored),
+        }
+    }
+
+    fn begin(&mut self, assignment: &Assignment, beginnings: &[super::continuity::Beginning]) {
+        let start = |one: &super::continuity::Beginning| Start {
+            partition: one.partition,
+            next_offset: one.anchor.map(|anchor| anchor.next_offset),
+        };
+        self.consumer.start_at(assignment, &beginnings.iter().map(start).collect::<Vec<_>>());
+        for one in beginnings {
+            self.shared.condition.forget(one.partition);
+            self.stopped.remove(&one.partition);
+            self.moving.insert(one.partition, Moving::new());
+            self.anchoring.begin(one.partition, one.anchor);
+            match &one.discontinuity {
+                Some(discontinuity) => self.stop(one.partition, discontinuity),
+                None => {
+                    let position =
+                        Position { generation: self.shared.generation, partition: one.partition };
+                    self.dispatcher.begin(position, one.anchor, one.first);
+                    self.anchoring.remind(&mut self.dispatcher, one.partition);
+                }
+            }
+        }
+        let (assigned, all) = (beginnings.len(), self.dispatcher.partitions().count());
+        tracing::info!(assigned, all, "partitions were assigned");
+        self.look_for_held();
         self.tell_condition();
     }
 
-    async fn revoked(&mut self, revocation: Revocation) {
-        let closing: Vec<Partition> =
-            revocation.partitions.iter().filter_map(|partition| self.partitions.remove(partition)).collect();
-        closing.iter().for_each(Partition::begin_close);
-        let deadline = Instant::now() + CLOSE_GRACE;
-        let mut next_offsets = Vec::with_capacity(closing.len());
-        for partition in closing {
-            let number = partition.number();
-            self.shared.condition.forget(number);
-            // It is the next owner's from now on, who would be contradicted by what was measured last.
-            report_lag(number, Lag::default());
-            if let Some(next_offset) = partition.close(deadline).await {
-                next_offsets.push((number, next_offset));
-            }
-        }
-        tracing::info!(
-            revoked = revocation.partitions.len(),
-            kept = self.partitions.len(),
-            "partitions were given up"
-        );
-        revocation.release(next_offsets);
+    /// A partition is not the log that was loaded, or a part of it is missing: it is not read any more.
+    fn stop(&mut self, partition: i32, discontinuity: &crate::log::Discontinuity) {
+        tracing::error!(partition, reason = %discontinuity, "a partition is stopped");
+        self.dispatcher.end(partition);
+        self.stopped.insert(partition, Instant::now());
+        self.consumer.stop_reading(partition);
+        self.shared.condition.stopped(partition, discontinuity.to_string());
         self.tell_condition();
     }
 
-    fn tell_condition(&self) {
-        self.shared.condition.set_joined(self.consumer.is_member());
-        let stopped = self.partitions.values().filter(|partition| partition.is_stopped()).count();
-        gauge!("rollbook_loader_partitions", "state" => "running")
-            .set(count(self.partitions.len() - stopped));
-        gauge!("rollbook_loader_partitions", "state" => "stopped").set(count(stopped));
-    }
-
-    /// The low-water marks to the log, and how far behind it they are to the metrics.
-    fn commit_and_measure(&mut self) -> anyhow::Result<()> {
-        self.tell_condition();
-        let ends = self.consumer.ends();
-        // What waits for somebody else does not stand still.
-        let is_waiting = self.shared.condition.is_waiting();
-        let (mut next_offsets, mut moved_at) = (Vec::new(), Instant::now());
-        for (number, partition) in &mut self.partitions {
-            partition.reap()?;
-            next_offsets.extend(partition.take_uncommitted().map(|next_offset| (*number, next_offset)));
-            if let Some(ends) = ends.get(number) {
-                let lag = partition.lag(*ends);
-                report_lag(*number, lag);
-                let is_idle = lag.records == 0 || is_waiting;
-                moved_at = moved_at.min(partition.moved_at(is_idle));
+    fn revoked(&mut self, revocation: Revocation) {
+        for partition in &revocation.partitions {
+            if let Some(partition) = self.dispatcher.partition_mut(*partition) {
+                partition.begin_close();
             }
         }
-        self.heartbeats.moves.beat_as_of(moved_at);
-        self.consumer.commit(&next_offsets);
-        let connections = self.shared.pool.state();
-        gauge!("rollbook_db_connections", "state" => "idle").set(f64::from(connections.idle));
-        gauge!("rollbook_db_connections", "state" => "busy")
-            .set(f64::from(connections.open - connections.idle));
-        Ok(())
+        self.closing.add(revocation, Instant::now() + CLOSE_GRACE);
     }
 
-    fn look_for_held(&mut self) {
-        let open = self.partitions.values().filter(|partition| partition.is_open());
-        let partitions: Vec<i32> = open.map(Partition::number).collect();
+    /// Gives partitions back that have written what they had, or may not be waited for any longer.
+    fn release_what_is_closed(&mut self) {
+        let (dispatcher, is_lost) = (&self.dispatcher, self.ending == Some(Ended::Rewound));
+        let is_closed = |partition: &i32| {
+            dispatcher.partition(*partition).is_none_or(super::partition::Partition::has_written_all)
+        };
+        if self.anchoring.is_writing() {
+            return;
+        }
+        let Some(revocation) = self.closing.next_closed(Instant::now(), |partition| is_lost || is_closed(partition))
+        else {
+            return;
+        };
+        let moves = match is_lost {
+            true => Vec::new(),
+            false => self.anchoring.moves(&mut self.dispatcher, Some(&revocation.partitions)),
+        };
+        for partition in &revocation.partitions {
+            self.anchoring.keep_in_mind(&self.dispatcher, *partition);
+            self.dispatcher.end(*partition);
+            self.stopped.remove(partition);
+            self.moving.remove(partition);
+            self.shared.condition.forget(*partition);
+            measure::forget(*partition);
+        }
+        let (revoked, kept) = (revocation.partitions.len(), self.dispatcher.partitions().count());
+        tracing::info!(revoked, kept, "partitions are given up");
+        self.write_anchors(moves, Some(revocation));
+        self.tell_condition();
+    }
+
+    fn anchor(&mut self) {
+        if self.anchoring.is_writing() || self.ending == Some(Ended::Rewound) {
+            return;
+        }
+        let moves = self.anchoring.moves(&mut self.dispatcher, None);
+        if !moves.is_empty() {
+            self.write_anchors(moves, None);
+        }
+    }
+
+    fn write_anchors(&mut self, moves: Vec<super::anchor::AnchorMove>, revocation: Option<Revocation>) {
+        self.anchoring.begin_to_write();
         let shared = Arc::clone(&self.shared);
-        self.looks.spawn(async move {
-            let found = async {
-                let client = shared.pool.get().await?;
-                let lanes = lanes_with_held(&client, shared.generation, &partitions).await?;
-                client.give_back();
-                Ok::<_, Refusal>(lanes)
-            };
-            found.await.map_or_else(
-                |refused| {
-                    shared.condition.server.lost(refused.reason());
-                    Found::Nothing
-                },
-                Found::Held,
-            )
-        });
+        self.looks.spawn(async move { Found::Anchored(Anchored::write(&shared, moves, revocation).await) });
     }
 
-    fn drain_former_generations(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        self.looks.spawn(async move {
-            if let Err(refused) = drain_former_generations(&shared).await {
-                shared.condition.server.lost(refused.reason());
-            }
-            Found::Nothing
-        });
-    }
-
-    fn drain_lanes(&mut self, lanes: &[(i32, OrganizationId)]) {
-        for (partition, organization) in lanes {
-            if let Some(partition) = self.partitions.get_mut(partition) {
-                partition.drain_lane(*organization);
-            }
+    fn anchored(&mut self, anchored: Anchored) {
+        let Anchored { moves, moved, revocation } = anchored;
+        let next_offsets: Vec<(i32, i64)> = match moved {
+            Some(Moved::All) => moves.iter().map(|one| (one.partition, one.low_water)).collect(),
+            Some(Moved::None) | None => Vec::new(),
+        };
+        self.anchoring.written(&moves, moved);
+        match revocation {
+            Some(revocation) => revocation.release(next_offsets),
+            None => self.consumer.commit(&next_offsets),
+        }
+        if moved == Some(Moved::None) {
+            self.end(Ended::Rewound);
         }
     }
 }
 
-fn report_lag(partition: i32, lag: Lag) {
-    let label = partition.to_string();
-    gauge!("rollbook_loader_lag_records", "partition" => label.clone()).set(lag.records as f64);
-    gauge!("rollbook_loader_lag_seconds", "partition" => label).set(lag.seconds);
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-fn count(items: usize) -> f64 {
-    f64::from(u32::try_from(items).unwrap_or(u32::MAX))
 }

@@ -7,11 +7,13 @@
 //! Left to others: which lane is next, what a lane remembers (its watermark, whether it met duplicates lately), and what
 //! is done about a refusal.
 
+mod connections;
 mod copy;
 mod dead_letter;
 mod flush;
 mod halving;
 mod insert;
+mod perform;
 mod prepared;
 mod refusal;
 mod rows;
@@ -19,6 +21,7 @@ mod scope;
 mod statements;
 mod ways;
 
+pub(super) use connections::{Connections, Finished};
 pub(super) use copy::COLUMNS;
 pub(super) use flush::{Expected, FlushError, Flushed, any_held, enter, flush, store, watermark};
 pub(super) use insert::{insert_rows, statement as insert_statement};

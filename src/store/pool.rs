@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
-use tokio_postgres::Client;
+use tokio_postgres::{CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::driver_config;
@@ -22,12 +22,49 @@ use crate::config::DatabaseUrl;
 #[must_use = "a connection that is not given back is closed"]
 pub struct PooledClient<'a> {
     link: bb8::PooledConnection<'a, Manager>,
+    tls: Tls,
 }
 
-impl PooledClient<'_> {
+impl<'a> PooledClient<'a> {
+    /// One that died while idle is closed as it goes back; the next may be alive.
+    fn lend(mut link: bb8::PooledConnection<'a, Manager>, tls: &Tls) -> Option<Self> {
+        if link.client.is_closed() {
+            return None;
+        }
+        link.may_be_lent = false;
+        Some(Self { link, tls: tls.clone() })
+    }
+
+    /// Cancels what is being done with it at the time, from anywhere.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { token: self.link.client.cancel_token(), tls: self.tls.clone() }
+    }
+
     /// All that was asked of it was answered, and nothing is left to do: others may have it.
     pub fn give_back(mut self) {
         self.link.may_be_lent = true;
+    }
+}
+
+/// See [`PooledClient::canceller`].
+pub struct Canceller {
+    token: CancelToken,
+    tls: Tls,
+}
+
+impl std::fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Canceller")
+    }
+}
+
+impl Canceller {
+    /// Asks the server to cancel the statement that is under way. It may be too late, or not be heard: what was being done
+    /// tells.
+    pub async fn cancel(self) {
+        if let Err(error) = self.token.cancel_query(self.tls.0).await {
+            tracing::debug!(%error, "a statement could not be cancelled");
+        }
     }
 }
 
@@ -42,6 +79,16 @@ impl Deref for PooledClient<'_> {
 impl DerefMut for PooledClient<'_> {
     fn deref_mut(&mut self) -> &mut Client {
         &mut self.link.client
+    }
+}
+
+/// How connections are made, for those that cancel.
+#[derive(Clone)]
+struct Tls(MakeRustlsConnect);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
     }
 }
 
@@ -91,6 +138,7 @@ pub struct PoolSettings {
 #[derive(Clone, Debug)]
 pub struct Pool {
     connections: bb8::Pool<Manager>,
+    tls: Tls,
 }
 
 impl Pool {
@@ -100,7 +148,8 @@ impl Pool {
     /// # Errors
     /// Certificates for TLS cannot be loaded.
     pub fn new(url: &DatabaseUrl, settings: PoolSettings) -> Result<Self, Error> {
-        let postgres = PostgresConnectionManager::new(driver_config(url), tls::connector(url.tls())?);
+        let tls = tls::connector(url.tls())?;
+        let postgres = PostgresConnectionManager::new(driver_config(url), tls.clone());
         let connections = bb8::Pool::builder()
             .max_size(settings.connections.get())
             .max_lifetime(Some(settings.max_lifetime))
@@ -109,7 +158,7 @@ impl Pool {
             // `get` looks whether the connection is closed; asking the server as well would cost a round trip each time.
             .test_on_check_out(false)
             .build_unchecked(Manager { postgres });
-        Ok(Self { connections })
+        Ok(Self { connections, tls: Tls(tls) })
     }
 
     /// Lends a connection, waiting for one at most as long as the settings say.
@@ -118,14 +167,22 @@ impl Pool {
     /// Postgres is not reachable, or every connection stayed lent.
     pub async fn get(&self) -> Result<PooledClient<'_>, PoolError> {
         loop {
-            let mut link = self.connections.get().await.map_err(|error| match error {
-                bb8::RunError::User(source) => PoolError::Connect(source),
-                bb8::RunError::TimedOut => PoolError::TimedOut,
-            })?;
-            // One that died while idle is closed as it goes back; the next may be alive.
-            if !link.client.is_closed() {
-                link.may_be_lent = false;
-                return Ok(PooledClient { link });
+            let link = self.connections.get().await.map_err(PoolError::from)?;
+            if let Some(client) = PooledClient::lend(link, &self.tls) {
+                return Ok(client);
+            }
+        }
+    }
+
+    /// The same, lent for as long as it is wanted.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn get_owned(&self) -> Result<PooledClient<'static>, PoolError> {
+        loop {
+            let link = self.connections.get_owned().await.map_err(PoolError::from)?;
+            if let Some(client) = PooledClient::lend(link, &self.tls) {
+                return Ok(client);
             }
         }
     }
@@ -146,6 +203,15 @@ pub enum PoolError {
     /// None became free, or none could be made, in time; the log says which.
     #[error("no database connection in time")]
     TimedOut,
+}
+
+impl From<bb8::RunError<tokio_postgres::Error>> for PoolError {
+    fn from(error: bb8::RunError<tokio_postgres::Error>) -> Self {
+        match error {
+            bb8::RunError::User(source) => Self::Connect(source),
+            bb8::RunError::TimedOut => Self::TimedOut,
+        }
+    }
 }
 
 /// The pool's connections, counted.

@@ -158,7 +158,7 @@ fn start_loader(
     let pool = Pool::new(
         &role.database,
         PoolSettings {
-            connections: role.settings.connections,
+            connections: role.settings.most_connections(),
             max_lifetime: CONNECTION_LIFETIME,
             wait: CONNECTION_WAIT,
         },

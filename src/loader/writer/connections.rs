@@ -24,6 +24,9 @@ use crate::store::PooledClient;
 /// its own time-outs.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
+/// A connection is closed after so long: a backend remembers every table that it touched.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+
 /// See the module.
 pub(in crate::loader) struct Connections {
     shared: Arc<Shared>,
@@ -92,7 +95,7 @@ impl Connections {
     fn take(&mut self, key: LaneKey) -> Option<Connection> {
         let home = home(key, self.places.len());
         let place = self.places.get_mut(home)?;
-        let is_young = |connection: &Connection| connection.taken_at.elapsed() < self.shared.lifetime;
+        let is_young = |connection: &Connection| connection.taken_at.elapsed() < LIFETIME;
         place.take().or_else(|| self.places.iter_mut().find_map(Option::take)).filter(is_young)
     }
 
@@ -128,25 +131,33 @@ async fn at_work(
             return finished(Told::Refused(Refused::Server), None, Some(server));
         }
     };
-    let canceller = connection.client.canceller();
-    let performing = perform(&shared, &work, &mut connection.client);
-    tokio::pin!(performing);
-    let performed = tokio::select! {
-        performed = &mut performing => performed,
-        () = give_up.cancelled() => {
-            canceller.cancel().await;
-            match tokio::time::timeout(CANCEL_GRACE, &mut performing).await {
-                // It was quicker than its cancelling.
-                Ok(performed @ Performed { told: Told::Flushed { .. } | Told::Drained, .. }) => performed,
-                Ok(_) | Err(_) => Performed { told: Told::PutBack, is_connection_good: false },
-            }
-        }
-    };
+    let performed = perform_unless(&shared, &work, &mut connection.client, give_up).await;
     let Performed { told, is_connection_good } = performed;
     if is_connection_good {
         shared.condition.server.answered();
     }
     finished(told, is_connection_good.then_some(connection), None)
+}
+
+/// Does the work, or cancels it when it is given up.
+async fn perform_unless(
+    shared: &Shared,
+    work: &Work,
+    client: &mut PooledClient<'static>,
+    give_up: CancellationToken,
+) -> Performed {
+    let canceller = client.canceller();
+    let performing = perform(shared, work, client);
+    tokio::pin!(performing);
+    tokio::select! {
+        performed = &mut performing => return performed,
+        () = give_up.cancelled() => canceller.cancel().await,
+    }
+    match tokio::time::timeout(CANCEL_GRACE, performing).await {
+        // It was quicker than its cancelling.
+        Ok(performed @ Performed { told: Told::Flushed { .. } | Told::Drained, .. }) => performed,
+        Ok(_) | Err(_) => Performed { told: Told::PutBack, is_connection_good: false },
+    }
 }
 
 /// Why there is no connection.
@@ -165,7 +176,7 @@ async fn connected(shared: &Shared, connection: Option<Connection>) -> Result<Co
         NotConnected::Lost
     };
     let client = shared.pool.get_owned().await.map_err(|error| lost(&error))?;
-    let identity = ServerIdentity::of(&client).await.map_err(|error| lost(&error))?;
+    let identity = ServerIdentity::of(&*client).await.map_err(|error| lost(&error))?;
     if identity != shared.identity {
         return Err(NotConnected::Other(identity));
     }

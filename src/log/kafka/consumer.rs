@@ -185,6 +185,19 @@ impl Consumer {
         self.deliveries.recv().await.flatten()
     }
 
+    /// The next delivery, if it is there already.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        match self.deliveries.try_recv() {
+            Ok(Some(delivery)) => Some(delivery),
+            // The end is for `next` to tell.
+            Ok(None) => {
+                let _ = self.shared.context().sender.send(None);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Says where the partitions of an assignment begin: they are read from there. One that is named without an offset, or
     /// not at all, is read from its very beginning.
     pub fn start_at(&self, assignment: &Assignment, starts: &[Start]) {

@@ -1,0 +1,177 @@
+//! What the loader remembers of its anchors, and how they are moved.
+
+use std::collections::HashMap;
+
+use super::super::Shared;
+use super::super::anchor::{self, AnchorMove, Moved};
+use super::super::dispatcher::Dispatcher;
+use super::super::partition::LaneKey;
+use super::super::position::Watermark;
+use super::super::writer::Refusal;
+use crate::log::Revocation;
+use crate::store::Backoff;
+
+/// How often the last anchors of partitions that are given up are tried: then the next owner begins a little further back.
+const LAST_TRIES: u32 = 3;
+
+/// What the database confirmed, as far as the loader remembers when it begins again: to tell people what is gone.
+#[derive(Debug, Default)]
+pub(in crate::loader) struct Remembered {
+    anchors: HashMap<i32, i64>,
+    watermarks: HashMap<(i32, LaneKey), Watermark>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Anchoring {
+    written: HashMap<i32, Option<Watermark>>,
+    is_writing: bool,
+    remembered: Remembered,
+}
+
+/// Anchors that were to be moved.
+#[derive(Debug)]
+pub(super) struct Anchored {
+    /// Where to.
+    pub(super) moves: Vec<AnchorMove>,
+    /// What became of it; `None`: the database did not answer.
+    pub(super) moved: Option<Moved>,
+    /// Partitions that go back to the group now.
+    pub(super) revocation: Option<Revocation>,
+}
+
+impl Anchored {
+    /// Moves them in one transaction; more than once where it is the last time.
+    pub(super) async fn write(
+        shared: &Shared,
+        moves: Vec<AnchorMove>,
+        revocation: Option<Revocation>,
+    ) -> Self {
+        let mut backoff = Backoff::for_server();
+        let tries = if revocation.is_some() { LAST_TRIES } else { 1 };
+        let mut moved = moves.is_empty().then_some(Moved::All);
+        for _ in 0..tries {
+            if moved.is_some() {
+                break;
+            }
+            match try_write(shared, &moves).await {
+                Ok(outcome) => moved = Some(outcome),
+                Err(refused) => {
+                    shared.condition.server.lost(refused.reason());
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+        Self { moves, moved, revocation }
+    }
+}
+
+async fn try_write(shared: &Shared, moves: &[AnchorMove]) -> Result<Moved, Refusal> {
+    let mut client = shared.pool.get().await?;
+    let moved = anchor::write(&mut client, shared.generation, &shared.identity, moves).await?;
+    if moved == Moved::All {
+        client.give_back();
+    }
+    shared.condition.server.answered();
+    Ok(moved)
+}
+
+impl Anchoring {
+    pub(super) fn new(remembered: Remembered) -> Self {
+        Self { written: HashMap::new(), is_writing: false, remembered }
+    }
+
+    /// A partition is assigned, and this is its anchor.
+    pub(super) fn begin(&mut self, partition: i32, anchor: Option<Watermark>) {
+        let found = anchor.map_or(0, |anchor| anchor.next_offset);
+        if let Some(confirmed) = self.remembered.anchors.remove(&partition).filter(|before| *before > found) {
+            tracing::error!(partition, confirmed, found,
+                "Postgres went back: it has forgotten what it confirmed; the log brings it again");
+            count_rewind();
+        }
+        self.written.insert(partition, anchor);
+    }
+
+    /// Lanes of the partition learn what the database confirmed to those before them.
+    pub(super) fn remind(&mut self, dispatcher: &mut Dispatcher, partition: i32) {
+        let watermarks = self.remembered.watermarks.extract_if(|(of, _), _| *of == partition);
+        watermarks.for_each(|((_, key), watermark)| dispatcher.remind(partition, key, watermark));
+    }
+
+    /// What the database confirmed of a partition is not forgotten with it: everything may begin again.
+    pub(super) fn keep_in_mind(&mut self, dispatcher: &Dispatcher, partition: i32) {
+        if let Some(Some(written)) = self.written.get(&partition) {
+            self.remembered.anchors.insert(partition, written.next_offset);
+        }
+        let lanes = dispatcher.partition(partition).into_iter().flat_map(|partition| partition.lanes());
+        let confirmed = lanes.filter_map(|(key, lane)| Some(((partition, key), lane.confirmed()?)));
+        self.remembered.watermarks.extend(confirmed);
+    }
+
+    /// For the loop that begins again.
+    pub(super) fn remembered(self, dispatcher: &Dispatcher) -> Remembered {
+        let mut all = self;
+        let partitions: Vec<i32> = dispatcher.partitions().map(|(partition, _)| partition).collect();
+        partitions.into_iter().for_each(|partition| all.keep_in_mind(dispatcher, partition));
+        all.remembered
+    }
+
+    /// What the log has to have below the anchor.
+    pub(super) fn anchor(&self, partition: i32) -> Option<crate::log::Anchor> {
+        self.written.get(&partition).copied().flatten().and_then(Watermark::anchor)
+    }
+
+    /// Where the anchor is.
+    pub(super) fn next_offset(&self, partition: i32) -> Option<i64> {
+        self.written.get(&partition).copied().flatten().map(|anchor| anchor.next_offset)
+    }
+
+    /// The moves that are due, of these partitions or of all.
+    pub(super) fn moves(
+        &self,
+        dispatcher: &mut Dispatcher,
+        of: Option<&[i32]>,
+    ) -> Vec<AnchorMove> {
+        let mut moves = Vec::new();
+        for (partition, from) in &self.written {
+            if of.is_some_and(|of| !of.contains(partition)) {
+                continue;
+            }
+            let Some(state) = dispatcher.partition_mut(*partition) else { continue };
+            let Some(to) = state.safe_place() else { continue };
+            if from.is_none_or(|from| from.next_offset < to.next_offset) {
+                let low_water = state.low_water();
+                moves.push(AnchorMove { partition: *partition, from: *from, to, low_water });
+            }
+        }
+        moves
+    }
+
+    /// Whether moves are under way: no others may be, for the same partitions.
+    pub(super) fn is_writing(&self) -> bool {
+        self.is_writing
+    }
+
+    pub(super) fn begin_to_write(&mut self) {
+        self.is_writing = true;
+    }
+
+    /// What became of moves. Where the database did not answer they may be written all the same; the next ones find the
+    /// anchor elsewhere then, and everything begins again there.
+    pub(super) fn written(&mut self, moves: &[AnchorMove], moved: Option<Moved>) {
+        self.is_writing = false;
+        if moved != Some(Moved::All) {
+            return;
+        }
+        for one in moves {
+            if let Some(written) = self.written.get_mut(&one.partition) {
+                *written = Some(one.to);
+            }
+        }
+    }
+}
+
+/// A partition, or a lane, found less than the database had confirmed.
+pub(super) fn count_rewind() {
+    metrics::counter!("rollbook_loader_rewinds_total").increment(1);
+}
