@@ -29,15 +29,11 @@ mod arrived;
 mod backlog;
 mod condition;
 mod continuity;
-mod copy;
-mod dead_letter;
 pub mod direct;
 pub mod drain;
-mod flush;
 mod former;
 mod generation;
 mod held_record;
-mod insert;
 mod lane;
 mod outcome;
 mod overdue;
@@ -46,24 +42,19 @@ mod partition;
 mod position;
 mod progress;
 mod receive;
-mod record_rows;
-mod refusal;
 pub mod replay;
-mod row;
-mod scope;
 mod server;
-mod statements;
 #[cfg(test)]
 mod tests;
 mod trips;
 mod undecodable;
 mod unreadable;
-mod write;
+mod writer;
 
 pub use condition::Condition;
 use receive::{Ended, ReceiveLoop};
-use refusal::Refusal;
 use trips::Trips;
+use writer::refusal::Refusal;
 
 /// Both have to beat.
 pub struct Heartbeats {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::Shared;
-use super::flush::watermark;
+use super::writer::flush::watermark;
 use super::position::{Position, Watermark};
-use super::refusal::Refusal;
-use super::statements::Statements;
+use super::writer::refusal::Refusal;
+use super::writer::statements::Statements;
 use crate::config::log::LogSettings;
 use crate::log::{Discontinuity, Remembered, ScanError, Scanner, partition_of};
 use crate::store::Backoff;

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::copy::CopyEncoder;
-use super::flush::{Flushed, SealedBatch, flush};
+use super::writer::copy::CopyEncoder;
+use super::writer::flush::{Flushed, SealedBatch, flush};
 use super::position::{Position, Watermark};
-use super::record_rows::rows_of;
-use super::row::Row;
-use super::statements::Statements;
+use super::writer::record_rows::rows_of;
+use super::writer::rows::Row;
+use super::writer::statements::Statements;
 use crate::config::loader::LoaderSettings;
 use crate::log::record::RecordView;
 use crate::tenant::{RolePrefix, Tenant};

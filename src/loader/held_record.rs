@@ -9,13 +9,13 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, IsolationLevel};
 
-use super::flush::{SealedBatch, enter, store, watermark};
+use super::writer::flush::{SealedBatch, enter, store, watermark};
 use super::position::{Position, Watermark};
-use super::record_rows::rows_of;
-use super::refusal::Refusal;
-use super::statements::Statements;
+use super::writer::record_rows::rows_of;
+use super::writer::refusal::Refusal;
+use super::writer::statements::Statements;
 use super::unreadable::{self, Unreadable};
-use super::write::{Fates, Manner, WriteError};
+use super::writer::ways::{Fates, Manner, WriteError};
 use crate::log::record::RecordView;
 use crate::tenant::OrganizationId;
 

@@ -18,8 +18,8 @@ use super::arrived::Arrived;
 use super::held_record::{Opening, open};
 use super::owner::{Nobody, Owner, owner_of};
 use super::position::Watermark;
-use super::refusal::Refusal;
-use super::statements::Statements;
+use super::writer::refusal::Refusal;
+use super::writer::statements::Statements;
 use super::unreadable::MOST_RECORDS;
 use crate::store::Backoff;
 

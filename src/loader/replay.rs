@@ -3,9 +3,9 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Transaction};
 
-use super::copy::COLUMNS;
-use super::insert::{insert_rows, statement};
-use super::record_rows::rows_of;
+use super::writer::copy::COLUMNS;
+use super::writer::insert::{insert_rows, statement};
+use super::writer::record_rows::rows_of;
 use crate::log::record::RecordView;
 use crate::store::dead_letters::Inserted;
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::position::Position;
-use super::refusal::Refusal;
+use super::writer::refusal::Refusal;
 use crate::store::Backoff;
 use crate::tenant::OrganizationId;
 

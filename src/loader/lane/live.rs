@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
-use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
+use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::owner::has_usable_schema;
 use super::super::position::Watermark;
-use super::super::record_rows::rows_of;
-use super::super::refusal::Refusal;
-use super::super::statements::Statements;
+use super::super::writer::record_rows::rows_of;
+use super::super::writer::refusal::Refusal;
+use super::super::writer::statements::Statements;
 use super::super::unreadable::{self, Unreadable};
 use super::spill::Spill;
 use super::{Heard, Home, IDLE, Lane, Next};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::owner::Nobody;
-use super::super::refusal::Refusal;
+use super::super::writer::refusal::Refusal;
 use super::super::unreadable::{self, MOST_RECORDS, Unreadable};
 use super::{Heard, Lane, Next, take_what_came};
 use crate::store::Backoff;

@@ -11,10 +11,10 @@ use serde_json::Value;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::super::flush::Flushed;
+use super::super::writer::flush::Flushed;
 use super::super::position::Watermark;
-use super::super::record_rows::rows_of;
-use super::super::write::Fates;
+use super::super::writer::record_rows::rows_of;
+use super::super::writer::ways::Fates;
 use super::events::RECEIVED;
 use super::site::{Site, record_id};
 use crate::event::table::{COMMON, EventType, Kind};

@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use super::super::row::Row;
+use super::super::writer::rows::Row;
 use crate::event::{Event, UnixMillis};
 use crate::log::{LogRecord, RecordBuilder};
 use crate::tenant::OrganizationId;

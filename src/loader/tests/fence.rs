@@ -1,10 +1,10 @@
 //! The writer sabotaged: it resolves consistently wrong, role and schema both. Postgres alone stands in between.
 
-use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
+use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
 use super::super::position::Watermark;
-use super::super::scope::{Scope, scope_of, sqlstate};
-use super::super::write::WriteError;
+use super::super::writer::scope::{Scope, scope_of, sqlstate};
+use super::super::writer::ways::WriteError;
 use super::events::{event, events, record, record_bytes, rows};
 use super::site::{POSITION, Site, record_id};
 use crate::tenant::Organization;

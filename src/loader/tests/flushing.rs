@@ -1,8 +1,8 @@
 //! One flush: what it counts, what it refuses, and that nothing of a refused one is there.
 
-use super::super::flush::{FlushError, Flushed};
+use super::super::writer::flush::{FlushError, Flushed};
 use super::super::position::Watermark;
-use super::super::write::{Fates, WriteError};
+use super::super::writer::ways::{Fates, WriteError};
 use super::events::{bad_event, event, events, rows};
 use super::site::{Site, record_id};
 use crate::event::Event;

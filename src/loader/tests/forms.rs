@@ -1,9 +1,9 @@
 //! An event has three forms on its way into a table: a row of an INSERT, a row of a COPY, and a dead letter that is
 //! replayed. Read back, they are the same, column by column.
 
-use super::super::flush::Flushed;
+use super::super::writer::flush::Flushed;
 use super::super::position::Watermark;
-use super::super::write::Fates;
+use super::super::writer::ways::Fates;
 use super::events::{any_events, event, rows};
 use super::site::{Site, record_id};
 use crate::event::{Event, UnixMillis};

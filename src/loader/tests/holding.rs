@@ -1,10 +1,10 @@
 //! Held, healed, drained: in order, once, and with the watermark.
 
-use super::super::flush::Flushed;
+use super::super::writer::flush::Flushed;
 use super::super::held_record::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
 use super::super::position::Watermark;
-use super::super::refusal::Refusal;
-use super::super::write::{Fates, WriteError};
+use super::super::writer::refusal::Refusal;
+use super::super::writer::ways::{Fates, WriteError};
 use super::events::{bad_event, event, events, record, record_bytes, rows};
 use super::site::{POSITION, Site, record_id};
 use crate::event::Event;

@@ -1,9 +1,9 @@
 //! Names that should never come out of the control schema, and what they would do if they did.
 
-use super::super::flush::{FlushError, SealedBatch, flush};
+use super::super::writer::flush::{FlushError, SealedBatch, flush};
 use super::super::position::Watermark;
-use super::super::scope::{Scope, scope_of, sqlstate};
-use super::super::write::WriteError;
+use super::super::writer::scope::{Scope, scope_of, sqlstate};
+use super::super::writer::ways::WriteError;
 use super::events::{events, rows};
 use super::site::{POSITION, Site, record_id};
 use crate::store::quoted;

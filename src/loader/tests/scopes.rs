@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::super::insert::insert_rows;
-use super::super::scope::{Scope, scope_of, sqlstate};
-use super::super::statements::Statements;
+use super::super::writer::insert::insert_rows;
+use super::super::writer::scope::{Scope, scope_of, sqlstate};
+use super::super::writer::statements::Statements;
 use super::events::{bad_event, event, rows};
 use super::site::{POSITION, Site, record_id, settings};
 use crate::config::loader::LoaderSettings;

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::super::arrived::Arrived;
 use super::super::backlog::Backlog;
-use super::super::flush::{FlushError, Flushed, SealedBatch, flush};
+use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::lane::{Home, Lane};
 use super::super::outcome::Outcomes;
 use super::super::position::{Position, Watermark};
 use super::super::progress::Progress;
-use super::super::row::Row;
-use super::super::statements::Statements;
+use super::super::writer::rows::Row;
+use super::super::writer::statements::Statements;
 use super::super::trips::Trips;
 use super::super::{Shared, drains};
 use crate::config::loader::LoaderSettings;

@@ -9,27 +9,27 @@ use crate::tenant::OrganizationId;
 
 /// An event, with what its record says of it.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(in crate::loader) struct Row<'a> {
     /// The event.
-    pub(super) event: Event<'a>,
+    pub(in crate::loader) event: Event<'a>,
     /// When intake received its batch.
-    pub(super) received_at: UnixMillis,
+    pub(in crate::loader) received_at: UnixMillis,
     /// The organization that its record names.
-    pub(super) organization: OrganizationId,
+    pub(in crate::loader) organization: OrganizationId,
     /// The request that carried it.
-    pub(super) request_id: Uuid,
+    pub(in crate::loader) request_id: Uuid,
     /// The offset of its record.
-    pub(super) log_offset: i64,
+    pub(in crate::loader) log_offset: i64,
 }
 
 impl Row<'_> {
     /// The dedupe key.
-    pub(super) fn id(&self) -> Uuid {
+    pub(in crate::loader) fn id(&self) -> Uuid {
         self.event.id
     }
 
     /// The event alone in a record, for where a row cannot be kept by column.
-    pub(super) fn as_record(&self) -> Vec<u8> {
+    pub(in crate::loader) fn as_record(&self) -> Vec<u8> {
         let mut builder = RecordBuilder::new(self.organization, self.request_id, self.received_at);
         builder.push(&self.event);
         builder.finish().pop().map(|record| record.bytes).unwrap_or_default()
@@ -37,7 +37,7 @@ impl Row<'_> {
 }
 
 /// A time as text that Postgres reads. RFC 3339 has a year 0 and Postgres has none; it calls that one 1 BC.
-pub(super) fn postgres_text(at: UnixMillis) -> String {
+pub(in crate::loader) fn postgres_text(at: UnixMillis) -> String {
     let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
     let Ok(time) = epoch.checked_add(SignedDuration::from_millis(at.0)) else { return at.to_string() };
     if time.year() > 0 {
@@ -53,7 +53,7 @@ const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
 
 /// A time as Postgres has it on the wire: microseconds since 2000. Times that far out that they do not fit are kept at
 /// the end of the range, which Postgres then refuses.
-pub(super) fn postgres_micros(at: UnixMillis) -> i64 {
+pub(in crate::loader) fn postgres_micros(at: UnixMillis) -> i64 {
     at.0.saturating_sub(POSTGRES_EPOCH_MS).saturating_mul(1000)
 }
 

@@ -7,15 +7,15 @@ use futures_util::join;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Transaction};
 
-use super::position::{Position, Watermark};
-use super::row::Row;
+use crate::loader::position::{Position, Watermark};
+use super::rows::Row;
 use super::statements::Statements;
-use super::write::{Fates, Manner, WriteError, write_rows};
+use super::ways::{Fates, Manner, WriteError, write_rows};
 use crate::tenant::OrganizationId;
 
 /// The rows of some records that follow one another in a lane.
 #[derive(Debug)]
-pub(super) struct SealedBatch<'a> {
+pub(in crate::loader) struct SealedBatch<'a> {
     /// The organization that the records name. It goes into the watermark, where the schema's CHECK compares it with
     /// the one it was made for.
     organization: OrganizationId,
@@ -31,7 +31,7 @@ pub(super) struct SealedBatch<'a> {
 
 impl<'a> SealedBatch<'a> {
     /// `rows`: every row of every record.
-    pub(super) fn new(
+    pub(in crate::loader) fn new(
         organization: OrganizationId,
         position: Position,
         mut rows: Vec<Row<'a>>,
@@ -47,7 +47,7 @@ impl<'a> SealedBatch<'a> {
 
 /// What a flush came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(in crate::loader) enum Flushed {
     /// Committed.
     Committed(Fates),
     /// The watermark is not where the lane believes it to be: somebody else writes here, or did. Nothing was written.
@@ -56,7 +56,7 @@ pub(super) enum Flushed {
 
 /// Why a flush did not happen.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FlushError {
+pub(in crate::loader) enum FlushError {
     /// Before the commit was asked for: nothing is stored.
     #[error(transparent)]
     Refused(#[from] WriteError),
@@ -75,7 +75,7 @@ impl From<Error> for FlushError {
 ///
 /// # Cancel safety
 /// Dropping the future before it ends leaves open whether the batch is stored; the watermark tells.
-pub(super) async fn flush(
+pub(in crate::loader) async fn flush(
     client: &mut Client,
     statements: &Statements,
     expected: Option<Watermark>,
@@ -113,7 +113,7 @@ async fn attempt(
 
 /// Becomes the organization's role and locks its watermark. The two go out together: Postgres takes them in order, and
 /// the loader's own role may not read what the second one reads.
-pub(super) async fn enter(
+pub(in crate::loader) async fn enter(
     transaction: &Transaction<'_>,
     statements: &Statements,
     position: Position,
@@ -129,7 +129,7 @@ pub(super) async fn enter(
 
 /// Writes the batch into the schema whose watermark was `found`, and locked, and moves it. `None`: somebody else was
 /// faster to make the first one.
-pub(super) async fn store(
+pub(in crate::loader) async fn store(
     transaction: &Transaction<'_>,
     statements: &Statements,
     found: Option<Watermark>,
@@ -183,7 +183,7 @@ async fn insert_first_watermark(
 }
 
 /// Reads a watermark with one of the two statements that do.
-pub(super) async fn watermark(
+pub(in crate::loader) async fn watermark(
     transaction: &Transaction<'_>,
     statement: &str,
     position: Position,

@@ -9,30 +9,30 @@ use super::insert;
 
 /// What a lane says to its schema.
 #[derive(Debug)]
-pub(super) struct Statements {
+pub(in crate::loader) struct Statements {
     /// Inside a transaction: becomes the organization's role, with nothing on the search path and bounded waits.
     /// Deferred constraints are checked at once, so that the rows to blame can be told.
-    pub(super) become_role: String,
+    pub(in crate::loader) become_role: String,
     /// `$1` generation, `$2` partition, `$3` organization: another one's watermark must never be taken for its own.
-    pub(super) read_watermark: String,
+    pub(in crate::loader) read_watermark: String,
     /// The same, and locks it.
-    pub(super) lock_watermark: String,
+    pub(in crate::loader) lock_watermark: String,
     /// `$1` generation, `$2` partition, `$3` organization, `$4` next offset, `$5` record id. No row: somebody was faster.
-    pub(super) first_watermark: String,
+    pub(in crate::loader) first_watermark: String,
     /// As [`Self::first_watermark`], and `$6` stored, `$7` duplicate, `$8` dead to add to the totals.
-    pub(super) move_watermark: String,
+    pub(in crate::loader) move_watermark: String,
     /// `$1` ids: those that are there.
-    pub(super) stored_ids: String,
+    pub(in crate::loader) stored_ids: String,
     /// An array a column.
-    pub(super) insert_rows: String,
+    pub(in crate::loader) insert_rows: String,
     /// COPY, binary.
-    pub(super) copy_rows: String,
+    pub(in crate::loader) copy_rows: String,
     /// `$1` event id, `$2` generation, `$3` partition, `$4` offset, `$5` SQLSTATE, `$6` reason, `$7` row, `$8` record.
-    pub(super) dead_letter: String,
+    pub(in crate::loader) dead_letter: String,
 }
 
 impl Statements {
-    pub(super) fn new(tenant: &Tenant, roles: &RolePrefix, settings: &LoaderSettings) -> Self {
+    pub(in crate::loader) fn new(tenant: &Tenant, roles: &RolePrefix, settings: &LoaderSettings) -> Self {
         let role = quoted(&roles.writer_role(tenant.slug()));
         let schema = quoted(&tenant.organization().schema_name);
         let (statement_ms, lock_ms) =

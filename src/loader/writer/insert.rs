@@ -8,11 +8,11 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use super::copy::COLUMNS;
-use super::row::{Row, postgres_micros};
+use super::rows::{Row, postgres_micros};
 use crate::event::UnixMillis;
 
 /// The SQL of it, for a schema whose name is quoted already.
-pub(super) fn statement(schema: &str) -> String {
+pub(in crate::loader) fn statement(schema: &str) -> String {
     format!(
         "INSERT INTO {schema}.event ({COLUMNS}) \
          SELECT a, b, c, d, e, f, g, h, i, j, k, l, m::int4range[], n, o::jsonb, p, q, r, s, t::jsonb \
@@ -23,7 +23,7 @@ pub(super) fn statement(schema: &str) -> String {
 }
 
 /// Inserts what is not there yet with a [`statement`]; gives back how many rows were.
-pub(super) async fn insert_rows(
+pub(in crate::loader) async fn insert_rows(
     transaction: &Transaction<'_>,
     statement: &str,
     rows: &[Row<'_>],

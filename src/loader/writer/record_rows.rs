@@ -1,10 +1,10 @@
 //! The rows of a record.
 
-use super::row::Row;
+use super::rows::Row;
 use crate::log::record::{BadRecord, RecordView};
 
 /// Adds every row of a record, or none.
-pub(super) fn rows_of<'a>(
+pub(in crate::loader) fn rows_of<'a>(
     record: &RecordView<'a>,
     offset: i64,
     rows: &mut Vec<Row<'a>>,

@@ -5,11 +5,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::row::{Row, postgres_micros};
+use super::rows::{Row, postgres_micros};
 use crate::event::UnixMillis;
 
 /// The columns, in the order that [`encode_row`] writes and the `INSERT` of small batches binds them.
-pub(super) const COLUMNS: &str = "event_id, type, session_id, viewer_id, content_id, item_id, occurred_at, \
+pub(in crate::loader) const COLUMNS: &str = "event_id, type, session_id, viewer_id, content_id, item_id, occurred_at, \
      client_occurred_at, received_at, seq, position_ms, rate, watched, played_ms, answer, correct, score, attempt, \
      elapsed_ms, details";
 
@@ -24,19 +24,19 @@ const RANGE_LOWER_INCLUSIVE: u8 = 0x02;
 const JSONB_VERSION: u8 = 1;
 
 /// Encodes rows into chunks.
-pub(super) struct CopyEncoder {
+pub(in crate::loader) struct CopyEncoder {
     buffer: BytesMut,
 }
 
 impl CopyEncoder {
-    pub(super) fn new() -> Self {
+    pub(in crate::loader) fn new() -> Self {
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES + 4096);
         buffer.put_slice(HEADER);
         Self { buffer }
     }
 
     /// Adds a row; gives back a chunk when one is full.
-    pub(super) fn push(&mut self, row: &Row<'_>) -> Option<Bytes> {
+    pub(in crate::loader) fn push(&mut self, row: &Row<'_>) -> Option<Bytes> {
         encode_row(row, &mut self.buffer);
         (self.buffer.len() >= CHUNK_BYTES).then(|| {
             let chunk = self.buffer.split().freeze();
@@ -46,7 +46,7 @@ impl CopyEncoder {
     }
 
     /// The last chunk.
-    pub(super) fn finish(mut self) -> Bytes {
+    pub(in crate::loader) fn finish(mut self) -> Bytes {
         self.buffer.put_i16(-1);
         self.buffer.freeze()
     }

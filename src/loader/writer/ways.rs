@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::copy::CopyEncoder;
 use super::dead_letter::{self, DeadRow};
 use super::insert::insert_rows;
-use super::position::Position;
-use super::row::Row;
+use crate::loader::position::Position;
+use super::rows::Row;
 use super::scope::{Scope, scope_of, sqlstate};
 use super::statements::Statements;
 
@@ -33,7 +33,7 @@ pub struct Fates {
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(in crate::loader) enum Manner {
     /// All at once: a refused row costs the whole transaction. Intake refuses next to all of them beforehand.
     AtOnce,
     /// Halved under savepoints until the refused rows stand alone. A savepoint costs two round trips and a transaction
@@ -43,7 +43,7 @@ pub(super) enum Manner {
 
 /// Why the rows were not written. The transaction is of no further use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+pub(in crate::loader) enum WriteError {
     /// Postgres refused a row, and only [`Manner::Halving`] tells which.
     #[error("writing rows at once")]
     Row(#[source] Error),
@@ -64,7 +64,7 @@ pub(super) enum WriteError {
 }
 
 /// Writes rows of different ids: those whose id is in the table already are duplicates.
-pub(super) async fn write_rows(
+pub(in crate::loader) async fn write_rows(
     transaction: &Transaction<'_>,
     statements: &Statements,
     position: Position,

@@ -3,12 +3,12 @@
 use tokio_postgres::Error;
 
 use super::scope::{Scope, scope_of, sqlstate};
-use super::write::WriteError;
+use super::ways::WriteError;
 use crate::store::PoolError;
 
 /// What to do is in the variant; the text is for people.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::loader) enum Refusal {
     /// Wait, and try again.
     Server(String),
     /// Try again at once.
@@ -21,7 +21,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// For people.
-    pub(super) fn reason(&self) -> &str {
+    pub(in crate::loader) fn reason(&self) -> &str {
         match self {
             Self::Server(reason) | Self::Again(reason) | Self::Schema(reason) | Self::Slow(reason) => reason,
         }

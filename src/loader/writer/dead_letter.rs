@@ -6,24 +6,24 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
-use super::position::Position;
-use super::row::{Row, postgres_text};
+use crate::loader::position::Position;
+use super::rows::{Row, postgres_text};
 use super::statements::Statements;
 
 /// One refused row.
 #[derive(Debug)]
-pub(super) struct DeadRow<'a> {
+pub(in crate::loader) struct DeadRow<'a> {
     /// The row.
-    pub(super) row: &'a Row<'a>,
+    pub(in crate::loader) row: &'a Row<'a>,
     /// Why, for machines.
-    pub(super) sqlstate: &'a str,
+    pub(in crate::loader) sqlstate: &'a str,
     /// Why, for people.
-    pub(super) reason: String,
+    pub(in crate::loader) reason: String,
 }
 
 /// Writes the dead letter in the transaction that stores the rest. The row is kept by column; where jsonb refuses it
 /// too, as a record of its own.
-pub(super) async fn write(
+pub(in crate::loader) async fn write(
     transaction: &Transaction<'_>,
     statements: &Statements,
     position: Position,

@@ -5,7 +5,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 /// How far the trouble reaches, and so what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(in crate::loader) enum Scope {
     /// The server, or the way to it: every lane waits and tries again, nothing is dropped.
     Server,
     /// One organization's schema: its records are held.
@@ -19,7 +19,7 @@ pub(super) enum Scope {
 }
 
 /// The one table. It goes by the class of the SQLSTATE where the class says enough.
-pub(super) fn scope_of(error: &Error) -> Scope {
+pub(in crate::loader) fn scope_of(error: &Error) -> Scope {
     match error.as_db_error() {
         // Not from the server: the connection broke, or never came to be.
         None => Scope::Server,
@@ -70,6 +70,6 @@ fn scope_of_db_error(error: &DbError) -> Scope {
 }
 
 /// The SQLSTATE of an error, or the class of connection errors where the server never said one.
-pub(super) fn sqlstate(error: &Error) -> &str {
+pub(in crate::loader) fn sqlstate(error: &Error) -> &str {
     error.code().map_or("08000", SqlState::code)
 }
