@@ -14,7 +14,7 @@ use rollbook::cli::load::sessions::{Generator, Settings};
 use rollbook::config::loader::LoaderArgs;
 use rollbook::config::{DatabaseUrl, Operator, Secret};
 use rollbook::event::{Clock, Envelope, UnixMillis, Verdict, check_batch};
-use rollbook::loader::direct::{DirectWriter, encode_copy};
+use rollbook::loader::direct::{DirectBatch, DirectWay, DirectWriter};
 use rollbook::log::RecordBuilder;
 use rollbook::store::setup::{LogIdentity, NewGeneration, Plan, setup};
 use rollbook::store::{Admin, connect, provision};
@@ -76,13 +76,14 @@ impl Records {
 }
 
 fn copy_encode(criterion: &mut Criterion) {
-    let mut records = Records::new(OrganizationId(Uuid::now_v7()));
+    let organization = OrganizationId(Uuid::now_v7());
+    let mut records = Records::new(organization);
     let mut group = criterion.benchmark_group("copy encode");
     for events in [500, 10_000] {
         let records = records.of_events(events);
         group.throughput(Throughput::Elements(events as u64));
         group.bench_with_input(BenchmarkId::from_parameter(events), &records, |bencher, records| {
-            bencher.iter(|| encode_copy(black_box(records)).expect("good records"));
+            bencher.iter(|| DirectBatch::new(organization, 0, black_box(records)).expect("good records"));
         });
     }
     group.finish();
@@ -100,7 +101,11 @@ fn records_to_postgres(criterion: &mut Criterion) {
                 let batches: Vec<_> = (0..iterations).map(|_| schema.records.of_events(events)).collect();
                 let started = Instant::now();
                 for batch in &batches {
-                    let stored = runtime.block_on(schema.writer.write(&mut schema.client, batch));
+                    let id = schema.records.organization;
+                    let batch =
+                        DirectBatch::new(id, schema.writer.next_offset(), batch).expect("good records");
+                    let written = schema.writer.write(&mut schema.client, &batch, DirectWay::AskFirst);
+                    let stored = runtime.block_on(written);
                     assert_eq!(stored.expect("stored"), events as u64);
                 }
                 started.elapsed()
@@ -152,7 +157,7 @@ impl BenchSchema {
             server,
             database,
             client: connect(&url).await.expect("a connection"),
-            writer: DirectWriter::new(tenant, &prefix, &settings),
+            writer: DirectWriter::new(&tenant, &prefix, &settings),
             records: Records::new(id),
         }
     }

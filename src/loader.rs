@@ -54,7 +54,7 @@ mod writer;
 pub use condition::Condition;
 use receive::{Ended, ReceiveLoop};
 use trips::Trips;
-use writer::refusal::Refusal;
+use writer::Refusal;
 
 /// Both have to beat.
 pub struct Heartbeats {

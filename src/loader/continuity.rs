@@ -9,10 +9,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::Shared;
-use super::writer::flush::watermark;
 use super::position::{Position, Watermark};
-use super::writer::refusal::Refusal;
-use super::writer::statements::Statements;
+use super::writer::{Refusal, Statements, watermark};
 use crate::config::log::LogSettings;
 use crate::log::{Discontinuity, Remembered, ScanError, Scanner, partition_of};
 use crate::store::Backoff;
@@ -152,10 +150,10 @@ async fn watermark_of(
     let statements = Statements::new(tenant, &shared.roles, &shared.settings);
     let position = Position { generation: shared.generation, partition };
     let transaction = client.transaction().await?;
-    transaction.batch_execute(&statements.become_role).await?;
+    transaction.batch_execute(&statements.enter_role).await?;
     // One that is locked must not keep all the others waiting.
     transaction.batch_execute("SET LOCAL lock_timeout = 50").await?;
-    let found = watermark(&transaction, &statements.read_watermark, position, tenant.id()).await?;
+    let found = watermark(transaction.client(), &statements.read_watermark, position, tenant.id()).await?;
     transaction.commit().await?;
     Ok(found)
 }

@@ -8,14 +8,14 @@ use tokio_postgres::Client;
 use super::held_record::drain_some;
 use super::owner::refuse_version;
 use super::position::Position;
-use super::writer::refusal::Refusal;
-use super::writer::statements::Statements;
+use super::writer::Refusal;
+use super::writer::Statements;
 use crate::config::loader::LoaderSettings;
 use crate::store::Backoff;
 use crate::tenant::{RolePrefix, Tenant};
 
 pub use super::held_record::Drained;
-pub use super::writer::ways::Fates;
+pub use super::writer::Fates;
 
 /// A loader at work on the same organization is waited for this often.
 const MOST_WAITS: u32 = 10;

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use super::Shared;
 use super::drain::drain_partition;
 use super::outcome::Outcomes;
-use super::writer::refusal::Refusal;
+use super::writer::Refusal;
 use crate::tenant::{OrganizationId, RecordOwner};
 
 /// Tries once to drain all of them. What a schema still refuses stays held until the next time.

@@ -1,6 +1,6 @@
 //! Which life of the log the watermarks speak of.
 
-use super::writer::refusal::Refusal;
+use super::writer::Refusal;
 use crate::store::Pool;
 
 /// The current generation, as `rollbook setup` declared it. `None`: nobody ran it.

@@ -9,14 +9,12 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, IsolationLevel};
 
-use super::writer::flush::{SealedBatch, enter, store, watermark};
 use super::position::{Position, Watermark};
-use super::writer::record_rows::rows_of;
-use super::writer::refusal::Refusal;
-use super::writer::statements::Statements;
 use super::unreadable::{self, Unreadable};
-use super::writer::ways::{Fates, Manner, WriteError};
-use crate::log::record::RecordView;
+use super::writer::{
+    Fates, Limits, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError,
+    any_held, enter, store, watermark,
+};
 use crate::tenant::OrganizationId;
 
 /// One record to be held.
@@ -73,6 +71,9 @@ pub(super) async fn hold(
     Ok(if is_removed { HoldOutcome::OrganizationRemoved } else { HoldOutcome::Held })
 }
 
+/// What is drained at a time is bounded where it is read.
+const ALL_OF_THEM: Limits = Limits { rows: usize::MAX, bytes: usize::MAX };
+
 /// How a lane finds its schema.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opening {
@@ -90,23 +91,12 @@ pub(super) async fn open(
     organization: OrganizationId,
     position: Position,
 ) -> Result<Opening, Error> {
-    const ANY_HELD: &str = "SELECT EXISTS (SELECT FROM rollbook.held_record \
-         WHERE generation = $1 AND partition = $2 AND organization_id = $3)";
     let transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
-    let any_held = transaction
-        .query_typed_one(
-            ANY_HELD,
-            &[
-                (&position.generation, Type::INT4),
-                (&position.partition, Type::INT4),
-                (&organization.0, Type::UUID),
-            ],
-        )
-        .await?
-        .get(0);
-    transaction.batch_execute(&statements.become_role).await?;
-    let watermark = watermark(&transaction, &statements.read_watermark, position, organization).await?;
+    let any_held = any_held(transaction.client(), position, organization).await?;
+    transaction.batch_execute(&statements.enter_role).await?;
+    let watermark =
+        watermark(transaction.client(), &statements.read_watermark, position, organization).await?;
     transaction.commit().await?;
     Ok(Opening { watermark, any_held })
 }
@@ -121,11 +111,8 @@ pub(super) enum DrainError {
     #[error("another loader is at it")]
     Busy,
     /// The row says that the record is this organization's, the record says that it is not. A person should look.
-    #[error("the held record at offset {offset} names another organization")]
-    Foreign {
-        /// Which.
-        offset: i64,
-    },
+    #[error(transparent)]
+    Unfit(#[from] UnfitRecord),
 }
 
 impl From<Error> for DrainError {
@@ -139,7 +126,7 @@ impl From<DrainError> for Refusal {
         match error {
             DrainError::Write(error) => error.into(),
             DrainError::Busy => Self::Again(error.to_string()),
-            DrainError::Foreign { .. } => Self::Schema(error.to_string()),
+            DrainError::Unfit(_) => Self::Schema(error.to_string()),
         }
     }
 }
@@ -164,9 +151,18 @@ pub(super) async fn drain_some(
     position: Position,
     most_bytes: i64,
 ) -> Result<Option<Drained>, DrainError> {
-    match attempt(client, statements, organization, position, most_bytes, Manner::AtOnce).await {
-        Err(DrainError::Write(WriteError::Row(_))) => {
-            attempt(client, statements, organization, position, most_bytes, Manner::Halving).await
+    /// A byte is too little for two records, and enough for one.
+    const ONE_RECORD: i64 = 1;
+    let at_once = Manner::AtOnce(Way::AskFirst);
+    let refused = match attempt(client, statements, organization, position, most_bytes, at_once).await {
+        Err(DrainError::Write(refused)) if refused.is_of_rows() => refused,
+        drained => return drained,
+    };
+    tracing::debug!(organization.id = %organization, %refused, "looking for the refused rows among the held ones");
+    match attempt(client, statements, organization, position, most_bytes, Manner::Halving).await {
+        // Too many for one flush may be few in each of its records, and those of one record alone stand in nobody's way.
+        Err(DrainError::Write(WriteError::TooManyDead { .. })) if most_bytes > ONE_RECORD => {
+            attempt(client, statements, organization, position, ONE_RECORD, Manner::Halving).await
         }
         drained => drained,
     }
@@ -208,41 +204,45 @@ async fn attempt(
             ],
         )
         .await?;
-    let held: Vec<(i64, Vec<u8>)> = held.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let Some((last_offset, _)) = held.last() else { return Ok(None) };
-
-    let found = enter(&transaction, statements, position, organization).await?;
-    let (mut rows, mut next, mut undecodable) = (Vec::new(), None, Vec::new());
-    for (offset, bytes) in held.iter().filter(|(offset, _)| !Watermark::covers(found.as_ref(), *offset)) {
-        match RecordView::parse(bytes).and_then(|record| {
-            rows_of(&record, *offset, &mut rows)?;
-            Ok(record)
-        }) {
-            Ok(record) if record.organization_id != organization => {
-                return Err(DrainError::Foreign { offset: *offset });
-            }
-            Ok(record) => next = Some(Watermark::after(*offset, record.record_id)),
-            Err(_) => undecodable.push((*offset, bytes)),
-        }
+    let held: Vec<Source<&[u8]>> =
+        held.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();
+    if held.is_empty() {
+        return Ok(None);
     }
-    let fates = match next {
+
+    let found = enter(transaction.client(), statements, position, organization).await?;
+    let covered = held.partition_point(|record| Watermark::covers(found.as_ref(), record.offset));
+    let (mut at, mut undecodable) = (covered, Vec::new());
+    let batch = loop {
+        match Prepared::take(organization, position, held[at..].iter().cloned(), ALL_OF_THEM) {
+            Ok(batch) => break batch,
+            Err(UnfitRecord { why: Unfit::Undecodable, .. }) => undecodable.push(&held[at]),
+            Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. }, .. }) => return Err(unfit.into()),
+        }
+        at += 1;
+    };
+    let fates = match &batch {
         None => Fates::default(),
-        Some(next) => {
-            let batch = SealedBatch::new(organization, position, rows, next);
-            store(&transaction, statements, found, &batch, manner).await?.ok_or(DrainError::Busy)?
+        Some(batch) => {
+            at += batch.records();
+            let stored = store(transaction.client(), statements, found, batch, manner).await?;
+            stored.ok_or(DrainError::Busy)?
         }
     };
+    // Those that come behind an unfit one are the next transaction's.
+    let drained = &held[..at];
+    let Some(last) = drained.last() else { return Ok(None) };
     transaction.batch_execute("SET LOCAL ROLE NONE").await?;
-    let drained = Drained { records: held.len(), fates, unreadable: undecodable.len() };
+    let outcome = Drained { records: drained.len(), fates, unreadable: undecodable.len() };
     let undecodable: Vec<_> = undecodable
         .into_iter()
-        .map(|(offset, bytes)| Unreadable {
+        .map(|record| Unreadable {
             position,
-            offset,
+            offset: record.offset,
             organization: Some(organization),
             events: None,
             reason: "its events cannot be decoded",
-            record: Some(bytes),
+            record: Some(record.bytes),
         })
         .collect();
     if !undecodable.is_empty() {
@@ -255,12 +255,12 @@ async fn attempt(
                 (&generation, Type::INT4),
                 (&partition, Type::INT4),
                 (&id, Type::UUID),
-                (last_offset, Type::INT8),
+                (&last.offset, Type::INT8),
             ],
         )
         .await?;
     transaction.commit().await?;
-    Ok(Some(drained))
+    Ok(Some(outcome))
 }
 
 /// The lanes of these partitions that have held records: they have to be opened though nothing new comes for them.

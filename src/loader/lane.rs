@@ -18,9 +18,9 @@ use super::arrived::Arrived;
 use super::held_record::{Opening, open};
 use super::owner::{Nobody, Owner, owner_of};
 use super::position::Watermark;
-use super::writer::refusal::Refusal;
-use super::writer::statements::Statements;
 use super::unreadable::MOST_RECORDS;
+use super::writer::Refusal;
+use super::writer::Statements;
 use crate::store::Backoff;
 
 mod held;

@@ -6,7 +6,7 @@ use metrics::{Gauge, SharedString, counter, gauge, histogram};
 
 use super::arrived::Arrived;
 use super::held_record::Drained;
-use super::writer::ways::Fates;
+use super::writer::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;
 

@@ -3,8 +3,8 @@
 use tokio_postgres::types::Type;
 
 use super::Shared;
-use super::writer::refusal::Refusal;
-use super::writer::statements::Statements;
+use super::writer::Refusal;
+use super::writer::Statements;
 use crate::store::TENANT_SCHEMA_VERSION;
 use crate::tenant::{OrganizationId, RecordOwner, Tenant};
 

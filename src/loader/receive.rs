@@ -14,7 +14,7 @@ use super::continuity::{Looked, Occasion, ToLookAt, look};
 use super::former::drain_former_generations;
 use super::held_record::lanes_with_held;
 use super::partition::{Lag, Partition};
-use super::writer::refusal::Refusal;
+use super::writer::Refusal;
 use super::{Heartbeats, Parts, Shared, generation};
 use crate::config::log::LogSettings;
 use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};

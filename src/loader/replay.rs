@@ -3,9 +3,7 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Transaction};
 
-use super::writer::copy::COLUMNS;
-use super::writer::insert::{insert_rows, statement};
-use super::writer::record_rows::rows_of;
+use super::writer::{COLUMNS, insert_rows, insert_statement, rows_of};
 use crate::log::record::RecordView;
 use crate::store::dead_letters::Inserted;
 
@@ -28,7 +26,7 @@ pub async fn insert_letter(
             if !decoded || rows.len() != 1 {
                 return Ok(Inserted::Unreadable);
             }
-            insert_rows(transaction, &statement(schema), &rows).await?
+            insert_rows(transaction.client(), &insert_statement(schema), &rows).await?
         }
     };
     Ok(if inserted == 0 { Inserted::Duplicate } else { Inserted::New })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::position::Position;
-use super::writer::refusal::Refusal;
+use super::writer::Refusal;
 use crate::store::Backoff;
 use crate::tenant::OrganizationId;
 

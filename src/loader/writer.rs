@@ -1,12 +1,34 @@
-//! One flush over one connection: records into rows, and how they go over the wire.
+//! What goes over the wire in a flush: one batch of one lane, over one connection, in one transaction.
+//!
+//! A batch is [`Prepared`] before a connection is there and [`flush`]ed over one. The flight plan is in `flush`, the ways of
+//! writing rows and what is counted as what in `ways`, the forms of a row in `copy` and `insert`; `halving` looks for rows
+//! that Postgres refuses, `dead_letter` keeps them. What goes wrong is sorted by `scope`, and told as a [`Refusal`].
+//!
+//! Left to others: which lane is next, what a lane remembers (its watermark, whether it met duplicates lately), and what
+//! is done about a refusal.
 
-pub(in crate::loader) mod copy;
+mod copy;
 mod dead_letter;
-pub(in crate::loader) mod flush;
-pub(in crate::loader) mod insert;
-pub(in crate::loader) mod record_rows;
-pub(in crate::loader) mod refusal;
-pub(in crate::loader) mod rows;
-pub(in crate::loader) mod scope;
-pub(in crate::loader) mod statements;
-pub(in crate::loader) mod ways;
+mod flush;
+mod halving;
+mod insert;
+mod prepared;
+mod refusal;
+mod rows;
+mod scope;
+mod statements;
+mod ways;
+
+pub(super) use copy::COLUMNS;
+pub(super) use flush::{Expected, FlushError, Flushed, any_held, enter, flush, store, watermark};
+pub(super) use insert::{insert_rows, statement as insert_statement};
+pub(super) use prepared::{Limits, Prepared, Source, Unfit, UnfitRecord};
+pub(super) use refusal::Refusal;
+#[cfg(test)]
+pub(super) use rows::Row;
+pub(super) use rows::rows_of;
+#[cfg(test)]
+pub(super) use scope::{Scope, scope_of, sqlstate};
+pub(super) use statements::Statements;
+pub use ways::Fates;
+pub(super) use ways::{Manner, Way, WriteError};

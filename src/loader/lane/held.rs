@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::held_record::{HoldOutcome, drain_some};
 use super::super::overdue::end_overdue;
 use super::super::owner::{Nobody, Owner, owner_of};
-use super::super::writer::refusal::Refusal;
+use super::super::writer::Refusal;
 use super::hold::Stopped;
 use super::{Home, Lane, Next, take_what_came};
 use crate::store::Backoff;

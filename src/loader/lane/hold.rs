@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::arrived::Arrived;
 use super::super::held_record::{HoldOutcome, ToHold, hold};
-use super::super::writer::refusal::Refusal;
+use super::super::writer::Refusal;
 use super::home::Home;
 use crate::store::Backoff;
 

@@ -13,7 +13,7 @@ use super::super::backlog::Backlog;
 use super::super::outcome::Outcomes;
 use super::super::position::{Position, Watermark};
 use super::super::progress::Progress;
-use super::super::writer::refusal::Refusal;
+use super::super::writer::Refusal;
 use crate::tenant::OrganizationId;
 
 /// See the module. Cheap to clone: all clones are the same lane's.

@@ -4,16 +4,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::arrived::Arrived;
-use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::owner::has_usable_schema;
 use super::super::position::Watermark;
-use super::super::writer::record_rows::rows_of;
-use super::super::writer::refusal::Refusal;
-use super::super::writer::statements::Statements;
 use super::super::unreadable::{self, Unreadable};
+use super::super::writer::{
+    Expected, FlushError, Flushed, Limits, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way,
+    flush,
+};
 use super::spill::Spill;
 use super::{Heard, Home, IDLE, Lane, Next};
-use crate::log::record::RecordView;
 use crate::store::Backoff;
 
 /// A lost race is run again this often before it counts as the schema's trouble.
@@ -41,19 +40,6 @@ enum Step {
     Leave(Next),
 }
 
-/// A batch, and how many of the pending records are in it.
-struct Cut<'a> {
-    records: usize,
-    rows: usize,
-    next: Watermark,
-    batch: SealedBatch<'a>,
-}
-
-/// The pending record at this place does not decode.
-struct Undecodable {
-    at: usize,
-}
-
 impl Lane {
     pub(super) async fn live(&mut self, statements: &Statements, mut watermark: Option<Watermark>) -> Next {
         let _counted = self.home.outcomes.count_lane("live");
@@ -73,7 +59,9 @@ impl Lane {
                 Step::Moved(moved) => watermark = Some(moved),
                 Step::Leave(next) => return next,
             }
-            if matches!(collected, Collected::LastBatch) {
+            // A batch ends before a record that is unfit; asked to stop, the lane leaves what comes behind to the next owner.
+            let is_done = self.pending.is_empty() || self.home.stop.is_cancelled();
+            if matches!(collected, Collected::LastBatch) && is_done {
                 return Next::End;
             }
         }
@@ -141,18 +129,26 @@ impl Lane {
         watermark: Option<Watermark>,
     ) -> Result<Step, Refusal> {
         let started = Instant::now();
-        let cut = match self.home.cut(&self.pending) {
-            Ok(cut) => cut,
-            Err(Undecodable { at }) => {
-                self.write_down_undecodable(at).await?;
+        let batch = match self.home.prepare(&self.pending) {
+            // `pending` is not empty here; were it, there would be nothing to store.
+            Ok(None) => return Ok(Step::Leave(Next::Reopen)),
+            Ok(Some(batch)) => batch,
+            Err(UnfitRecord { why: Unfit::Undecodable, .. }) => {
+                self.write_down_undecodable().await?;
                 return Ok(Step::Leave(Next::Reopen));
             }
+            Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. }, .. }) => {
+                tracing::error!(organization.id = %self.home.organization, partition = self.home.position.partition,
+                    "{unfit}; its lane's records are held");
+                return Err(Refusal::Schema(unfit.to_string()));
+            }
         };
-        let (records, rows, next) = (cut.records, cut.rows, cut.next);
+        let (records, rows, next) = (batch.records(), batch.events(), batch.next());
         let home = &self.home;
         let flushing = async {
             let mut client = home.shared.pool.get().await?;
-            let flushed = flush(&mut client, statements, watermark, &cut.batch).await;
+            let expected = Expected::Known(watermark);
+            let flushed = flush(&mut client, statements, expected, &batch, Way::AskFirst).await;
             if flushed.is_ok() {
                 client.give_back();
             }
@@ -183,20 +179,21 @@ impl Lane {
     ) -> Result<Step, Refusal> {
         let home = &self.home;
         match flushed {
-            Ok(Flushed::Committed(fates)) => {
+            Ok(Flushed::Committed(committed)) => {
                 home.shared.condition.server.answered();
                 home.shared.trips.passed(home.organization);
                 home.see(next);
-                home.outcomes.flushed(&fates, rows, took);
+                home.outcomes.flushed(&committed.fates, rows, took);
                 home.outcomes.visible(self.pending.iter().take(records));
                 self.finish_first(records);
                 Ok(Step::Moved(next))
             }
-            Ok(Flushed::Stale) => {
+            Ok(Flushed::Stale { .. }) => {
                 tracing::info!(organization.id = %home.organization, partition = home.position.partition,
                     "the watermark was moved by another loader; reading it again");
                 Ok(Step::Leave(Next::Reopen))
             }
+            Ok(Flushed::Held) => Ok(Step::Leave(Next::Reopen)),
             Err(FlushError::Refused(error)) => Err(error.into()),
             Err(FlushError::Commit(error)) => match Refusal::from(error) {
                 // Refused by the schema at the commit: it is not stored, and would be refused again.
@@ -212,8 +209,8 @@ impl Lane {
     }
 
     /// A header that reads and events that do not: nothing intake wrote. It must not stand in the way of the others.
-    async fn write_down_undecodable(&mut self, at: usize) -> Result<(), Refusal> {
-        let Some(arrived) = self.pending.get(at) else { return Ok(()) };
+    async fn write_down_undecodable(&mut self) -> Result<(), Refusal> {
+        let Some(arrived) = self.pending.front() else { return Ok(()) };
         let unreadable = Unreadable {
             position: self.home.position,
             offset: arrived.record.offset,
@@ -224,7 +221,7 @@ impl Lane {
         };
         unreadable::try_write(&self.home.shared, &[unreadable]).await?;
         self.home.outcomes.unreadable();
-        if let Some(arrived) = self.pending.remove(at) {
+        if let Some(arrived) = self.pending.pop_front() {
             self.home.finish(&arrived);
         }
         Ok(())
@@ -232,25 +229,13 @@ impl Lane {
 }
 
 impl Home {
-    /// Cuts a batch from the front of what is pending, within the limits but for the last record of it.
-    fn cut<'a>(&self, pending: &'a VecDeque<Arrived>) -> Result<Cut<'a>, Undecodable> {
+    /// Makes a batch of the front of what is pending.
+    fn prepare<'a>(&self, pending: &'a VecDeque<Arrived>) -> Result<Option<Prepared<&'a [u8]>>, UnfitRecord> {
         let settings = &self.shared.settings;
-        let (mut rows, mut bytes, mut records, mut next) = (Vec::new(), 0, 0, None);
-        for (at, arrived) in pending.iter().enumerate() {
-            if rows.len() >= settings.batch_rows || bytes >= settings.batch_bytes {
-                break;
-            }
-            let record = &arrived.record;
-            let view = RecordView::parse(&record.bytes).map_err(|_| Undecodable { at })?;
-            rows_of(&view, record.offset, &mut rows).map_err(|_| Undecodable { at })?;
-            bytes += record.bytes.len();
-            records += 1;
-            next = Some(Watermark::after(record.offset, view.record_id));
-        }
-        // `pending` is not empty here; were it, the batch would be too, and this record's place is as good as any.
-        let next = next.ok_or(Undecodable { at: 0 })?;
-        let (organization, position) = (self.organization, self.position);
-        let (all, batch) = (rows.len(), SealedBatch::new(organization, position, rows, next));
-        Ok(Cut { records, rows: all, next, batch })
+        let limits = Limits { rows: settings.batch_rows, bytes: settings.batch_bytes };
+        let sources = pending
+            .iter()
+            .map(|arrived| Source { offset: arrived.record.offset, bytes: arrived.record.bytes.as_slice() });
+        Prepared::take(self.organization, self.position, sources, limits)
     }
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::super::owner::Nobody;
-use super::super::writer::refusal::Refusal;
 use super::super::unreadable::{self, MOST_RECORDS, Unreadable};
+use super::super::writer::Refusal;
 use super::{Heard, Lane, Next, take_what_came};
 use crate::store::Backoff;
 

@@ -9,19 +9,14 @@ use proptest::test_runner::TestRunner;
 use prost::Message as _;
 use serde_json::Value;
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
-use super::super::writer::flush::Flushed;
 use super::super::position::Watermark;
-use super::super::writer::record_rows::rows_of;
-use super::super::writer::ways::Fates;
-use super::events::RECEIVED;
+use super::super::writer::Fates;
+use super::events::{RECEIVED, source};
 use super::site::{Site, record_id};
 use crate::event::table::{COMMON, EventType, Kind};
 use crate::event::tests::any::{Members, any_members, as_json, as_protobuf, millis};
 use crate::event::{Clock, Envelope, Event, UnixMillis, Verdict, check_batch, proto};
-use crate::log::RecordBuilder;
-use crate::log::record::RecordView;
 
 /// Enough for COPY in one flush.
 const BATCH: usize = 250;
@@ -64,20 +59,13 @@ struct Filling {
 impl Filling {
     /// Stores events the way that they go: into records, and out of them into one flush.
     async fn store(&mut self, site: &Site, events: &[Event<'_>]) {
-        let mut builder = RecordBuilder::new(site.id(self.slug), Uuid::from_u128(8), RECEIVED);
-        events.iter().for_each(|event| builder.push(event));
-        let records = builder.finish();
-        let mut rows = Vec::new();
-        let views: Vec<_> = records
-            .iter()
-            .map(|record| RecordView::parse(&record.bytes).expect("a record of ours"))
-            .collect();
-        views.iter().for_each(|view| rows_of(view, self.flushes, &mut rows).expect("events of ours"));
-        assert_eq!(rows.len(), events.len());
         let expected = self.flushes.checked_sub(1).filter(|last| *last >= 0);
         let expected = expected.map(|last| Watermark::after(last, record_id(last)));
-        let flushed = site.flush(self.slug, expected, self.flushes, rows).await.expect("stored");
-        if flushed != Flushed::Committed(Fates { stored: events.len() as u64, duplicate: 0, dead: 0 }) {
+        let flushed = site
+            .flush(self.slug, expected, source(site.id(self.slug), self.flushes, events.to_vec()))
+            .await
+            .expect("stored");
+        if flushed != Some(Fates { stored: events.len() as u64, duplicate: 0, dead: 0 }) {
             let reason =
                 "SELECT concat_ws(' ', sqlstate, reason, coalesce(event::text, encode(record, 'hex'))) FROM";
             let dead = site.texts(&format!("{reason} org_{}.dead_letter", self.slug)).await;

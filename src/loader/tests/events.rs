@@ -7,12 +7,13 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use super::super::writer::rows::Row;
+use super::super::writer::{Row, Source};
+use crate::event::wire::{Sink as _, Wire, WireFields};
 use crate::event::{Event, UnixMillis};
 use crate::log::{LogRecord, RecordBuilder};
 use crate::tenant::OrganizationId;
 
-use super::site::POSITION;
+use super::site::{POSITION, record_id};
 
 pub(super) const RECEIVED: UnixMillis = UnixMillis(1_795_384_100_123);
 
@@ -51,6 +52,25 @@ pub(super) fn rows(organization: OrganizationId, offset: i64, events: Vec<Event<
         log_offset: offset,
     };
     events.into_iter().map(row).collect()
+}
+
+/// These events as one record at this offset, whose id is [`record_id`], however large it is and if it is empty.
+pub(super) fn source(organization: OrganizationId, offset: i64, events: Vec<Event<'_>>) -> Source<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.bytes_field(1, organization.0.as_bytes());
+    bytes.bytes_field(2, record_id(offset).as_bytes());
+    bytes.bytes_field(3, Uuid::from_u128(8).as_bytes());
+    bytes.varint_field(4, RECEIVED.0.unsigned_abs());
+    let mut builder = RecordBuilder::new(organization, Uuid::from_u128(8), RECEIVED);
+    events.iter().for_each(|event| builder.push(event));
+    for record in builder.finish() {
+        for (number, value) in WireFields::of(&record.bytes).map(|field| field.expect("a record of ours")) {
+            if let (5, Wire::Bytes(event)) = (number, value) {
+                bytes.bytes_field(5, event);
+            }
+        }
+    }
+    Source { offset, bytes }
 }
 
 /// The bytes of a record.

@@ -1,12 +1,12 @@
 //! The writer sabotaged: it resolves consistently wrong, role and schema both. Postgres alone stands in between.
 
-use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
 use super::super::position::Watermark;
-use super::super::writer::scope::{Scope, scope_of, sqlstate};
-use super::super::writer::ways::WriteError;
-use super::events::{event, events, record, record_bytes, rows};
-use super::site::{POSITION, Site, record_id};
+use super::super::writer::{
+    Expected, FlushError, Flushed, Scope, Way, WriteError, flush, scope_of, sqlstate,
+};
+use super::events::{event, events, record, record_bytes, source};
+use super::site::{POSITION, Site, prepared, record_id};
 use crate::tenant::Organization;
 
 /// What the snapshot would say if acme's row carried birch's names.
@@ -28,21 +28,21 @@ async fn a_batch_in_the_wrong_schema_is_refused_by_the_watermark_even_with_the_r
     // Neither a first flush nor one that finds birch's own watermark may come through.
     for birchs_own in [None, Some(Watermark::after(0, record_id(0)))] {
         if birchs_own.is_some() {
-            let own = rows(site.id("birch"), 0, events(0..3));
-            site.flush("birch", None, 0, own).await.expect("birch's own");
+            let own = source(site.id("birch"), 0, events(0..3));
+            site.flush("birch", None, own).await.expect("birch's own");
         }
         let before = (site.contents("birch").await, site.totals("birch").await);
         for count in [2, 200] {
-            let acmes = rows(site.id("acme"), 1, events(10..10 + count));
-            let next = Watermark::after(1, record_id(1));
-            let batch = SealedBatch::new(site.id("acme"), POSITION, acmes, next);
+            let batch = prepared(source(site.id("acme"), 1, events(10..10 + count)));
             let mut loader = site.loader().await;
-            let error = refused(flush(&mut loader, &statements, None, &batch).await);
+            let error =
+                refused(flush(&mut loader, &statements, Expected::Known(None), &batch, Way::Direct).await);
             assert_eq!((sqlstate(&error), scope_of(&error)), ("23514", Scope::Tenant), "{error:?}");
             // Nor does knowing where birch stands help: it is not acme's watermark.
             if birchs_own.is_some() {
-                let stale = flush(&mut loader, &statements, birchs_own, &batch).await;
-                assert_eq!(stale.expect("an answer"), Flushed::Stale);
+                let expected = Expected::Known(birchs_own);
+                let stale = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
+                assert_eq!(stale.expect("an answer"), Flushed::Stale { found: None });
             }
         }
         assert_eq!((site.contents("birch").await, site.totals("birch").await), before);
@@ -55,7 +55,7 @@ async fn the_lane_of_a_sabotaged_writer_holds_its_records_and_loses_none() {
     let site = Site::with(&["acme", "birch"]).await;
     let (acme, birch) = (site.id("acme"), site.organization("birch").clone());
     // Birch is ahead of acme's records in the log: its watermark must not be taken for acme's.
-    site.flush("birch", None, 50, rows(birch.id, 50, events(0..3))).await.expect("birch's own");
+    site.flush("birch", None, source(birch.id, 50, events(0..3))).await.expect("birch's own");
     let before = (site.contents("birch").await, site.totals("birch").await);
 
     let lying = site.shared(vec![acme_as_birch(&site), birch]);
@@ -82,7 +82,7 @@ async fn the_lane_of_a_sabotaged_writer_holds_its_records_and_loses_none() {
 async fn a_sabotaged_drain_stores_nothing_and_deletes_nothing() {
     let site = Site::with(&["acme", "birch"]).await;
     let acme = site.id("acme");
-    site.flush("birch", None, 50, rows(site.id("birch"), 50, events(0..3))).await.expect("birch's own");
+    site.flush("birch", None, source(site.id("birch"), 50, events(0..3))).await.expect("birch's own");
     let mut loader = site.loader().await;
     let bytes = record_bytes(acme, &[event(100)]);
     // Below birch's watermark, and above it.

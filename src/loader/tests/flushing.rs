@@ -1,14 +1,13 @@
 //! One flush: what it counts, what it refuses, and that nothing of a refused one is there.
 
-use super::super::writer::flush::{FlushError, Flushed};
 use super::super::position::Watermark;
-use super::super::writer::ways::{Fates, WriteError};
-use super::events::{bad_event, event, events, rows};
+use super::super::writer::{Fates, FlushError, WriteError};
+use super::events::{bad_event, event, events, source};
 use super::site::{Site, record_id};
 use crate::event::Event;
 
-fn fates(stored: u64, duplicate: u64, dead: u64) -> Flushed {
-    Flushed::Committed(Fates { stored, duplicate, dead })
+fn fates(stored: u64, duplicate: u64, dead: u64) -> Option<Fates> {
+    Some(Fates { stored, duplicate, dead })
 }
 
 fn after(offset: i64) -> Option<Watermark> {
@@ -27,10 +26,10 @@ async fn dead_letters(site: &Site) -> Vec<String> {
 async fn the_first_flush_makes_the_watermark_and_later_ones_move_it() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");
-    let first = site.flush("acme", None, 5, rows(id, 5, events(0..3))).await;
+    let first = site.flush("acme", None, source(id, 5, events(0..3))).await;
     assert_eq!(first.expect("stored"), fates(3, 0, 0));
     assert_eq!(site.totals("acme").await, ["3|6|3|0|0"]);
-    let second = site.flush("acme", after(5), 9, rows(id, 9, events(3..5))).await;
+    let second = site.flush("acme", after(5), source(id, 9, events(3..5))).await;
     assert_eq!(second.expect("stored"), fates(2, 0, 0));
     assert_eq!(site.totals("acme").await, ["3|10|5|0|0"]);
     let last = site.texts("SELECT last_record_id::text FROM org_acme.ingest_watermark").await;
@@ -47,7 +46,7 @@ async fn a_flush_takes_one_transaction_id_unless_a_row_is_refused() {
         let base = 1_000 * (offset.unsigned_abs() as u128 + 1);
         let mut batch = events(base..base + size);
         batch.extend((0..refused).map(|_| bad_event(base + size)));
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, batch)).await;
         let stored = u64::try_from(size).expect("small");
         assert_eq!(flushed.expect("stored"), fates(stored, 0, refused));
         expected = after(offset);
@@ -64,15 +63,15 @@ async fn a_flush_takes_one_transaction_id_unless_a_row_is_refused() {
 async fn a_watermark_other_than_expected_means_that_nothing_is_written() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");
-    let nobody_yet = site.flush("acme", after(4), 5, rows(id, 5, events(0..3))).await;
-    assert_eq!(nobody_yet.expect("an answer"), Flushed::Stale);
+    let nobody_yet = site.flush("acme", after(4), source(id, 5, events(0..3))).await;
+    assert_eq!(nobody_yet.expect("an answer"), None);
     assert_eq!(site.contents("acme").await, [0, 0, 0]);
 
-    site.flush("acme", None, 5, rows(id, 5, events(0..3))).await.expect("stored");
+    site.flush("acme", None, source(id, 5, events(0..3))).await.expect("stored");
     let another_record_there = Some(Watermark::after(5, record_id(99)));
     for expected in [None, after(4), after(6), another_record_there] {
-        let stale = site.flush("acme", expected, 7, rows(id, 7, events(10..12))).await;
-        assert_eq!(stale.expect("an answer"), Flushed::Stale, "{expected:?}");
+        let stale = site.flush("acme", expected, source(id, 7, events(10..12))).await;
+        assert_eq!(stale.expect("an answer"), None, "{expected:?}");
     }
     assert_eq!(
         (site.contents("acme").await, site.totals("acme").await),
@@ -84,12 +83,12 @@ async fn a_watermark_other_than_expected_means_that_nothing_is_written() {
 async fn two_first_flushes_at_once_are_one() {
     let site = Site::with(&["acme"]).await;
     let id = site.id("acme");
-    let one = site.flush("acme", None, 5, rows(id, 5, events(0..200)));
-    let other = site.flush("acme", None, 5, rows(id, 5, events(0..200)));
+    let one = site.flush("acme", None, source(id, 5, events(0..200)));
+    let other = site.flush("acme", None, source(id, 5, events(0..200)));
     let (one, other) = tokio::join!(one, other);
     let mut outcomes = [one.expect("an answer"), other.expect("an answer")];
-    outcomes.sort_by_key(|outcome| *outcome == Flushed::Stale);
-    assert_eq!(outcomes, [fates(200, 0, 0), Flushed::Stale]);
+    outcomes.sort_by_key(|outcome| *outcome == None);
+    assert_eq!(outcomes, [fates(200, 0, 0), None]);
     assert_eq!(site.totals("acme").await, ["3|6|200|0|0"]);
 }
 
@@ -105,7 +104,7 @@ async fn duplicates_are_counted_whether_they_are_in_the_table_or_in_the_batch_by
         [(small.clone(), 3, 3), (small, 0, 6), (large.clone(), 496, 103), (large, 0, 599), (vec![], 0, 0)];
     for (offset, (ids, stored, duplicate)) in (0_i64..).zip(cases) {
         let events = ids.into_iter().map(event).collect();
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, events)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, events)).await;
         assert_eq!(flushed.expect("stored"), fates(stored, duplicate, 0), "offset {offset}");
         expected = after(offset);
     }
@@ -122,7 +121,7 @@ async fn the_first_of_two_events_with_one_id_is_the_one_that_is_stored() {
         let mut batch = vec![Event { seq: Some(1), ..event(key) }, Event { seq: Some(2), ..event(key) }];
         batch.extend(events(0..filler));
         let expected = if offset == 0 { None } else { after(0) };
-        site.flush("acme", expected, offset, rows(id, offset, batch)).await.expect("stored");
+        site.flush("acme", expected, source(id, offset, batch)).await.expect("stored");
     }
     let seqs = site.texts("SELECT seq::text FROM org_acme.event WHERE seq IS NOT NULL").await;
     assert_eq!(seqs, ["1", "1"]);
@@ -138,7 +137,7 @@ async fn one_bad_row_of_500_is_dead_lettered_alone() {
         batch[bad] = bad_event(base + bad as u128);
         let offset = i64::try_from(at).expect("small");
         let expected = if at == 0 { None } else { after(offset - 1) };
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, batch)).await;
         assert_eq!(flushed.expect("stored"), fates(499, 0, 1), "the bad row at {bad}");
     }
     let expected = [(1_000, 0), (2_333, 1), (3_499, 2)]
@@ -176,7 +175,7 @@ async fn rows_that_even_jsonb_refuses_are_dead_lettered_as_records() {
         );
         batch.extend(events(1_000..1_000 + filler));
         let expected = if offset == 0 { None } else { after(0) };
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, batch)).await;
         assert_eq!(flushed.expect("stored"), fates(u64::try_from(filler).expect("small"), 0, 7));
     }
     let letters = dead_letters(&site).await;
@@ -196,12 +195,12 @@ async fn sixteen_bad_rows_are_dead_letters_and_seventeen_mean_that_nothing_is_st
         batch.extend((1_000..1_000 + bad).map(bad_event));
         batch
     };
-    match site.flush("acme", None, 0, rows(id, 0, batch(17))).await {
+    match site.flush("acme", None, source(id, 0, batch(17))).await {
         Err(FlushError::Refused(WriteError::TooManyDead { sqlstate, .. })) => assert_eq!(sqlstate, "23514"),
         other => panic!("{other:?}"),
     }
     assert_eq!(site.contents("acme").await, [0, 0, 0]);
-    let flushed = site.flush("acme", None, 0, rows(id, 0, batch(16))).await;
+    let flushed = site.flush("acme", None, source(id, 0, batch(16))).await;
     assert_eq!(flushed.expect("stored"), fates(400, 0, 16));
     assert_eq!(site.contents("acme").await, [400, 16, 1]);
 }
@@ -226,7 +225,7 @@ async fn a_trigger_that_raises_and_a_deferred_constraint_single_out_their_rows()
         let mut batch = events(base..base + size as u128);
         batch[3].seq = Some(13);
         batch[size - 1].position_ms = Some(7);
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, batch)).await;
         assert_eq!(flushed.expect("stored"), fates(size as u64 - 2, 0, 2));
         expected = after(offset);
     }
@@ -256,7 +255,7 @@ async fn a_row_too_large_for_an_index_and_one_with_a_bad_parameter_stand_alone()
         let mut batch = events(base..base + size as u128);
         batch[3].answer = Some(answer.as_str().into());
         batch[size - 1].seq = Some(13);
-        let flushed = site.flush("acme", expected, offset, rows(id, offset, batch)).await;
+        let flushed = site.flush("acme", expected, source(id, offset, batch)).await;
         assert_eq!(flushed.expect("stored"), fates(size as u64 - 2, 0, 2));
         expected = after(offset);
     }
@@ -273,6 +272,6 @@ async fn a_bad_row_in_front_of_many_large_ones_is_told_from_a_lost_connection() 
     let mut batch: Vec<Event<'_>> =
         (1..2_000).map(|id| Event { details: Some(large.as_str().into()), ..event(id) }).collect();
     batch.insert(0, bad_event(0));
-    let flushed = site.flush("acme", None, 0, rows(id, 0, batch)).await;
+    let flushed = site.flush("acme", None, source(id, 0, batch)).await;
     assert_eq!(flushed.expect("stored"), fates(1_999, 0, 1));
 }

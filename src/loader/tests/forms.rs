@@ -1,10 +1,9 @@
 //! An event has three forms on its way into a table: a row of an INSERT, a row of a COPY, and a dead letter that is
 //! replayed. Read back, they are the same, column by column.
 
-use super::super::writer::flush::Flushed;
 use super::super::position::Watermark;
-use super::super::writer::ways::Fates;
-use super::events::{any_events, event, rows};
+use super::super::writer::Fates;
+use super::events::{any_events, event, source};
 use super::site::{Site, record_id};
 use crate::event::{Event, UnixMillis};
 
@@ -14,9 +13,9 @@ const ROWS: usize = 400;
 async fn store(site: &Site, slug: &str, events: &[Event<'static>], at_a_time: usize) {
     let mut expected = None;
     for (offset, part) in (0_i64..).zip(events.chunks(at_a_time)) {
-        let flushed = site.flush(slug, expected, offset, rows(site.id(slug), offset, part.to_vec())).await;
+        let flushed = site.flush(slug, expected, source(site.id(slug), offset, part.to_vec())).await;
         let stored = match flushed.expect("stored") {
-            Flushed::Committed(Fates { stored, duplicate: 0, dead }) => stored + dead,
+            Some(Fates { stored, duplicate: 0, dead }) => stored + dead,
             other => panic!("{other:?}"),
         };
         assert_eq!(stored, part.len() as u64);

@@ -1,11 +1,9 @@
 //! Held, healed, drained: in order, once, and with the watermark.
 
-use super::super::writer::flush::Flushed;
 use super::super::held_record::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
 use super::super::position::Watermark;
-use super::super::writer::refusal::Refusal;
-use super::super::writer::ways::{Fates, WriteError};
-use super::events::{bad_event, event, events, record, record_bytes, rows};
+use super::super::writer::{Fates, Refusal, WriteError};
+use super::events::{bad_event, event, events, record, record_bytes, source};
 use super::site::{POSITION, Site, record_id};
 use crate::event::Event;
 use crate::log::record::RecordView;
@@ -139,8 +137,8 @@ async fn records_below_the_watermark_are_deleted_unwritten() {
         hold_one(&site, offset, &events(ids..ids + 2)).await;
     }
     // Another owner stored what lies up to 8.
-    let stored_before = site.flush("acme", None, 8, rows(acme, 8, events(0..1))).await;
-    assert!(matches!(stored_before, Ok(Flushed::Committed(_))));
+    let stored_before = site.flush("acme", None, source(acme, 8, events(0..1))).await;
+    assert!(matches!(stored_before, Ok(Some(_))));
     assert_eq!(drain(&site, ALL).await.expect("drained"), stored(2));
     assert_eq!((site.held().await.len(), site.totals("acme").await), (0, vec!["3|10|3|0|0".to_owned()]));
     let ids = site.texts("SELECT event_id::text FROM org_acme.event ORDER BY event_id").await;
@@ -282,7 +280,7 @@ async fn a_schema_of_an_unknown_version_is_left_alone_and_its_records_are_held()
 async fn a_lane_passes_over_what_its_schema_already_has() {
     let site = Site::with(&["acme"]).await;
     let acme = site.id("acme");
-    site.flush("acme", None, 5, rows(acme, 5, events(0..3))).await.expect("stored");
+    site.flush("acme", None, source(acme, 5, events(0..3))).await.expect("stored");
     let shared = site.shared(site.organizations());
     let records =
         vec![record(acme, 4, &events(40..42)), record(acme, 5, &events(0..3)), record(acme, 6, &[event(60)])];

@@ -1,11 +1,8 @@
 //! Names that should never come out of the control schema, and what they would do if they did.
 
-use super::super::writer::flush::{FlushError, SealedBatch, flush};
-use super::super::position::Watermark;
-use super::super::writer::scope::{Scope, scope_of, sqlstate};
-use super::super::writer::ways::WriteError;
-use super::events::{events, rows};
-use super::site::{POSITION, Site, record_id};
+use super::super::writer::{Expected, FlushError, Scope, Way, WriteError, flush, scope_of, sqlstate};
+use super::events::{events, source};
+use super::site::{Site, prepared};
 use crate::store::quoted;
 use crate::tenant::Organization;
 
@@ -32,13 +29,9 @@ async fn hostile_schema_names_and_other_organizations_schemas_are_refused_and_no
     ];
     for (schema_name, expected) in cases {
         let lying = Organization { schema_name: schema_name.to_owned(), ..site.organization("acme").clone() };
-        let batch = SealedBatch::new(
-            lying.id,
-            POSITION,
-            rows(lying.id, 1, events(0..3)),
-            Watermark::after(1, record_id(1)),
-        );
-        match flush(&mut loader, &site.statements_of(lying), None, &batch).await {
+        let batch = prepared(source(lying.id, 1, events(0..3)));
+        match flush(&mut loader, &site.statements_of(lying), Expected::Known(None), &batch, Way::Direct).await
+        {
             Err(FlushError::Refused(WriteError::Postgres(error))) => {
                 assert_eq!(
                     (sqlstate(&error), scope_of(&error)),
@@ -60,13 +53,16 @@ async fn a_slug_of_another_organization_beside_ones_own_schema_is_refused() {
     let site = Site::with(&["acme", "birch"]).await;
     let slug = site.organization("birch").slug.clone();
     let lying = Organization { slug, ..site.organization("acme").clone() };
-    let batch = SealedBatch::new(
-        lying.id,
-        POSITION,
-        rows(lying.id, 1, events(0..3)),
-        Watermark::after(1, record_id(1)),
-    );
-    match flush(&mut site.loader().await, &site.statements_of(lying), None, &batch).await {
+    let batch = prepared(source(lying.id, 1, events(0..3)));
+    match flush(
+        &mut site.loader().await,
+        &site.statements_of(lying),
+        Expected::Known(None),
+        &batch,
+        Way::Direct,
+    )
+    .await
+    {
         Err(FlushError::Refused(WriteError::Postgres(error))) => assert_eq!(sqlstate(&error), "42501"),
         other => panic!("{other:?}"),
     }

@@ -1,7 +1,7 @@
 //! Records that belong in no schema.
 
 use super::super::partition::Partition;
-use super::events::{event, events, log_record, record, record_bytes, rows};
+use super::events::{event, events, log_record, record, record_bytes, source};
 use super::site::{POSITION, Site};
 use crate::log::Start;
 use crate::tenant::{Organization, OrganizationId, State};
@@ -44,7 +44,7 @@ fn record_bytes_at(bytes: &[u8]) -> crate::log::LogRecord {
 async fn a_record_of_a_removed_organization_is_counted_without_its_payload() {
     let site = Site::with(&["acme", "birch"]).await;
     let acme = site.id("acme");
-    site.flush("acme", None, 1, rows(acme, 1, events(0..3))).await.expect("stored");
+    site.flush("acme", None, source(acme, 1, events(0..3))).await.expect("stored");
     let before = site.organizations();
     site.remove("acme").await;
 

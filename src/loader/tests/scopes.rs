@@ -5,9 +5,7 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::super::writer::insert::insert_rows;
-use super::super::writer::scope::{Scope, scope_of, sqlstate};
-use super::super::writer::statements::Statements;
+use super::super::writer::{Scope, Statements, insert_rows, scope_of, sqlstate};
 use super::events::{bad_event, event, rows};
 use super::site::{POSITION, Site, record_id, settings};
 use crate::config::loader::LoaderSettings;
@@ -23,7 +21,7 @@ async fn attempt(
     event: Event<'_>,
 ) -> Result<(), Error> {
     let transaction = client.transaction().await?;
-    transaction.batch_execute(&statements.become_role).await?;
+    transaction.batch_execute(&statements.enter_role).await?;
     transaction
         .execute_typed(
             &statements.first_watermark,
@@ -36,7 +34,7 @@ async fn attempt(
             ],
         )
         .await?;
-    insert_rows(&transaction, &statements.insert_rows, &rows(id, 0, vec![event])).await?;
+    insert_rows(transaction.client(), &statements.insert_rows, &rows(id, 0, vec![event])).await?;
     transaction.rollback().await
 }
 
@@ -301,7 +299,7 @@ async fn what_the_server_does_to_everybody_is_the_servers() {
          WHERE usename = '{login}')) AS none"
     ))
     .await;
-    let idled = transaction.batch_execute(&statements.become_role).await.expect_err("ended");
+    let idled = transaction.batch_execute(&statements.enter_role).await.expect_err("ended");
     assert_eq!(scope_of(&idled), Scope::Server, "{idled:?}");
 }
 

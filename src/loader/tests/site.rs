@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::super::arrived::Arrived;
 use super::super::backlog::Backlog;
-use super::super::writer::flush::{FlushError, Flushed, SealedBatch, flush};
 use super::super::lane::{Home, Lane};
 use super::super::outcome::Outcomes;
 use super::super::position::{Position, Watermark};
 use super::super::progress::Progress;
-use super::super::writer::rows::Row;
-use super::super::writer::statements::Statements;
 use super::super::trips::Trips;
+use super::super::writer::{
+    Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Statements, Way, flush,
+};
 use super::super::{Shared, drains};
 use crate::config::loader::LoaderSettings;
 use crate::config::{DatabaseUrl, Operator, Secret};
@@ -281,18 +281,29 @@ impl Site {
         progress.lock().expect("no panic").next_offset()
     }
 
-    /// Flushes rows of one record at `offset`.
+    /// Flushes one record, asking first what is there. `None`: the watermark was not as expected.
     pub(super) async fn flush(
         &self,
         slug: &str,
         expected: Option<Watermark>,
-        offset: i64,
-        rows: Vec<Row<'_>>,
-    ) -> Result<Flushed, FlushError> {
-        let next = Watermark::after(offset, record_id(offset));
-        let batch = SealedBatch::new(self.id(slug), POSITION, rows, next);
-        flush(&mut self.loader().await, &self.statements(slug), expected, &batch).await
+        source: Source<Vec<u8>>,
+    ) -> Result<Option<Fates>, FlushError> {
+        let expected = Expected::Known(expected);
+        let (mut loader, statements, batch) = (self.loader().await, self.statements(slug), prepared(source));
+        match flush(&mut loader, &statements, expected, &batch, Way::AskFirst).await? {
+            Flushed::Committed(committed) => Ok(Some(committed.fates)),
+            Flushed::Stale { .. } => Ok(None),
+            Flushed::Held => panic!("held records are looked for by lanes that know nothing"),
+        }
     }
+}
+
+/// A batch of one record, as the lane of the organization that it names has it.
+pub(super) fn prepared(source: Source<Vec<u8>>) -> Prepared<Vec<u8>> {
+    let organization = RecordView::parse(&source.bytes).expect("a record of ours").organization_id;
+    let limits = Limits { rows: usize::MAX, bytes: usize::MAX };
+    let prepared = Prepared::take(organization, POSITION, [source], limits);
+    prepared.expect("a record that fits").expect("a record")
 }
 
 /// The id of the record that a test's rows stand for.

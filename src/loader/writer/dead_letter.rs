@@ -2,52 +2,45 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio_postgres::Error;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
-use crate::loader::position::Position;
 use super::rows::{Row, postgres_text};
-use super::statements::Statements;
+use super::ways::Target;
 
 /// One refused row.
 #[derive(Debug)]
-pub(in crate::loader) struct DeadRow<'a> {
+pub(super) struct DeadRow<'a> {
     /// The row.
-    pub(in crate::loader) row: &'a Row<'a>,
+    pub(super) row: &'a Row<'a>,
     /// Why, for machines.
-    pub(in crate::loader) sqlstate: &'a str,
+    pub(super) sqlstate: &'a str,
     /// Why, for people.
-    pub(in crate::loader) reason: String,
+    pub(super) reason: String,
 }
 
 /// Writes the dead letter in the transaction that stores the rest. The row is kept by column; where jsonb refuses it
 /// too, as a record of its own.
-pub(in crate::loader) async fn write(
-    transaction: &Transaction<'_>,
-    statements: &Statements,
-    position: Position,
-    dead: &DeadRow<'_>,
-) -> Result<(), Error> {
-    transaction.batch_execute("SAVEPOINT dead").await?;
+pub(super) async fn write(target: Target<'_>, dead: &DeadRow<'_>) -> Result<(), Error> {
+    let client = target.client;
+    client.batch_execute("SAVEPOINT dead").await?;
     let columns = by_column(dead.row).ok();
-    if columns.is_some() && insert(transaction, statements, position, dead, columns, None).await.is_ok() {
-        return transaction.batch_execute("RELEASE SAVEPOINT dead").await;
+    if columns.is_some() && insert(target, dead, columns, None).await.is_ok() {
+        return client.batch_execute("RELEASE SAVEPOINT dead").await;
     }
-    transaction.batch_execute("ROLLBACK TO SAVEPOINT dead; RELEASE SAVEPOINT dead").await?;
-    let record = dead.row.as_record();
-    insert(transaction, statements, position, dead, None, Some(record)).await
+    client.batch_execute("ROLLBACK TO SAVEPOINT dead; RELEASE SAVEPOINT dead").await?;
+    insert(target, dead, None, Some(dead.row.as_record())).await
 }
 
 async fn insert(
-    transaction: &Transaction<'_>,
-    statements: &Statements,
-    position: Position,
+    target: Target<'_>,
     dead: &DeadRow<'_>,
     columns: Option<String>,
     record: Option<Vec<u8>>,
 ) -> Result<(), Error> {
-    transaction
+    let Target { client, statements, position } = target;
+    client
         .execute_typed(
             &statements.dead_letter,
             &[

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
-use tokio_postgres::Transaction;
+use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use super::copy::COLUMNS;
@@ -24,7 +24,7 @@ pub(in crate::loader) fn statement(schema: &str) -> String {
 
 /// Inserts what is not there yet with a [`statement`]; gives back how many rows were.
 pub(in crate::loader) async fn insert_rows(
-    transaction: &Transaction<'_>,
+    client: &Client,
     statement: &str,
     rows: &[Row<'_>],
 ) -> Result<u64, tokio_postgres::Error> {
@@ -80,7 +80,7 @@ pub(in crate::loader) async fn insert_rows(
         (&elapsed_ms, Type::INT4_ARRAY),
         (&details, Type::TEXT_ARRAY),
     ];
-    transaction.execute_typed(statement, &columns).await
+    client.execute_typed(statement, &columns).await
 }
 
 /// A time as COPY writes it. Arithmetic in SQL (`interval * bigint`) goes through a float, which is microseconds off a few

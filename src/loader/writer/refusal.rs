@@ -50,7 +50,11 @@ impl From<WriteError> for Refusal {
             WriteError::Row(error) | WriteError::Postgres(error) | WriteError::CopyRefused(error) => {
                 error.into()
             }
-            WriteError::TooManyDead { .. } => Self::Schema(error.to_string()),
+            // Where rows cannot be halved the next attempt asks again which ids are there.
+            WriteError::Duplicate(error) => Self::Again(error.to_string()),
+            WriteError::TooManyDead { .. } | WriteError::Unaccounted { .. } | WriteError::Unmoved => {
+                Self::Schema(error.to_string())
+            }
         }
     }
 }

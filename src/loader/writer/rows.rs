@@ -1,10 +1,11 @@
-//! One event on its way into the `event` table.
+//! Events on their way into the `event` table, one by one: for the ways that need a row as it is.
 
 use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::event::{Event, UnixMillis};
 use crate::log::RecordBuilder;
+use crate::log::record::{BadRecord, RecordView};
 use crate::tenant::OrganizationId;
 
 /// An event, with what its record says of it.
@@ -34,6 +35,31 @@ impl Row<'_> {
         builder.push(&self.event);
         builder.finish().pop().map(|record| record.bytes).unwrap_or_default()
     }
+}
+
+/// Adds every row of a record, or none.
+pub(in crate::loader) fn rows_of<'a>(
+    record: &RecordView<'a>,
+    offset: i64,
+    rows: &mut Vec<Row<'a>>,
+) -> Result<(), BadRecord> {
+    let before = rows.len();
+    for event in record.events() {
+        match event {
+            Ok(event) => rows.push(Row {
+                event,
+                received_at: record.received_at,
+                organization: record.organization_id,
+                request_id: record.request_id,
+                log_offset: offset,
+            }),
+            Err(bad) => {
+                rows.truncate(before);
+                return Err(bad);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A time as text that Postgres reads. RFC 3339 has a year 0 and Postgres has none; it calls that one 1 BC.

@@ -1,4 +1,4 @@
-//! The SQL of one organization's schema: built once a lane, every name qualified and quoted.
+//! The SQL of one organization's schema, every name qualified and quoted.
 
 use crate::config::loader::LoaderSettings;
 use crate::store::quoted;
@@ -7,28 +7,37 @@ use crate::tenant::{RolePrefix, Tenant};
 use super::copy::COLUMNS;
 use super::insert;
 
-/// What a lane says to its schema.
+/// What the loader says to an organization's schema.
 #[derive(Debug)]
 pub(in crate::loader) struct Statements {
-    /// Inside a transaction: becomes the organization's role, with nothing on the search path and bounded waits.
+    /// Begins a transaction with nothing on the search path, bounded waits, and a commit that a crash does not forget.
     /// Deferred constraints are checked at once, so that the rows to blame can be told.
-    pub(in crate::loader) become_role: String,
+    pub(super) begin: String,
+    /// Becomes the organization's role for the rest of the transaction.
+    pub(super) become_role: String,
+    /// Both.
+    pub(super) begin_in_role: String,
+    /// Both, in a transaction that was begun otherwise.
+    pub(in crate::loader) enter_role: String,
     /// `$1` generation, `$2` partition, `$3` organization: another one's watermark must never be taken for its own.
     pub(in crate::loader) read_watermark: String,
     /// The same, and locks it.
-    pub(in crate::loader) lock_watermark: String,
+    pub(super) lock_watermark: String,
     /// `$1` generation, `$2` partition, `$3` organization, `$4` next offset, `$5` record id. No row: somebody was faster.
     pub(in crate::loader) first_watermark: String,
-    /// As [`Self::first_watermark`], and `$6` stored, `$7` duplicate, `$8` dead to add to the totals.
-    pub(in crate::loader) move_watermark: String,
+    /// As [`Self::first_watermark`], and `$6` stored, `$7` duplicate, `$8` dead to add to the totals. Fails where no row was
+    /// moved: the commit may be on its way already.
+    pub(super) move_watermark: String,
     /// `$1` ids: those that are there.
-    pub(in crate::loader) stored_ids: String,
+    pub(super) stored_ids: String,
+    /// Whether COPY does to `event` what INSERT does.
+    pub(super) may_copy: String,
     /// An array a column.
     pub(in crate::loader) insert_rows: String,
     /// COPY, binary.
-    pub(in crate::loader) copy_rows: String,
+    pub(super) copy_rows: String,
     /// `$1` event id, `$2` generation, `$3` partition, `$4` offset, `$5` SQLSTATE, `$6` reason, `$7` row, `$8` record.
-    pub(in crate::loader) dead_letter: String,
+    pub(super) dead_letter: String,
 }
 
 impl Statements {
@@ -37,11 +46,16 @@ impl Statements {
         let schema = quoted(&tenant.organization().schema_name);
         let (statement_ms, lock_ms) =
             (settings.statement_timeout.as_millis(), settings.lock_timeout.as_millis());
+        let bounds = format!(
+            "SET LOCAL search_path = ''; SET LOCAL statement_timeout = {statement_ms}; \
+             SET LOCAL lock_timeout = {lock_ms}; SET CONSTRAINTS ALL IMMEDIATE; {SYNCHRONOUS}"
+        );
+        let become_role = format!("SET LOCAL ROLE {role}");
         Self {
-            become_role: format!(
-                "SET LOCAL ROLE {role}; SET LOCAL search_path = ''; SET LOCAL statement_timeout = {statement_ms}; \
-                 SET LOCAL lock_timeout = {lock_ms}; SET CONSTRAINTS ALL IMMEDIATE"
-            ),
+            begin: format!("BEGIN; {bounds}"),
+            begin_in_role: format!("BEGIN; {bounds}; {become_role}"),
+            enter_role: format!("{bounds}; {become_role}"),
+            become_role,
             read_watermark: format!(
                 "SELECT next_offset, last_record_id FROM {schema}.ingest_watermark \
                  WHERE generation = $1 AND partition = $2 AND organization_id = $3"
@@ -56,10 +70,13 @@ impl Statements {
                  VALUES ($1, $2, $3, $4, $5, 0, 0, 0, now()) ON CONFLICT DO NOTHING"
             ),
             move_watermark: format!(
-                "UPDATE {schema}.ingest_watermark SET organization_id = $3, next_offset = $4, last_record_id = $5, \
-                 stored = stored + $6, duplicate = duplicate + $7, dead = dead + $8, updated_at = now() \
-                 WHERE generation = $1 AND partition = $2"
+                "WITH moved AS ( \
+                     UPDATE {schema}.ingest_watermark SET organization_id = $3, next_offset = $4, last_record_id = $5, \
+                     stored = stored + $6, duplicate = duplicate + $7, dead = dead + $8, updated_at = now() \
+                     WHERE generation = $1 AND partition = $2 RETURNING 1) \
+                 SELECT 1 / count(*) FROM moved"
             ),
+            may_copy: may_copy(&schema),
             stored_ids: format!("SELECT event_id FROM {schema}.event WHERE event_id = ANY($1)"),
             insert_rows: insert::statement(&schema),
             copy_rows: format!("COPY {schema}.event ({COLUMNS}) FROM STDIN (FORMAT binary)"),
@@ -70,4 +87,22 @@ impl Statements {
             ),
         }
     }
+}
+
+/// Where a crash forgets what was committed, ours is not: the anchor must not survive the rows below it. What else the
+/// server's default may be waits at least as long.
+const SYNCHRONOUS: &str = "SELECT set_config('synchronous_commit', 'on', true) \
+     WHERE current_setting('synchronous_commit') = 'off'";
+
+/// Where COPY is refused (a policy, a view), or does other than INSERT (it passes over rules and needs no unique id), rows
+/// go by INSERT however many they are: what a batch comes to must not depend on its size.
+fn may_copy(schema: &str) -> String {
+    let event = format!("{schema}.event").replace('\'', "''");
+    format!(
+        "SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(class.oid) \
+             AND EXISTS (SELECT FROM pg_catalog.pg_index JOIN pg_catalog.pg_attribute ON attrelid = indrelid \
+                 WHERE indrelid = class.oid AND attname = 'event_id' AND indnkeyatts = 1 AND indkey[0] = attnum \
+                     AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL) \
+         FROM pg_catalog.pg_class AS class WHERE oid = '{event}'::pg_catalog.regclass"
+    )
 }
