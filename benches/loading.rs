@@ -102,7 +102,8 @@ fn records_to_postgres(criterion: &mut Criterion) {
                 let started = Instant::now();
                 for batch in &batches {
                     let id = schema.records.organization;
-                    let batch = DirectBatch::new(id, schema.writer.next_offset(), batch).expect("good records");
+                    let batch =
+                        DirectBatch::new(id, schema.writer.next_offset(), batch).expect("good records");
                     let written = schema.writer.write(&mut schema.client, &batch, DirectWay::AskFirst);
                     let stored = runtime.block_on(written);
                     assert_eq!(stored.expect("stored"), events as u64);

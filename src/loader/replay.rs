@@ -29,7 +29,18 @@ pub async fn insert_letter(
             insert_rows(transaction.client(), &insert_statement(schema), &rows).await?
         }
     };
-    Ok(if inserted == 0 { Inserted::Duplicate } else { Inserted::New })
+    if inserted > 0 {
+        return Ok(Inserted::New);
+    }
+    Ok(if is_there(transaction, schema, letter).await? { Inserted::Duplicate } else { Inserted::Swallowed })
+}
+
+/// Whether the letter's event is in the table: that no row was inserted does not say so.
+async fn is_there(transaction: &Transaction<'_>, schema: &str, letter: i64) -> Result<bool, Error> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM {schema}.event JOIN {schema}.dead_letter USING (event_id) WHERE id = $1)"
+    );
+    Ok(transaction.query_typed_one(&sql, &[(&letter, Type::INT8)]).await?.get(0))
 }
 
 async fn insert_columns(transaction: &Transaction<'_>, schema: &str, letter: i64) -> Result<u64, Error> {

@@ -13,3 +13,4 @@ mod names;
 mod nobody;
 mod scopes;
 mod site;
+mod ways;

@@ -31,7 +31,7 @@ pub(super) use refusal::Refusal;
 pub(super) use rows::Row;
 pub(super) use rows::rows_of;
 #[cfg(test)]
-pub(super) use scope::{Scope, scope_of, sqlstate};
+pub(super) use scope::{Scope, scope_of, scope_of_code, sqlstate};
 pub(super) use statements::Statements;
 pub use ways::Fates;
 pub(super) use ways::{Manner, Way, WriteError};

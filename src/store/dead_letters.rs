@@ -58,6 +58,8 @@ pub enum Inserted {
     New,
     /// It was there already.
     Duplicate,
+    /// Neither: something in the schema passes over it, and says nothing.
+    Swallowed,
     /// The letter holds nothing that can be read.
     Unreadable,
 }
@@ -146,6 +148,10 @@ pub async fn replay(
     let (column, outcome) = match inserted {
         Inserted::New => ("stored", Replayed::Stored),
         Inserted::Duplicate => ("duplicate", Replayed::Duplicate),
+        Inserted::Swallowed => {
+            let reason = "a trigger on `event` passed over the row, and said nothing".to_owned();
+            return Ok(Replayed::Refused { sqlstate: "02000".to_owned(), reason });
+        }
         Inserted::Unreadable => {
             let reason = "its record cannot be decoded".to_owned();
             return Ok(Replayed::Refused { sqlstate: "22000".to_owned(), reason });

@@ -29,6 +29,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(45);
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// How long a lane waits for its turn at a connection: longer than a statement may take, and then Postgres is away.
 const CONNECTION_WAIT: Duration = Duration::from_secs(12);
+/// Bytes of records that the consumer may have handed over and the loader has not yet taken.
+const HANDED_OVER_BYTES: usize = 16 * 1024 * 1024;
 /// The loader's receive loop turns every second; a rebalance waits for open transactions.
 const LOADER_SILENCE: Duration = Duration::from_secs(60);
 
@@ -174,7 +176,7 @@ fn start_loader(
         consumer: ConsumerSettings {
             log: settings.log.clone(),
             consume: role.consume.clone(),
-            budget_bytes: role.settings.memory_bytes,
+            budget_bytes: HANDED_OVER_BYTES,
         },
         pool,
         directory,

@@ -209,6 +209,22 @@ async fn bad_rows_among_held_ones_are_dead_lettered_and_too_many_stay_held() {
 }
 
 #[tokio::test]
+async fn seventeen_bad_rows_over_many_held_records_are_dead_letters_and_stand_in_nobodys_way() {
+    let site = Site::with(&["acme"]).await;
+    for offset in 0..17_i64 {
+        let ids = 100 * u128::from(offset.unsigned_abs());
+        hold_one(&site, offset, &[event(ids), bad_event(ids + 1)]).await;
+    }
+    let mut drained = Fates::default();
+    while let Some(fates) = drain(&site, ALL).await.expect("few in each record") {
+        drained.stored += fates.stored;
+        drained.dead += fates.dead;
+    }
+    assert_eq!(drained, Fates { stored: 17, duplicate: 0, dead: 17 });
+    assert_eq!((site.held().await.len(), site.totals("acme").await), (0, vec!["3|17|17|0|17".to_owned()]));
+}
+
+#[tokio::test]
 async fn an_undecodable_record_among_held_ones_is_written_down_and_not_stored() {
     let site = Site::with(&["acme"]).await;
     hold_one(&site, 4, &events(0..3)).await;

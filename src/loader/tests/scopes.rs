@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::super::writer::{Scope, Statements, insert_rows, scope_of, sqlstate};
+use super::super::writer::{Scope, Statements, insert_rows, scope_of, scope_of_code, sqlstate};
 use super::events::{bad_event, event, rows};
 use super::site::{POSITION, Site, record_id, settings};
 use crate::config::loader::LoaderSettings;
@@ -177,9 +178,30 @@ async fn another_organizations_id_in_the_watermark_is_no_rows_trouble() {
     assert_eq!(refused.constraint(), Some("ingest_watermark_is_of_this_organization"));
 }
 
-/// Codes that are hard to come by, raised by a trigger: what the table makes of the code alone.
+#[test]
+fn codes_are_sorted_by_their_class_and_unknown_ones_are_the_organizations() {
+    let cases = [
+        (
+            Scope::Server,
+            "08006 25P03 25006 28000 3D000 53000 53100 53200 53300 57P01 57P02 57P03 58000 58030 F0000",
+        ),
+        (Scope::Again, "40001 40P01 40003"),
+        (Scope::Row, "22000 22003 22012 22021 22023 22P05 23502 23503 23514 23P01 54000 54001 P0001 P0002"),
+        (Scope::Tenant, "25001 3F000 42501 42601 42703 42804 42P01 55000 55006"),
+        (Scope::Slow, "55P03 57014 25P04"),
+        // No rule knows these.
+        (Scope::Tenant, "0A000 0L000 21000 25P02 26000 2BP01 34000 38000 39000 XX000 XX001 ZZ999"),
+    ];
+    for (scope, codes) in cases {
+        for code in codes.split(' ') {
+            assert_eq!(scope_of_code(&SqlState::from_code(code), None, None), scope, "{code}");
+        }
+    }
+}
+
+/// However much it sounds like the server: the connection is there, and other organizations have no such trigger.
 #[tokio::test]
-async fn codes_are_sorted_by_their_class_and_unknown_ones_are_the_organizations() {
+async fn what_a_trigger_raises_in_the_servers_name_is_its_rows_trouble() {
     let site = Site::with(&["acme"]).await;
     let (statements, id) = (site.statements("acme"), site.id("acme"));
     site.execute(
@@ -190,23 +212,49 @@ async fn codes_are_sorted_by_their_class_and_unknown_ones_are_the_organizations(
     )
     .await;
     let mut loader = site.loader().await;
+    let codes = "08000 08006 08P01 25P03 25006 28000 28P01 3D000 53000 53100 53200 53300 57P01 57P02 57P03 58030 F0000";
+    for code in codes.split(' ') {
+        site.execute(&format!("UPDATE org_acme.code SET code = '{code}'")).await;
+        assert_scope(code, attempt(&mut loader, &statements, id, event(1)).await, (code, Scope::Row));
+    }
+}
+
+#[tokio::test]
+async fn what_a_trigger_meets_elsewhere_is_its_organizations_trouble() {
+    let site = Site::with(&["acme"]).await;
+    let (statements, id) = (site.statements("acme"), site.id("acme"));
+    let mut loader = site.loader().await;
     let cases = [
+        // Another server that is not there.
+        ("PERFORM public.dblink_connect('host=127.0.0.1 port=1 dbname=none')", "08001"),
+        // Another session that Postgres ended, over there; a disk that is full, over there.
+        ("PERFORM public.dblink_exec(HERE, 'SELECT pg_terminate_backend(pg_backend_pid())')", "08006"),
         (
-            Scope::Server,
-            "08006 25P03 25006 28000 3D000 53000 53100 53200 53300 57P01 57P02 57P03 58000 58030 F0000",
+            "PERFORM public.dblink_exec(HERE, 'DO $there$ BEGIN RAISE USING ERRCODE = ''53100''; END $there$')",
+            "53100",
         ),
-        (Scope::Again, "40001 40P01 40003"),
-        (Scope::Row, "22000 22003 22012 22021 22023 22P05 23502 23503 23514 23P01 54000 54001 P0001 P0002"),
-        (Scope::Tenant, "25001 3F000 42501 42601 42703 42804 42P01 55000 55006"),
-        (Scope::Slow, "55P03 57014"),
-        // No rule knows these.
-        (Scope::Tenant, "0A000 0L000 21000 25P02 26000 2BP01 34000 38000 39000 XX000 XX001 ZZ999"),
+        // A transaction that the trigger itself made read-only.
+        (
+            "PERFORM pg_catalog.set_config('transaction_read_only', 'on', true); INSERT INTO org_acme.code VALUES ('')",
+            "25006",
+        ),
     ];
-    for (scope, codes) in cases {
-        for code in codes.split(' ') {
-            site.execute(&format!("UPDATE org_acme.code SET code = '{code}'")).await;
-            assert_scope(code, attempt(&mut loader, &statements, id, event(1)).await, (code, scope));
-        }
+    let here = format!(
+        "pg_catalog.format('host=127.0.0.1 port=%s dbname=%s user={} password=loader', \
+             pg_catalog.current_setting('port'), pg_catalog.current_database())",
+        site.loader_login()
+    );
+    site.execute("CREATE EXTENSION dblink SCHEMA public; CREATE TABLE org_acme.code (code text)").await;
+    for (body, sqlstate) in cases {
+        let body = body.replace("HERE", &here);
+        site.execute(&format!(
+            "CREATE OR REPLACE FUNCTION org_acme.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
+                 $$ BEGIN {body}; RETURN NEW; END $$; \
+             CREATE OR REPLACE TRIGGER t BEFORE INSERT ON org_acme.event FOR EACH ROW EXECUTE FUNCTION org_acme.f()"
+        ))
+        .await;
+        let outcome = attempt(&mut loader, &statements, id, event(1)).await;
+        assert_scope(&body, outcome, (sqlstate, Scope::Tenant));
     }
 }
 

@@ -82,13 +82,30 @@ impl From<Error> for FlushError {
     }
 }
 
-/// Stores the batch if the schema's watermark is as expected. After an error the connection is of no further use.
+impl FlushError {
+    /// Whether the connection can be used again: Postgres refused, the transaction is rolled back, and every answer was
+    /// taken.
+    pub(in crate::loader) fn spares_the_connection(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Refused(WriteError::CopyRefused(_)) => false,
+            Self::Refused(
+                WriteError::Row(error) | WriteError::Duplicate(error) | WriteError::Postgres(error),
+            ) => was_refused(error),
+            Self::Refused(
+                WriteError::TooManyDead { .. } | WriteError::Unaccounted { .. } | WriteError::Unmoved,
+            ) => true,
+        }
+    }
+}
+
+/// Stores the batch if the schema's watermark is as expected.
 ///
 /// # Errors
-/// See [`FlushError`].
+/// See [`FlushError`], which also says whether the connection is of further use.
 ///
 /// # Cancel safety
-/// Dropping the future before it ends leaves open whether the batch is stored; the watermark tells.
+/// Dropping the future before it ends leaves open whether the batch is stored; the watermark tells. The connection is of no
+/// further use.
 pub(in crate::loader) async fn flush<B: AsRef<[u8]>>(
     client: &mut Client,
     statements: &Statements,
@@ -98,17 +115,19 @@ pub(in crate::loader) async fn flush<B: AsRef<[u8]>>(
 ) -> Result<Flushed, FlushError> {
     let mut manner = Manner::AtOnce(way);
     loop {
-        let refused = match attempt(client, statements, expected, batch, manner).await {
-            Err(FlushError::Refused(refused)) => refused,
+        let error = match attempt(client, statements, expected, batch, manner).await {
+            Err(error) if error.spares_the_connection() => error,
             flushed => return flushed,
         };
-        manner = match (&refused, manner) {
-            (WriteError::Duplicate(_), Manner::AtOnce(Way::Direct)) => Manner::AtOnce(Way::AskFirst),
-            // Somebody stored an id since it was asked for, which an INSERT passes over.
-            (WriteError::Duplicate(_) | WriteError::Row(_), Manner::AtOnce(_)) => Manner::Halving,
-            _ => return Err(refused.into()),
-        };
         client.batch_execute("ROLLBACK").await?;
+        manner = match (&error, manner) {
+            (FlushError::Refused(WriteError::Duplicate(_)), Manner::AtOnce(Way::Direct)) => {
+                Manner::AtOnce(Way::AskFirst)
+            }
+            // The id of a row was stored by somebody since it was asked for: an INSERT passes over it.
+            (FlushError::Refused(refused), Manner::AtOnce(_)) if refused.is_of_rows() => Manner::Halving,
+            _ => return Err(error),
+        };
     }
 }
 

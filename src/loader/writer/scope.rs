@@ -1,7 +1,7 @@
 //! What a database error means for everybody else.
 
 use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// How far the trouble reaches, and so what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(in crate::loader) enum Scope {
     Again,
 }
 
-/// The one table. It goes by the class of the SQLSTATE where the class says enough.
+/// How far it reaches.
 pub(in crate::loader) fn scope_of(error: &Error) -> Scope {
     match error.as_db_error() {
         // Not from the server: the connection broke, or never came to be.
@@ -28,8 +28,48 @@ pub(in crate::loader) fn scope_of(error: &Error) -> Scope {
 }
 
 fn scope_of_db_error(error: &DbError) -> Scope {
-    let of_table = |table: &str| error.table() == Some(table);
-    let code = error.code();
+    let scope = scope_of_code(error.code(), error.table(), error.constraint());
+    match error.parsed_severity() {
+        // Postgres ended the connection, whatever was being done over it.
+        Some(Severity::Fatal | Severity::Panic) if scope != Scope::Slow => Scope::Server,
+        Some(Severity::Error) if scope == Scope::Server => scope_by_origin(error),
+        _ => scope,
+    }
+}
+
+/// A code that speaks of the server, in an error that did not end the connection: whose trouble it is depends on who says
+/// so. Triggers raise what they like, and pass on what other servers told them.
+fn scope_by_origin(error: &DbError) -> Scope {
+    // Names in the source are the only words of an error that are never translated.
+    const RAISED_BY: [&str; 1] = ["exec_stmt_raise"];
+    const RAISED_IN: [&str; 4] = ["plpy_plpymodule.c", "plpy_elog.c", "plperl.c", "pltcl.c"];
+    const PASSED_ON_BY: [&str; 3] = ["dblink_res_error", "dblink_res_internalerror", "pgfdw_report_error"];
+    let is_one_of = |name: Option<&str>, names: &[&str]| name.is_some_and(|name| names.contains(&name));
+
+    // On purpose, about a row: as `P0001`.
+    if is_one_of(error.routine(), &RAISED_BY) || is_one_of(error.file(), &RAISED_IN) {
+        return Scope::Row;
+    }
+    if is_one_of(error.routine(), &PASSED_ON_BY) {
+        return Scope::Tenant;
+    }
+    // COPY says in which line it was; every further line of the context is a function's.
+    let is_within_a_function =
+        error.where_().is_some_and(|context| context.lines().any(|line| !line.starts_with("COPY ")));
+    match error.code().code().get(..2).unwrap_or_default() {
+        // A disk or memory that is used up is everybody's, whoever met it; a limit set for one session is not.
+        "53" | "58" if *error.code() != SqlState::CONFIGURATION_LIMIT_EXCEEDED => Scope::Server,
+        _ if is_within_a_function => Scope::Tenant,
+        _ => Scope::Server,
+    }
+}
+
+/// The one table. It goes by the class of the SQLSTATE where the class says enough.
+pub(in crate::loader) fn scope_of_code(
+    code: &SqlState,
+    table: Option<&str>,
+    constraint: Option<&str>,
+) -> Scope {
     match code.code().get(..2).unwrap_or_default() {
         // Connection, authorization, database missing, resources, intervention, system, configuration.
         "08" | "28" | "3D" | "53" | "58" | "F0" => Scope::Server,
@@ -42,13 +82,13 @@ fn scope_of_db_error(error: &DbError) -> Scope {
         {
             Scope::Server
         }
+        // `transaction_timeout`, which PostgreSQL 17 has beside that of statements.
+        "25" if code.code() == "25P04" => Scope::Slow,
         // Deadlock, serialization.
         "40" => Scope::Again,
         // The watermark's own CHECK is the second fence: a person should look, and no row is to blame.
-        "23" if of_table("ingest_watermark") => Scope::Tenant,
-        "23" if *code == SqlState::UNIQUE_VIOLATION && error.constraint() == Some("event_pkey") => {
-            Scope::Again
-        }
+        "23" if table == Some("ingest_watermark") => Scope::Tenant,
+        "23" if *code == SqlState::UNIQUE_VIOLATION && constraint == Some("event_pkey") => Scope::Again,
         "23" => Scope::Row,
         // Bad data (a value too large for an index of the organization's own), and what triggers raise. `SET ROLE` of a role
         // that does not exist is in class 22 too, but no row is being written then: see `Refusal`.

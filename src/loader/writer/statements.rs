@@ -33,7 +33,7 @@ pub(in crate::loader) struct Statements {
     /// Whether COPY does to `event` what INSERT does.
     pub(super) may_copy: String,
     /// An array a column.
-    pub(super) insert_rows: String,
+    pub(in crate::loader) insert_rows: String,
     /// COPY, binary.
     pub(super) copy_rows: String,
     /// `$1` event id, `$2` generation, `$3` partition, `$4` offset, `$5` SQLSTATE, `$6` reason, `$7` row, `$8` record.

@@ -28,8 +28,7 @@ const SMALL_BATCH_ROWS: usize = 150;
 const MOST_DEAD_ROWS: u64 = 16;
 /// How a dead letter says that Postgres took the row and did not store it: "no data".
 const SWALLOWED: &str = "02000";
-const SWALLOWED_REASON: &str =
-    "the row was not stored, and nothing said why: a trigger on `event` passed over it";
+const SWALLOWED_REASON: &str = "a trigger on `event` passed over the row, and said nothing";
 
 /// What became of the rows of one flush. Together they are all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
