@@ -148,7 +148,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         let waiting = parts.heartbeats.beating(ready_to_start(&parts));
         let Some(ready) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
         let (generation, identity) = ready?;
-        let consumer = Consumer::start(&settings, generation).context("joining the consumer group")?;
+        let consumer = Consumer::start(&settings).context("joining the consumer group")?;
         let shared = Arc::new(Shared {
             settings: parts.settings.clone(),
             pool: parts.pool.clone(),

@@ -14,7 +14,6 @@ pub use kafka::consumer::{
     Start,
 };
 pub use kafka::continuity::{Anchor, Discontinuity, Remembered};
-pub use kafka::offsets::Committed;
 pub use kafka::publisher::{PublishError, Publisher};
 pub use kafka::refusal::LogRefusal;
 pub use kafka::scan::{Go, ScanError, Scanner, Stretch};

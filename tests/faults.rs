@@ -10,6 +10,7 @@ mod ledger;
 mod proxy;
 mod servers;
 
+mod anchor;
 mod duplicates;
 mod group;
 mod log;

@@ -79,6 +79,7 @@ pub(super) struct ReceiveLoop<'a> {
     moving: HashMap<i32, Moving>,
     looks: JoinSet<Found>,
     is_looking_at_log: bool,
+    is_looking_for_gaps: bool,
     ending: Option<Ended>,
 }
 
@@ -105,6 +106,7 @@ impl<'a> ReceiveLoop<'a> {
             moving: HashMap::new(),
             looks: JoinSet::new(),
             is_looking_at_log: false,
+            is_looking_for_gaps: false,
             ending: None,
         }
     }
@@ -264,6 +266,10 @@ impl<'a> ReceiveLoop<'a> {
             Found::NewGeneration(generation) => {
                 tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
                 self.end(Ended::NewGeneration);
+            }
+            Found::Reached(next) => {
+                self.is_looking_for_gaps = false;
+                next.into_iter().for_each(|(partition, offset)| self.dispatcher.reach(partition, offset));
             }
             Found::Reread(Reread::Brought(brought)) => self.dispatcher.brought(brought, Instant::now()),
             Found::Reread(Reread::NotNow) => self.dispatcher.brought_nothing(),

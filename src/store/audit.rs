@@ -114,6 +114,18 @@ impl Snapshot {
         rows.iter().map(organizations::read).collect()
     }
 
+    /// Up to where each partition is safe: what lies below must be somewhere.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn anchors(&mut self) -> Result<HashMap<i32, i64>, Error> {
+        let generation = self.generation;
+        let transaction = begin(&mut self.reader, &self.name).await?;
+        let sql = "SELECT partition, next_offset FROM rollbook.partition_anchor WHERE generation = $1";
+        let rows = transaction.query(sql, &[&generation]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// What one organization's schema holds, and what is held for it.
     ///
     /// # Errors

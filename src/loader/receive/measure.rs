@@ -35,7 +35,7 @@ impl ReceiveLoop<'_> {
         let ends = self.consumer.ends();
         // What waits for Postgres or for the log does not stand still.
         let is_waiting = self.shared.condition.is_waiting();
-        let mut moved_at = Instant::now();
+        let (mut moved_at, mut at_rest) = (Instant::now(), Vec::new());
         for (number, moving) in &mut self.moving {
             let Some(ends) = ends.get(number) else { continue };
             let partition = self.dispatcher.partition(*number);
@@ -49,6 +49,11 @@ impl ReceiveLoop<'_> {
                 seconds_since,
             );
             report_lag(*number, records, seconds);
+            if let Some(partition) = partition.filter(|partition| records > 0 && partition.is_at_rest())
+                && moving.low_water == Some(partition.next_offset())
+            {
+                at_rest.push((*number, partition.next_offset()));
+            }
             let is_idle = records == 0 || is_waiting || partition.is_none();
             if is_idle || low_water != moving.low_water {
                 *moving = Moving { low_water, at: Instant::now() };
@@ -56,6 +61,7 @@ impl ReceiveLoop<'_> {
             moved_at = moved_at.min(moving.at);
         }
         self.heartbeats.moves.beat_as_of(moved_at);
+        self.look_for_gaps(at_rest);
         self.report_lanes();
         let connections = self.shared.pool.state();
         gauge!("rollbook_db_connections", "state" => "idle").set(f64::from(connections.idle));

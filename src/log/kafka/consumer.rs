@@ -151,14 +151,14 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Joins the group and starts to take records of a log that is in this generation.
+    /// Joins the group and starts to take records.
     ///
     /// # Errors
     /// librdkafka does not take the settings.
-    pub fn start(settings: &ConsumerSettings, generation: i32) -> Result<Self, KafkaError> {
+    pub fn start(settings: &ConsumerSettings) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.as_str();
-        let group = Group::new(topic.to_owned(), generation, settings.consume.kafka_group_protocol, sender);
+        let group = Group::new(topic.to_owned(), settings.consume.kafka_group_protocol, sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
         shared.subscribe(&[topic])?;

@@ -23,7 +23,6 @@ use crate::config::log::GroupProtocol;
 /// See the module.
 pub(super) struct Group {
     topic: String,
-    generation: i32,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
     pub(super) paused: AtomicBool,
     /// Partitions that are ours and not read: no budget resumes them.
@@ -49,13 +48,11 @@ struct Assignments {
 impl Group {
     pub(super) fn new(
         topic: String,
-        generation: i32,
-        protocol: GroupProtocol,
+            protocol: GroupProtocol,
         sender: mpsc::UnboundedSender<Option<Delivery>>,
     ) -> Self {
         Self {
             topic,
-            generation,
             sender,
             paused: AtomicBool::new(false),
             stopped: Mutex::default(),
@@ -174,7 +171,7 @@ impl Group {
         next_offsets: &[(i32, i64)],
         mode: CommitMode,
     ) -> Result<(), KafkaError> {
-        consumer.commit(&to_commit(&self.topic, self.generation, next_offsets)?, mode)
+        consumer.commit(&to_commit(&self.topic, next_offsets)?, mode)
     }
 
     fn commit_failed(&self, error: &KafkaError, next_offsets: &[(i32, i64)]) {
