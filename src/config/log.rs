@@ -1,15 +1,15 @@
 //! The log: which one, where it is, and how its topic is made.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
 
 use super::ConfigError;
+
+mod properties;
+
+pub use properties::RawProperties;
 
 /// Flags and variables of everything that touches the log.
 #[derive(Args, Clone, Debug)]
@@ -27,8 +27,8 @@ pub struct LogArgs {
     #[arg(long, env = "ROLLBOOK_KAFKA_TOPIC", value_name = "TOPIC", default_value = "rollbook.events")]
     pub kafka_topic: String,
 
-    /// Any librdkafka properties as name=value, separated by commas: `security.protocol=…,sasl.mechanism=…`. The ones
-    /// that the guarantees rest on are refused by name.
+    /// Any librdkafka properties as name=value, separated by commas: `security.protocol=…,sasl.mechanism=…`. A comma
+    /// inside a value is written `\,`, a backslash `\\`. The ones that the guarantees rest on are refused by name.
     #[arg(
         long,
         env = "ROLLBOOK_KAFKA_PROPERTIES",
@@ -125,24 +125,6 @@ pub enum GroupProtocol {
     Classic,
 }
 
-/// Properties as written. They may hold passwords: nothing prints them.
-#[derive(Clone)]
-pub struct RawProperties(String);
-
-impl FromStr for RawProperties {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for RawProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RawProperties(…)")
-    }
-}
-
 /// Where the log is: checked.
 #[derive(Clone)]
 pub struct LogSettings {
@@ -150,7 +132,7 @@ pub struct LogSettings {
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// Further librdkafka properties; none that the guarantees rest on.
+    /// Further librdkafka properties, by librdkafka's own names; none that the guarantees rest on.
     pub properties: Vec<(String, String)>,
 }
 
@@ -164,34 +146,6 @@ impl fmt::Debug for LogSettings {
             .finish()
     }
 }
-
-/// Properties that exactly-once, placement or the settings above rest on, with their aliases in librdkafka.
-const PROTECTED: [&str; 24] = [
-    "acks",
-    "request.required.acks",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "transactional.id",
-    "partitioner",
-    "partitioner_cb",
-    "enable.auto.commit",
-    "auto.commit.enable",
-    "auto.commit.interval.ms",
-    "enable.auto.offset.store",
-    "offset.store.method",
-    "auto.offset.reset",
-    "isolation.level",
-    "enable.partition.eof",
-    "group.id",
-    "group.protocol",
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "check.crcs",
-    "max.in.flight.requests.per.connection",
-    "max.in.flight",
-];
 
 impl LogArgs {
     /// Where the log is.
@@ -207,7 +161,7 @@ impl LogArgs {
         if brokers.is_empty() {
             return Err(ConfigError::Missing { missing: "ROLLBOOK_KAFKA_BROKERS".to_owned() });
         }
-        let properties = parse_properties(&self.kafka_properties.0).map_err(|why| ConfigError::Invalid {
+        let properties = self.kafka_properties.parse().map_err(|why| ConfigError::Invalid {
             variable: "ROLLBOOK_KAFKA_PROPERTIES",
             flag: "--kafka-properties",
             why,
@@ -216,69 +170,9 @@ impl LogArgs {
     }
 }
 
-/// The text of an error names an entry by its place and never repeats a value: it may be a password.
-fn parse_properties(text: &str) -> Result<Vec<(String, String)>, String> {
-    let entries = text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty());
-    entries
-        .map(|(index, entry)| {
-            let (name, value) = entry
-                .split_once('=')
-                .ok_or_else(|| format!("has an entry without `=`: entry {}", index + 1))?;
-            let name = name.trim();
-            if PROTECTED.contains(&name) {
-                return Err(format!("sets `{name}`, which the guarantees rest on and nobody can change"));
-            }
-            let value = value.trim();
-            refuse_unless_taken(name, value)?;
-            Ok((name.to_owned(), value.to_owned()))
-        })
-        .collect()
-}
-
-/// Asks librdkafka now: when a client is made, its complaint would repeat the value.
-fn refuse_unless_taken(name: &str, value: &str) -> Result<(), String> {
-    match ClientConfig::new().set(name, value).create_native_config() {
-        Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-            Err(format!("sets `{name}`, which librdkafka does not know"))
-        }
-        Err(_) => Err(format!("sets `{name}` to something that this build of librdkafka does not take")),
-    }
-}
-
 impl PublishArgs {
     /// How long a record may stay unacknowledged.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.kafka_publish_timeout_ms.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn properties_that_the_guarantees_rest_on_are_refused_by_name() {
-        for name in PROTECTED {
-            let refused = parse_properties(&format!("client.id=a, {name}=1")).expect_err(name);
-            assert!(refused.contains(&format!("`{name}`")), "{refused}");
-        }
-        let kept = parse_properties("security.protocol=SASL_SSL,sasl.password=a=b");
-        let expected = [("security.protocol", "SASL_SSL"), ("sasl.password", "a=b")];
-        assert_eq!(kept, Ok(expected.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec()));
-    }
-
-    #[test]
-    fn a_property_without_a_value_is_named_by_its_place_and_not_shown() {
-        let refused = parse_properties("client.id=a,hunter2").expect_err("no `=`");
-        assert!(refused.contains("entry 2") && !refused.contains("hunter2"), "{refused}");
-    }
-
-    #[test]
-    fn a_property_that_librdkafka_does_not_take_is_named_and_its_value_is_not_shown() {
-        for name in ["sasl.pasword", "security.protocol", "linger.ms"] {
-            let refused = parse_properties(&format!("{name}=hunter2")).expect_err(name);
-            assert!(refused.contains(&format!("`{name}`")) && !refused.contains("hunter2"), "{refused}");
-        }
     }
 }
