@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use crate::log::LogRefusal;
+
 /// Why a request is not answered with verdicts. The text is the reply's `detail`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
@@ -65,6 +67,8 @@ pub(super) enum Problem {
     Overloaded,
     #[error("the log did not acknowledge the events in time; some of them may be stored all the same")]
     LogUnavailable,
+    #[error("{}", .0.told())]
+    LogRefuses(LogRefusal),
     #[error("this process is shutting down; another one will answer")]
     Draining,
 }
@@ -170,7 +174,7 @@ impl Problem {
             Self::RateLimited { .. } => &rows::RATE_LIMITED,
             Self::Starting => &rows::STARTING,
             Self::Overloaded => &rows::OVERLOADED,
-            Self::LogUnavailable => &rows::LOG_UNAVAILABLE,
+            Self::LogUnavailable | Self::LogRefuses(_) => &rows::LOG_UNAVAILABLE,
             Self::Draining => &rows::DRAINING,
         }
     }
@@ -181,7 +185,7 @@ impl Problem {
         let least = match self {
             Self::RateLimited { wait, .. } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
             Self::Starting | Self::Overloaded | Self::Draining => 1,
-            Self::LogUnavailable => 5,
+            Self::LogUnavailable | Self::LogRefuses(_) => 5,
             Self::BadBody(_)
             | Self::BadEnvelope(_)
             | Self::MissingOrganization

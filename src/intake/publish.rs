@@ -46,18 +46,21 @@ async fn settle(intake: &Intake, tenant: &Tenant, judged: Judged) -> Result<Vec<
         let events = record.events.clone();
         (events, intake.publisher.publish(tenant, record).await)
     });
-    let mut acknowledged = false;
+    let (mut acknowledged, mut problem) = (false, Problem::LogUnavailable);
     for (events, published) in join_all(publishing).await {
         match published {
             Ok(()) => acknowledged = true,
             Err(error) => {
                 intake.complaints.write(tenant, events.len(), &error);
+                if let PublishError::Refused(refusal) = error {
+                    problem = Problem::LogRefuses(refusal);
+                }
                 mark_unavailable(&mut outcomes, events);
             }
         }
     }
     if !acknowledged {
-        return Err(Problem::LogUnavailable);
+        return Err(problem);
     }
     intake.meter.count_events(tenant, &outcomes);
     Ok(outcomes)
@@ -84,13 +87,12 @@ impl Complaints {
             return;
         }
         let unwritten = self.unwritten.swap(0, Ordering::Relaxed);
+        let slug = tenant.slug().as_str();
+        if let PublishError::Refused(reason) = error {
+            tracing::error!(tenant.slug = slug, events, %reason, unwritten, "the log refused a record");
+            return;
+        }
         let error: &dyn std::error::Error = error;
-        tracing::warn!(
-            tenant.slug = tenant.slug().as_str(),
-            events,
-            error,
-            unwritten,
-            "the log did not acknowledge a record"
-        );
+        tracing::warn!(tenant.slug = slug, events, error, unwritten, "the log did not acknowledge a record");
     }
 }

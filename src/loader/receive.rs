@@ -17,7 +17,8 @@ use super::partition::{Lag, Partition};
 use super::refusal::Refusal;
 use super::{Heartbeats, Parts, Shared, generation};
 use crate::config::log::LogSettings;
-use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
+use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Scanner, Start};
+use crate::store::Backoff;
 use crate::tenant::OrganizationId;
 
 /// How often offsets are committed and lag is measured.
@@ -42,6 +43,8 @@ pub(super) enum Ended {
 /// What a look at the log or at Postgres found.
 enum Found {
     Partitions(Vec<Looked>),
+    /// Where partitions begin that the group gave us.
+    Starts(Assignment, Vec<Start>),
     NewGeneration(i32),
     /// Records that an earlier owner held have to be drained though nothing new comes for their organizations.
     Held(Vec<(i32, OrganizationId)>),
@@ -92,6 +95,9 @@ impl<'a> ReceiveLoop<'a> {
                         looked.into_iter().for_each(|one| self.looked_at(one));
                         look_for_held.reset_immediately();
                     }
+                    Found::Starts(assignment, starts) => if closing.is_none() {
+                        self.assigned(&assignment, &starts);
+                    }
                     Found::Held(lanes) => self.drain_lanes(&lanes),
                     Found::Nothing => {}
                     Found::NewGeneration(generation) => if closing.is_none() {
@@ -101,7 +107,7 @@ impl<'a> ReceiveLoop<'a> {
                 },
                 delivery = self.consumer.next() => match delivery {
                     Some(Delivery::Record(record)) => self.take(record),
-                    Some(Delivery::Assigned(starts)) => self.assigned(&starts),
+                    Some(Delivery::Assigned(assignment)) => self.look_for_starts(assignment),
                     Some(Delivery::Revoked(revocation)) => self.revoked(revocation).await,
                     Some(Delivery::OutOfRange) => self.look_at_running(),
                     None => break,
@@ -137,13 +143,35 @@ impl<'a> ReceiveLoop<'a> {
         }
     }
 
-    fn assigned(&mut self, starts: &[Start]) {
+    /// Asks what the group has committed, until Kafka answers: just now its brokers may be restarting.
+    fn look_for_starts(&mut self, assignment: Assignment) {
+        let (log, group, generation) = (self.log.clone(), self.group.clone(), self.shared.generation);
+        self.looks.spawn(async move {
+            let mut backoff = Backoff::for_server();
+            loop {
+                let partitions = assignment.partitions.clone();
+                let asked =
+                    Scanner::ask(&log, &group, move |log| log.committed_starts(generation, &partitions));
+                match asked.await {
+                    Ok(starts) => return Found::Starts(assignment, starts),
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, "where to begin is not known yet; asking Kafka again");
+                    }
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        });
+    }
+
+    fn assigned(&mut self, assignment: &Assignment, starts: &[Start]) {
         self.assignments += 1;
         for start in starts {
             self.shared.condition.forget(start.partition);
             let partition = Partition::new(&self.shared, *start, self.assignments);
             self.partitions.insert(start.partition, partition);
         }
+        self.consumer.start_at(assignment, starts);
         tracing::info!(assigned = starts.len(), all = self.partitions.len(), "partitions were assigned");
         let new = self.partitions.values().filter(|partition| partition.assignment() == self.assignments);
         self.look_at(Occasion::Assigned, new.map(Partition::to_look_at).collect());

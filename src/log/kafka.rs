@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::config::log::LogSettings;
 
+mod complaints;
 pub(super) mod consumer;
 pub(super) mod continuity;
 pub(super) mod offsets;
 pub(super) mod publisher;
+pub(super) mod refusal;
 pub(super) mod scan;
 pub(super) mod standing;
 pub mod topic;
@@ -17,13 +20,27 @@ pub mod topic;
 /// How long a question to the brokers may take before it counts as unanswered.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every client of ours has in common. The operator's own properties go first, so that ours win.
+/// What every client of ours has in common. The operator's own properties go first, so that ours win; each is there by
+/// librdkafka's own name for it, so that one with a default of ours has to be asked for by that name (see [`default`]).
 fn client_config(settings: &LogSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("client.id", "rollbook");
     for (name, value) in &settings.properties {
         config.set(name, value);
     }
-    config.set("bootstrap.servers", &settings.brokers);
+    default(&mut config, "client.id", "rollbook");
     config
+        .set("metadata.broker.list", &settings.brokers)
+        // A producer's default is to make a topic that is not there, with whatever the broker thinks fit: `setup` makes it.
+        .set("allow.auto.create.topics", "false");
+    // We listen to what it says, whatever of it is written down: why a broker cannot be reached, that a commit failed.
+    let is_debugging = config.get("debug").is_some();
+    config.set_log_level(if is_debugging { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    config
+}
+
+/// Sets what the operator has not set. `name` is librdkafka's own, never an alias.
+fn default(config: &mut ClientConfig, name: &str, value: &str) {
+    if config.get(name).is_none() {
+        config.set(name, value);
+    }
 }

@@ -1,6 +1,7 @@
 //! Takes records of the assigned partitions, with their offsets.
 //!
-//! One thread polls, always: the group session stays alive whatever the database does. Records that are taken and not
+//! One thread polls, always: the group session stays alive whatever the database does. Where an assigned partition begins
+//! is for the consumer's owner to say, in its own time: nothing of it is read before. Records that are taken and not
 //! yet dropped are charged to a budget of bytes; over it, all partitions are paused until half is free. So a loader that
 //! waits holds a bounded amount, and nothing is asked to block.
 
@@ -11,16 +12,18 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 
-use super::client_config;
+use super::{client_config, default};
 use crate::config::log::{ConsumeArgs, GroupProtocol, LogSettings};
 use group::Group;
 use receive::{Charge, receive};
 
+mod commits;
 mod group;
+mod membership;
 mod receive;
 
 /// How long a revocation waits for open transactions to end. Loader transactions are bounded to 10 s themselves, and
@@ -41,8 +44,8 @@ pub struct ConsumerSettings {
 /// What the log hands over, in order.
 #[derive(Debug)]
 pub enum Delivery {
-    /// These partitions are ours from now on.
-    Assigned(Vec<Start>),
+    /// These partitions are ours from now on, and are read as soon as [`Consumer::start_at`] says from where.
+    Assigned(Assignment),
     /// One record of an assigned partition.
     Record(LogRecord),
     /// These partitions are another's as soon as the revocation is answered or dropped.
@@ -75,12 +78,21 @@ impl From<KafkaError> for ConsumeError {
     }
 }
 
+/// Partitions that the group gave us. They are not read before [`Consumer::start_at`] answers, and no other assignment or
+/// revocation comes before that.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Which.
+    pub partitions: Vec<i32>,
+    number: u64,
+}
+
 /// Where an assigned partition is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The partition.
     pub partition: i32,
-    /// The committed offset; `None`: nothing was ever committed, so the very beginning.
+    /// The next offset to read; `None`: nothing was ever read, so the very beginning.
     pub next_offset: Option<i64>,
 }
 
@@ -146,7 +158,7 @@ impl Consumer {
     pub fn start(settings: &ConsumerSettings, generation: i32) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.as_str();
-        let group = Group::new(topic.to_owned(), generation, sender);
+        let group = Group::new(topic.to_owned(), generation, settings.consume.kafka_group_protocol, sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
         shared.subscribe(&[topic])?;
@@ -173,15 +185,25 @@ impl Consumer {
         self.deliveries.recv().await.flatten()
     }
 
-    /// Asks Kafka to remember the next offsets to read, without waiting for its answer: one that is lost costs reading
-    /// again, nothing else.
+    /// Says where the partitions of an assignment begin: they are read from there. One that is named without an offset, or
+    /// not at all, is read from its very beginning.
+    pub fn start_at(&self, assignment: &Assignment, starts: &[Start]) {
+        let group = self.shared.context();
+        if let Err(error) = group.start_at(&self.shared, assignment, starts) {
+            tracing::error!(%error, "a rebalance failed; this consumer gives up its partitions");
+            let _ = group.failed.set(error);
+        }
+    }
+
+    /// Asks Kafka to remember the next offsets to read, without waiting for its answer. What it does not take is asked for
+    /// again by the next call, which may have nothing new to say.
     pub fn commit(&self, next_offsets: &[(i32, i64)]) {
-        if next_offsets.is_empty() {
-            return;
-        }
-        if let Err(error) = self.shared.context().commit(&self.shared, next_offsets, CommitMode::Async) {
-            tracing::warn!(%error, "offsets were not committed; the next commit repeats them");
-        }
+        self.shared.context().commit(&self.shared, next_offsets);
+    }
+
+    /// Whether Kafka did not take a commit, which the next one will ask for again.
+    pub fn has_commits_to_repeat(&self) -> bool {
+        self.shared.context().has_commits_to_repeat()
     }
 
     /// First and next offset of each assigned partition, as of the last statistics (a second ago).
@@ -191,7 +213,7 @@ impl Consumer {
 
     /// Whether the group counts us in, as of the last statistics (a second ago): with partitions, or waiting for some.
     pub fn is_member(&self) -> bool {
-        self.shared.context().is_member.load(Ordering::Relaxed)
+        self.shared.context().membership.is_member()
     }
 
     /// Takes no more records of a partition, until it is assigned again.
@@ -237,9 +259,7 @@ impl Drop for Consumer {
 fn consumer_config(settings: &ConsumerSettings) -> rdkafka::ClientConfig {
     let mut config = client_config(&settings.log);
     // The fetch queue sits before our budget: keep it small beside it.
-    if config.get("queued.max.messages.kbytes").is_none() {
-        config.set("queued.max.messages.kbytes", "16384");
-    }
+    default(&mut config, "queued.max.messages.kbytes", "16384");
     config
         .set("group.id", &settings.consume.group.kafka_group)
         .set("enable.auto.commit", "false")

@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use metrics::{counter, gauge, histogram};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use tokio_util::sync::CancellationToken;
 
-use super::client_config;
+use super::complaints::{Tracing, may_be_said};
+use super::refusal::LogRefusal;
+use super::{client_config, default};
 use crate::config::log::LogSettings;
 use crate::log::SealedRecord;
 use crate::tenant::Tenant;
@@ -22,6 +21,9 @@ use crate::tenant::Tenant;
 const QUEUE_KIB: &str = "131072";
 /// How often the brokers are asked whether they are there.
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
+/// librdkafka gives a record up within a second or two of its timeout. Whatever keeps it from saying so, no request waits
+/// for longer than this beyond it.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// The producing end of the log; cheap to clone.
 #[derive(Clone)]
@@ -34,7 +36,22 @@ struct Shared {
     timeout: Duration,
     /// Replaced when librdkafka says that this one is beyond repair.
     producer: ArcSwap<FutureProducer<Tracing>>,
-    available: AtomicBool,
+    /// Why a record would not be acknowledged, as far as the last probe or acknowledgement tells; `None`: it would be.
+    trouble: ArcSwapOption<Trouble>,
+}
+
+/// Why the log takes nothing at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Trouble {
+    /// Nothing is known yet.
+    #[error("it was not asked yet")]
+    Unasked,
+    /// It may come back by itself.
+    #[error("{0}")]
+    Away(String),
+    /// A person has to do something.
+    #[error(transparent)]
+    Refuses(LogRefusal),
 }
 
 /// The log did not acknowledge a record. It may hold it all the same: the ids settle that.
@@ -46,8 +63,11 @@ pub enum PublishError {
     /// Not acknowledged in time.
     #[error("the log did not acknowledge in time")]
     TimedOut,
-    /// Refused or unreachable.
+    /// Refused, and would be refused again.
     #[error("the log refused the record")]
+    Refused(#[source] LogRefusal),
+    /// Failed, or unreachable.
+    #[error("the log failed to take the record")]
     Failed(#[source] KafkaError),
 }
 
@@ -58,9 +78,9 @@ impl Publisher {
     /// librdkafka does not take the settings.
     pub fn start(settings: &LogSettings, timeout: Duration) -> Result<Self, KafkaError> {
         let producer = ArcSwap::from_pointee(producer(settings, timeout)?);
-        let available = AtomicBool::new(false);
+        let trouble = ArcSwapOption::from_pointee(Trouble::Unasked);
         start_counting();
-        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, available }) })
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, trouble }) })
     }
 
     /// Publishes under the organization's slug and waits for the acknowledgement of every replica asked for.
@@ -81,7 +101,7 @@ impl Publisher {
         let label = match &outcome {
             Ok(()) => "acked",
             Err(PublishError::TimedOut) => "timed_out",
-            Err(PublishError::QueueFull | PublishError::Failed(_)) => "failed",
+            Err(PublishError::QueueFull | PublishError::Refused(_) | PublishError::Failed(_)) => "failed",
         };
         counter!("rollbook_log_publish_total", "outcome" => label).increment(1);
         outcome
@@ -100,23 +120,36 @@ impl Publisher {
         };
         // librdkafka has a copy of its own: two of each would wait for the log.
         drop(sealed);
-        match delivery.await {
-            Ok(Ok(_)) => {
-                self.shared.available.store(true, Ordering::Relaxed);
+        match tokio::time::timeout(self.shared.timeout + ANSWER_GRACE, delivery).await {
+            Ok(Ok(Ok(_))) => {
+                if self.shared.trouble.load().is_some() {
+                    self.shared.trouble.store(None);
+                }
                 Ok(())
             }
-            Ok(Err((error, _))) => Err(self.failed(error, &producer)),
+            Ok(Ok(Err((error, _)))) => Err(self.failed(error, &producer)),
             // The producer was dropped with the record in its queue.
-            Err(_) => Err(PublishError::Failed(KafkaError::Canceled)),
+            Ok(Err(_)) => Err(PublishError::Failed(KafkaError::Canceled)),
+            Err(_) => Err(PublishError::TimedOut),
         }
     }
 
     fn failed(&self, error: KafkaError, producer: &Arc<FutureProducer<Tracing>>) -> PublishError {
-        if producer.client().fatal_error().is_some() {
+        let fatal = producer.client().fatal_error().map(|(code, _)| code);
+        if fatal.is_some() {
             self.replace(producer, &error);
         }
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut) => {
+        // What made the producer fail for good says more than that it has.
+        let code = fatal.or(error.rdkafka_error_code());
+        if let Some(refusal) = code.and_then(LogRefusal::of) {
+            return PublishError::Refused(refusal);
+        }
+        match (error.rdkafka_error_code(), self.shared.trouble.load().as_deref()) {
+            // librdkafka hopes that a topic which is not there is about to be.
+            (Some(RDKafkaErrorCode::MessageTimedOut), Some(Trouble::Refuses(refusal))) => {
+                PublishError::Refused(*refusal)
+            }
+            (Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut), _) => {
                 PublishError::TimedOut
             }
             _ => PublishError::Failed(error),
@@ -126,33 +159,43 @@ impl Publisher {
     /// An idempotent producer that lost track of its sequence refuses everything from then on; a new one has a new
     /// identity. What the old one left unanswered is answered as failed, and the ids settle it.
     fn replace(&self, broken: &Arc<FutureProducer<Tracing>>, error: &KafkaError) {
-        match producer(&self.shared.settings, self.shared.timeout) {
-            Ok(fresh) => {
-                let current = self.shared.producer.compare_and_swap(broken, Arc::new(fresh));
-                if Arc::ptr_eq(&current, broken) {
-                    tracing::error!(%error, "the producer failed for good and was replaced");
-                }
-            }
+        let (fresh, outcome) = match producer(&self.shared.settings, self.shared.timeout) {
+            Ok(fresh) => (fresh, "the producer failed for good and was replaced"),
             Err(again) => {
-                tracing::error!(%error, %again, "the producer failed for good; no new one could be made")
+                tracing::error!(%error, %again, "the producer failed for good; no new one could be made");
+                return;
             }
+        };
+        let current = self.shared.producer.compare_and_swap(broken, Arc::new(fresh));
+        // What made this one fail may be waiting for the next.
+        if Arc::ptr_eq(&current, broken)
+            && let Some(unwritten) = may_be_said(outcome)
+        {
+            tracing::error!(%error, unwritten, "{outcome}");
         }
     }
 
     /// Whether a batch would be acknowledged now, as far as the last probe or acknowledgement tells.
     pub fn is_available(&self) -> bool {
-        self.shared.available.load(Ordering::Relaxed)
+        self.shared.trouble.load().is_none()
     }
 
     /// Asks the brokers every two seconds whether the topic has a leader for every partition, until `stop`.
     pub async fn probe(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let publisher = self.clone();
-            let answered = tokio::task::spawn_blocking(move || publisher.topic_has_leaders()).await;
-            let available = answered.unwrap_or(false);
-            if self.shared.available.swap(available, Ordering::Relaxed) != available {
-                let log = if available { "reachable" } else { "unreachable" };
-                tracing::warn!(log, topic = %self.shared.settings.topic, "the log changed its condition");
+            let asked = tokio::task::spawn_blocking(move || publisher.look());
+            let trouble = asked.await.unwrap_or_else(|error| Some(Trouble::Away(error.to_string())));
+            let before = self.shared.trouble.swap(trouble.clone().map(Arc::new));
+            if before.as_deref() != trouble.as_ref() {
+                let topic = &self.shared.settings.topic;
+                match trouble {
+                    None => tracing::warn!(log = "reachable", topic, "the log changed its condition"),
+                    Some(trouble) => {
+                        let reason = trouble.to_string();
+                        tracing::warn!(log = "unreachable", reason, topic, "the log changed its condition");
+                    }
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(PROBE_PERIOD) => {}
@@ -161,17 +204,28 @@ impl Publisher {
         }
     }
 
-    fn topic_has_leaders(&self) -> bool {
+    /// Why a record would not be acknowledged now, as far as the brokers say.
+    fn look(&self) -> Option<Trouble> {
         let producer = self.shared.producer.load_full();
-        let topic = &self.shared.settings.topic;
-        let Ok(metadata) = producer.client().fetch_metadata(Some(topic), PROBE_PERIOD) else {
-            return false;
+        let away = |error: RDKafkaErrorCode| Trouble::Away(error.to_string());
+        let metadata = match producer.client().fetch_metadata(Some(&self.shared.settings.topic), PROBE_PERIOD)
+        {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                return Some(
+                    error.rdkafka_error_code().map_or_else(|| Trouble::Away(error.to_string()), away),
+                );
+            }
         };
-        metadata.topics().first().is_some_and(|topic| {
-            topic.error().is_none()
-                && !topic.partitions().is_empty()
-                && topic.partitions().iter().all(|partition| partition.leader() >= 0)
-        })
+        let Some(topic) = metadata.topics().first() else {
+            return Some(Trouble::Refuses(LogRefusal::NoTopic));
+        };
+        if let Some(error) = topic.error() {
+            let code = RDKafkaErrorCode::from(error);
+            return Some(LogRefusal::of(code).map_or_else(|| away(code), Trouble::Refuses));
+        }
+        let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0)?;
+        Some(Trouble::Away(format!("partition {} has no leader", leaderless.id())))
     }
 
     /// Waits until everything handed over is acknowledged or has failed. Blocks: call it off the async threads.
@@ -201,41 +255,17 @@ fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<
     let mut config = client_config(settings);
     // Ours to default, the operator's to change. Without a pause to linger librdkafka's thread spins while requests are in
     // flight: see `docs/decisions/`.
-    for (name, value) in [("compression.type", "lz4"), ("linger.ms", "2")] {
-        if config.get(name).is_none() {
-            config.set(name, value);
-        }
+    for (name, value) in [
+        ("compression.codec", "lz4"),
+        ("queue.buffering.max.ms", "2"),
+        ("queue.buffering.max.kbytes", QUEUE_KIB),
+    ] {
+        default(&mut config, name, value);
     }
     config
-        .set("acks", "all")
+        .set("request.required.acks", "all")
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2")
         .set("message.timeout.ms", timeout.as_millis().to_string())
-        .set("queue.buffering.max.kbytes", QUEUE_KIB)
         .create_with_context(Tracing)
-}
-
-/// Sends librdkafka's own log to ours.
-pub(super) struct Tracing;
-
-impl ClientContext for Tracing {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_librdkafka(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "librdkafka");
-    }
-}
-
-pub(super) fn trace_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "librdkafka"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, message, "librdkafka"),
-        RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "librdkafka"),
-    }
 }

@@ -8,7 +8,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::consumer::PartitionEnds;
+use super::complaints::Tracing;
+use super::consumer::{PartitionEnds, Start};
 use super::offsets::{self, Committed};
 use super::{ASK_TIMEOUT, client_config};
 use crate::config::log::LogSettings;
@@ -19,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// An onlooker of the log. Its methods block: call them off the async threads.
 pub struct Scanner {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Tracing>,
     topic: String,
 }
 
@@ -32,6 +33,12 @@ pub struct Stretch {
     pub from: i64,
     /// The first offset not to read.
     pub to: i64,
+}
+
+/// Whether a partition is read on.
+enum Go {
+    On,
+    NoFurther,
 }
 
 /// Why a stretch was not read.
@@ -62,7 +69,7 @@ impl Scanner {
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .create()?;
+            .create_with_context(Tracing)?;
         Ok(Self { consumer, topic: settings.topic.clone() })
     }
 
@@ -115,11 +122,58 @@ impl Scanner {
         Ok(offsets::committed(&self.consumer.committed_offsets(asked, ASK_TIMEOUT)?))
     }
 
+    /// Where the group goes on in this generation of the log, by what it has committed.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn committed_starts(&self, generation: i32, partitions: &[i32]) -> Result<Vec<Start>, ScanError> {
+        let committed = self.committed(partitions)?;
+        let next_offset = |partition| committed.get(&partition).and_then(|one| one.in_generation(generation));
+        let start = |partition| Start { partition, next_offset: next_offset(partition) };
+        Ok(partitions.iter().copied().map(start).collect())
+    }
+
+    /// Where the next record at or behind each offset stands: there, further on, or not at all yet, which is the end of
+    /// what can be read. Offsets in between are no records: marks that end a transaction, records that were withdrawn
+    /// or compacted away.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn next_records(&self, next_offsets: &[(i32, i64)]) -> Result<HashMap<i32, i64>, ScanError> {
+        let mut stretches = Vec::with_capacity(next_offsets.len());
+        for (partition, from) in next_offsets {
+            let ends = self.ends_of(*partition)?;
+            // What retention takes is a loss, and no gap.
+            if (ends.start..=ends.end).contains(from) {
+                stretches.push(Stretch { partition: *partition, from: *from, to: ends.end });
+            }
+        }
+        let mut next: HashMap<i32, i64> =
+            stretches.iter().map(|stretch| (stretch.partition, stretch.to)).collect();
+        self.read_until(&stretches, |partition, offset, _| {
+            next.insert(partition, offset);
+            Go::NoFurther
+        })?;
+        Ok(next)
+    }
+
     /// Gives every record of the stretches to `see`: partition, offset, bytes. In order within a partition.
     ///
     /// # Errors
     /// See [`ScanError`].
     pub fn read(&self, stretches: &[Stretch], mut see: impl FnMut(i32, i64, &[u8])) -> Result<(), ScanError> {
+        self.read_until(stretches, |partition, offset, bytes| {
+            see(partition, offset, bytes);
+            Go::On
+        })
+    }
+
+    /// The same until `see` has seen enough of a partition.
+    fn read_until(
+        &self,
+        stretches: &[Stretch],
+        mut see: impl FnMut(i32, i64, &[u8]) -> Go,
+    ) -> Result<(), ScanError> {
         let mut open: HashMap<i32, i64> = HashMap::new();
         let mut assignment = TopicPartitionList::new();
         for stretch in stretches.iter().filter(|stretch| stretch.from < stretch.to) {
@@ -136,10 +190,11 @@ impl Scanner {
                     heard = Instant::now();
                     let (partition, offset) = (message.partition(), message.offset());
                     let Some(to) = open.get(&partition).copied() else { continue };
-                    if offset < to {
-                        see(partition, offset, message.payload().unwrap_or_default());
-                    }
-                    if offset + 1 >= to {
+                    let go = match offset < to {
+                        true => see(partition, offset, message.payload().unwrap_or_default()),
+                        false => Go::NoFurther,
+                    };
+                    if matches!(go, Go::NoFurther) || offset + 1 >= to {
                         self.close(&mut open, partition)?;
                     }
                 }
@@ -148,8 +203,9 @@ impl Scanner {
                     heard = Instant::now();
                     self.close(&mut open, partition)?;
                 }
-                // librdkafka reconnects by itself; what it does not get over is silence in the end.
-                Some(Err(error)) => tracing::warn!(%error, "reading the log"),
+                // It was said by the client's context. librdkafka reconnects by itself; what it does not get over is
+                // silence in the end.
+                Some(Err(_)) => {}
                 None => {}
             }
             if heard.elapsed() > SILENCE {

@@ -13,10 +13,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::super::ASK_TIMEOUT;
-use super::super::offsets::{committed, to_commit};
-use super::super::publisher::trace_librdkafka;
-use super::{Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
+use super::super::complaints::{trace_error, trace_log};
+use super::super::offsets::to_commit;
+use super::commits::Commits;
+use super::membership::Membership;
+use super::{Assignment, Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
+use crate::config::log::GroupProtocol;
+
+/// What librdkafka's log files a commit under that Kafka did not take.
+const COMMIT_FAILED: &str = "COMMITFAIL";
 
 /// See the module.
 pub(super) struct Group {
@@ -26,38 +31,100 @@ pub(super) struct Group {
     pub(super) paused: AtomicBool,
     /// Partitions that are ours and not read: no budget resumes them.
     stopped: Mutex<HashSet<i32>>,
+    assignments: Mutex<Assignments>,
+    commits: Mutex<Commits>,
     /// A rebalance that failed leaves nothing to go on from.
     pub(super) failed: OnceLock<KafkaError>,
-    /// Whether the group's coordinator counts us in, with partitions or without.
-    pub(super) is_member: AtomicBool,
+    pub(super) membership: Membership,
     pub(super) ends: ArcSwap<HashMap<i32, PartitionEnds>>,
+}
+
+/// What the group gave us and the owner of the consumer has not answered yet. librdkafka waits for that, with its next
+/// assignment or revocation too, and goes on telling the group that we are alive.
+#[derive(Debug, Default)]
+struct Assignments {
+    last: u64,
+    waiting: Option<(u64, Vec<i32>)>,
+    /// The owner answers no more.
+    closing: bool,
 }
 
 impl Group {
     pub(super) fn new(
         topic: String,
         generation: i32,
+        protocol: GroupProtocol,
         sender: mpsc::UnboundedSender<Option<Delivery>>,
     ) -> Self {
-        let (paused, is_member) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (failed, ends) = (OnceLock::new(), ArcSwap::default());
-        let stopped = Mutex::default();
-        Self { topic, generation, sender, paused, stopped, failed, is_member, ends }
+        Self {
+            topic,
+            generation,
+            sender,
+            paused: AtomicBool::new(false),
+            stopped: Mutex::default(),
+            assignments: Mutex::default(),
+            commits: Mutex::default(),
+            failed: OnceLock::new(),
+            membership: Membership::new(protocol),
+            ends: ArcSwap::default(),
+        }
     }
 
-    /// Starts each partition at its committed offset, or at the log's very beginning: `auto.offset.reset` is `error`,
-    /// so that a gap made by retention is never jumped in silence.
+    /// Asks the owner where the partitions begin; they are not read before it says so.
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Result<(), KafkaError> {
-        let committed = committed(&consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT)?);
-        let mut starts = Vec::with_capacity(assigned.count());
-        let mut assignment = TopicPartitionList::with_capacity(assigned.count());
-        for partition in partitions_of(assigned) {
-            let next_offset =
-                committed.get(&partition).and_then(|committed| committed.in_generation(self.generation));
-            let from = next_offset.map_or(Offset::Beginning, Offset::Offset);
+        let partitions = partitions_of(assigned);
+        let mut assignments = lock(&self.assignments);
+        if partitions.is_empty() || assignments.closing {
+            drop(assignments);
+            return self.begin(consumer, unread(&partitions));
+        }
+        assignments.last += 1;
+        let number = assignments.last;
+        assignments.waiting = Some((number, partitions.clone()));
+        drop(assignments);
+        let _ = self.sender.send(Some(Delivery::Assigned(Assignment { partitions, number })));
+        Ok(())
+    }
+
+    /// The answer to an assignment; one that is not waited for any more changes nothing. A partition without a start is
+    /// read from its very beginning.
+    pub(super) fn start_at(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        assignment: &Assignment,
+        starts: &[Start],
+    ) -> Result<(), KafkaError> {
+        let waiting = lock(&self.assignments).waiting.take_if(|(number, _)| *number == assignment.number);
+        let Some((_, partitions)) = waiting else { return Ok(()) };
+        let start_of = |partition| starts.iter().find(|start| start.partition == partition)?.next_offset;
+        // `auto.offset.reset` is `error`, so that a gap made by retention is never jumped in silence.
+        let from = |partition| start_of(partition).map_or(Offset::Beginning, Offset::Offset);
+        self.begin(consumer, partitions.into_iter().map(|partition| (partition, from(partition))))
+    }
+
+    /// The owner will answer no more. librdkafka wants an answer even so, or leaving the group would wait for ever.
+    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) {
+        let waiting = {
+            let mut assignments = lock(&self.assignments);
+            assignments.closing = true;
+            assignments.waiting.take()
+        };
+        if let Some((_, partitions)) = waiting
+            && let Err(error) = self.begin(consumer, unread(&partitions))
+        {
+            tracing::warn!(%error, "an assignment could not be given back");
+        }
+    }
+
+    fn begin(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: impl IntoIterator<Item = (i32, Offset)>,
+    ) -> Result<(), KafkaError> {
+        let mut assignment = TopicPartitionList::new();
+        for (partition, from) in partitions {
             assignment.add_partition_offset(&self.topic, partition, from)?;
-            starts.push(Start { partition, next_offset });
-            self.lock_stopped().remove(&partition);
+            lock(&self.stopped).remove(&partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&assignment)?,
@@ -66,13 +133,12 @@ impl Group {
         if self.paused.load(Ordering::Relaxed) {
             consumer.pause(&assignment)?;
         }
-        let _ = self.sender.send(Some(Delivery::Assigned(starts)));
         Ok(())
     }
 
     /// What the budget pauses and resumes: all that is assigned, but for what is stopped.
     pub(super) fn readable(&self, consumer: &BaseConsumer<Self>) -> Result<TopicPartitionList, KafkaError> {
-        let stopped = self.lock_stopped();
+        let stopped = lock(&self.stopped);
         let mut readable = TopicPartitionList::new();
         for partition in partitions_of(&consumer.assignment()?) {
             if !stopped.contains(&partition) {
@@ -88,24 +154,35 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partition: i32,
     ) -> Result<(), KafkaError> {
-        self.lock_stopped().insert(partition);
+        lock(&self.stopped).insert(partition);
         let mut stopped = TopicPartitionList::with_capacity(1);
         stopped.add_partition(&self.topic, partition);
         consumer.pause(&stopped)
     }
 
-    /// Asks Kafka to remember the next offsets to read.
-    pub(super) fn commit(
+    /// Asks Kafka to remember the next offsets to read, and those again that it did not take when it was last asked.
+    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, next_offsets: &[(i32, i64)]) {
+        let to_ask = lock(&self.commits).ask(next_offsets);
+        if to_ask.is_empty() {
+            return;
+        }
+        if let Err(error) = self.try_commit(consumer, &to_ask, CommitMode::Async) {
+            tracing::warn!(%error, "offsets were not committed; the next commit repeats them");
+            lock(&self.commits).failed();
+        }
+    }
+
+    pub(super) fn has_commits_to_repeat(&self) -> bool {
+        lock(&self.commits).has_failed()
+    }
+
+    fn try_commit(
         &self,
         consumer: &BaseConsumer<Self>,
         next_offsets: &[(i32, i64)],
         mode: CommitMode,
     ) -> Result<(), KafkaError> {
         consumer.commit(&to_commit(&self.topic, self.generation, next_offsets)?, mode)
-    }
-
-    fn lock_stopped(&self) -> MutexGuard<'_, HashSet<i32>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
@@ -117,11 +194,13 @@ impl Group {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit
                 && !next_offsets.is_empty()
-                && let Err(error) = self.commit(consumer, &next_offsets, CommitMode::Sync)
+                && let Err(error) = self.try_commit(consumer, &next_offsets, CommitMode::Sync)
             {
                 tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
             }
         }
+        // Only now: until it answered, the owner may have committed there.
+        lock(&self.commits).forget(&partitions_of(revoked));
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
@@ -131,17 +210,19 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_librdkafka(level, facility, message);
+        // The only place where librdkafka tells of it: it calls nobody back unless it was asked to before it began.
+        if facility == COMMIT_FAILED {
+            lock(&self.commits).failed();
+        }
+        trace_log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "librdkafka");
+        trace_error(&error, reason);
     }
 
     fn stats(&self, statistics: rdkafka::Statistics) {
-        let is_member =
-            statistics.cgrp.is_some_and(|group| group.state == "up" && group.join_state == "steady");
-        self.is_member.store(is_member, Ordering::Relaxed);
+        self.membership.see(&statistics);
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let ends = partitions
             .filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0)
@@ -173,6 +254,15 @@ impl ConsumerContext for Group {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn partitions_of(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(|element| element.partition()).collect()
+}
+
+/// Partitions that are ours for as long as it takes to give them back.
+fn unread(partitions: &[i32]) -> impl Iterator<Item = (i32, Offset)> {
+    partitions.iter().map(|partition| (*partition, Offset::End))
 }

@@ -21,8 +21,24 @@ pub(super) fn receive(
     stop: &AtomicBool,
     budget_bytes: usize,
 ) -> Result<(), KafkaError> {
+    let ended = receive_until(consumer, stop, budget_bytes);
+    consumer.context().close(consumer);
+    ended?;
+    // Leaving the group revokes what we have: the callback runs inside these polls.
+    consumer.unsubscribe();
+    let deadline = Instant::now() + REVOKE_GRACE;
+    while Instant::now() < deadline && consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+        let _ = consumer.poll(POLL);
+    }
+    Ok(())
+}
+
+fn receive_until(
+    consumer: &BaseConsumer<Group>,
+    stop: &AtomicBool,
+    budget_bytes: usize,
+) -> Result<(), KafkaError> {
     let taken = Arc::new(AtomicUsize::new(0));
-    let mut complaints = Complaints::default();
     while !stop.load(Ordering::Relaxed) {
         if let Some(error) = consumer.context().failed.get() {
             return Err(error.clone());
@@ -39,32 +55,12 @@ pub(super) fn receive(
             Some(Err(error)) if is_out_of_range(&error) => {
                 let _ = consumer.context().sender.send(Some(Delivery::OutOfRange));
             }
-            Some(Err(error)) if is_passing(&error) => complaints.hear(&error),
+            // librdkafka gets over it by itself, and the group's context has said it.
+            Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(error),
         }
     }
-    // Leaving the group revokes what we have: the callback runs inside these polls.
-    consumer.unsubscribe();
-    let deadline = Instant::now() + REVOKE_GRACE;
-    while Instant::now() < deadline && consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
-        let _ = consumer.poll(POLL);
-    }
     Ok(())
-}
-
-/// librdkafka reconnects by itself; once in a while is enough to say so.
-#[derive(Default)]
-struct Complaints {
-    last: Option<Instant>,
-}
-
-impl Complaints {
-    fn hear(&mut self, error: &KafkaError) {
-        if self.last.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-            tracing::warn!(%error, "taking records from the log");
-            self.last = Some(Instant::now());
-        }
-    }
 }
 
 fn take(message: &BorrowedMessage<'_>, taken: &Arc<AtomicUsize>) -> LogRecord {
