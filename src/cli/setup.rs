@@ -8,7 +8,7 @@ use crate::config::log::{LogArgs, TopicArgs};
 use crate::config::{
     AdminDatabase, ConfigError, DatabaseUrl, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
-use crate::log::topic::{self, Ensured};
+use crate::log::topic::{self, Difference};
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 
@@ -41,6 +41,28 @@ struct Answer {
     log: String,
     partitions: usize,
     generation: i32,
+    topic_differences: Vec<TopicDifference>,
+    /// Why the topic's settings could not be compared.
+    topic_unread: Option<String>,
+}
+
+/// How a topic that was there differs from what `setup` would have made.
+#[derive(Serialize)]
+struct TopicDifference {
+    setting: &'static str,
+    found: String,
+    wanted: String,
+    consequence: &'static str,
+    #[serde(skip)]
+    text: String,
+}
+
+impl From<Difference> for TopicDifference {
+    fn from(difference: Difference) -> Self {
+        let text = difference.to_string();
+        let Difference { setting, found, wanted, consequence } = difference;
+        Self { setting, found, wanted, consequence, text }
+    }
 }
 
 impl Arguments {
@@ -56,7 +78,6 @@ impl Arguments {
         let ensured = topic::ensure(&log_settings, &self.topic)
             .await
             .map_err(|error| Failure::new("log_unavailable", chain(&error)))?;
-        let (Ensured::Created { partitions } | Ensured::Existed { partitions }) = ensured;
         let log = LogIdentity { kind: "kafka", name: log_settings.topic };
 
         let new_generation = if self.new_generation { NewGeneration::Declare } else { NewGeneration::Keep };
@@ -68,16 +89,33 @@ impl Arguments {
             loader_login: outcome.installation.loader_login,
             role_prefix: outcome.installation.prefix.as_str().to_owned(),
             log: plan.log.name,
-            partitions,
+            partitions: ensured.partitions,
             generation: outcome.generation,
+            topic_differences: ensured.differences.into_iter().map(TopicDifference::from).collect(),
+            topic_unread: ensured.unread.map(|code| code.to_string()),
         };
-        output::one(self.output, &answer, |answer| {
-            format!(
-                "ready: intake logs in as {}, the loader as {}; the log is {} with {} partitions, generation {}",
-                answer.intake_login, answer.loader_login, answer.log, answer.partitions, answer.generation
-            )
-        });
+        output::one(self.output, &answer, Answer::to_text);
         Ok(())
+    }
+}
+
+impl Answer {
+    fn to_text(&self) -> String {
+        let Self { intake_login, loader_login, log, partitions, generation, .. } = self;
+        let mut text = format!(
+            "ready: intake logs in as {intake_login}, the loader as {loader_login}; the log is {log} with {partitions} \
+             partitions, generation {generation}"
+        );
+        if let Some(reason) = &self.topic_unread {
+            text += &format!("\nthe settings of the topic {log} could not be compared: {reason}");
+        }
+        if !self.topic_differences.is_empty() {
+            text += &format!("\nthe topic {log} was there, and is not as setup would have made it:");
+        }
+        for difference in &self.topic_differences {
+            text += &format!("\n  {}", difference.text);
+        }
+        text
     }
 }
 

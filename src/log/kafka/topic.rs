@@ -1,27 +1,32 @@
-//! Makes the topic that holds the records, or looks at the one that is there.
+//! Looks at the topic that holds the records, and makes it where it is not there.
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use std::collections::HashMap;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ASK_TIMEOUT, client_config};
 use crate::config::log::{LogSettings, TopicArgs};
+use reach::{Found, find};
 
-/// What [`ensure`] found or did.
+mod differences;
+mod reach;
+
+pub use differences::Difference;
+
+/// The broker makes as many copies as it thinks fit.
+const BROKERS_DEFAULT: i32 = -1;
+
+/// The topic as it is now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ensured {
-    /// The topic was made with this many partitions.
-    Created {
-        /// As asked for.
-        partitions: usize,
-    },
-    /// It was there. Its partitions stay as they are: more of them would move organizations to other partitions.
-    Existed {
-        /// As found.
-        partitions: usize,
-    },
+pub struct Ensured {
+    /// Its partitions. Those of a topic that was there stay as they are: more of them would move organizations.
+    pub partitions: usize,
+    /// How a topic that was there differs from what would have been made.
+    pub differences: Vec<Difference>,
+    /// Why not all of it could be compared; `None`: it was.
+    pub unread: Option<RDKafkaErrorCode>,
 }
 
 /// Why there is no usable topic.
@@ -35,6 +40,12 @@ pub enum TopicError {
         /// Its answer.
         #[source]
         source: KafkaError,
+    },
+    /// No broker can be asked anything.
+    #[error("Kafka cannot be reached: {reason}")]
+    Unreachable {
+        /// As librdkafka tells it.
+        reason: String,
     },
     /// Kafka refused to make the topic.
     #[error("Kafka does not make the topic `{topic}`: {code}")]
@@ -56,85 +67,101 @@ pub enum TopicError {
     },
 }
 
-/// Makes the topic with `cleanup.policy=delete`, the retention asked for, and `min.insync.replicas=2` from three copies
-/// on. Safe to repeat.
+/// Makes the topic if it is not there, with `cleanup.policy=delete`, the retention asked for, and
+/// `min.insync.replicas=2` from three copies on. One that is there needs no right but to look at it. Safe to repeat.
 ///
 /// # Errors
 /// See [`TopicError`].
-pub async fn ensure(settings: &LogSettings, topic: &TopicArgs) -> Result<Ensured, TopicError> {
-    let admin: AdminClient<DefaultClientContext> =
-        client_config(settings).create().map_err(asked("making a client"))?;
-    let replication = match topic.kafka_replication {
-        Some(copies) => copies,
-        None => default_replication(&admin).await?,
+pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured, TopicError> {
+    if let Some(found) = look(settings).await? {
+        return compare(settings, args, &found).await;
+    }
+    match make(settings, args).await? {
+        Made::Now { partitions } => Ok(Ensured { partitions, differences: Vec::new(), unread: None }),
+        Made::Meanwhile => match look(settings).await? {
+            Some(found) => compare(settings, args, &found).await,
+            None => {
+                let code = RDKafkaErrorCode::UnknownTopicOrPartition;
+                Err(TopicError::Refused { topic: settings.topic.clone(), code })
+            }
+        },
+    }
+}
+
+async fn look(settings: &LogSettings) -> Result<Option<Found>, TopicError> {
+    let settings = settings.clone();
+    let asking = tokio::task::spawn_blocking(move || find(&settings)).await;
+    asking.unwrap_or(Err(TopicError::Kafka { doing: "asking for the topic", source: KafkaError::Canceled }))
+}
+
+/// Who made it.
+enum Made {
+    Now {
+        partitions: usize,
+    },
+    /// Another process was quicker.
+    Meanwhile,
+}
+
+async fn make(settings: &LogSettings, args: &TopicArgs) -> Result<Made, TopicError> {
+    let admin = admin(settings)?;
+    let copies = match args.kafka_replication {
+        Some(copies) => Some(copies),
+        None => default_copies(&admin).await,
     };
-    let retention_ms = (u64::from(topic.kafka_retention_hours) * 3_600_000).to_string();
-    let mut new = NewTopic::new(&settings.topic, topic.log_partitions, TopicReplication::Fixed(replication))
+    let retention_ms = (u64::from(args.kafka_retention_hours) * 3_600_000).to_string();
+    let replication = TopicReplication::Fixed(copies.unwrap_or(BROKERS_DEFAULT));
+    let mut new = NewTopic::new(&settings.topic, args.log_partitions, replication)
         .set("cleanup.policy", "delete")
         .set("retention.ms", &retention_ms);
-    if replication >= 3 {
+    if copies.is_some_and(|copies| copies >= 3) {
         new = new.set("min.insync.replicas", "2");
     }
     let results = admin.create_topics([&new], &options()).await.map_err(asked("making the topic"))?;
     match results.into_iter().next() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
-            refuse_compaction(&admin, &settings.topic).await?;
-            let partitions = partitions(settings, admin).await?;
-            Ok(Ensured::Existed { partitions })
-        }
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Made::Meanwhile),
         Some(Err((topic, code))) => Err(TopicError::Refused { topic, code }),
         Some(Ok(_)) | None => {
-            Ok(Ensured::Created { partitions: usize::try_from(topic.log_partitions).unwrap_or_default() })
+            Ok(Made::Now { partitions: usize::try_from(args.log_partitions).unwrap_or_default() })
         }
     }
 }
 
-/// The broker's `default.replication.factor`: asked for, so that `min.insync.replicas` can follow it.
-async fn default_replication(admin: &AdminClient<DefaultClientContext>) -> Result<i32, TopicError> {
-    let metadata =
-        admin.inner().fetch_metadata(None, ASK_TIMEOUT).map_err(asked("asking for the brokers"))?;
-    let broker = metadata.brokers().first().map_or(0, |broker| broker.id());
-    let configs = admin
-        .describe_configs([&ResourceSpecifier::Broker(broker)], &options())
-        .await
-        .map_err(asked("asking for the broker's defaults"))?;
-    Ok(entry(configs, "default.replication.factor").and_then(|copies| copies.parse().ok()).unwrap_or(1))
-}
-
-async fn refuse_compaction(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), TopicError> {
-    let configs = admin
-        .describe_configs([&ResourceSpecifier::Topic(topic)], &options())
-        .await
-        .map_err(asked("asking for the topic's settings"))?;
-    match entry(configs, "cleanup.policy") {
-        Some(policy) if policy.contains("compact") => {
-            Err(TopicError::Compacted { topic: topic.to_owned(), policy })
-        }
-        _ => Ok(()),
+async fn compare(settings: &LogSettings, args: &TopicArgs, found: &Found) -> Result<Ensured, TopicError> {
+    let admin = admin(settings)?;
+    let (of_topic, unread) = match described(&admin, ResourceSpecifier::Topic(&settings.topic)).await {
+        Ok(of_topic) => (of_topic, None),
+        Err(KafkaError::AdminOp(code)) => (HashMap::new(), Some(code)),
+        Err(error) => return Err(asked("asking for the topic's settings")(error)),
+    };
+    if let Some(policy) = of_topic.get("cleanup.policy").filter(|policy| policy.contains("compact")) {
+        return Err(TopicError::Compacted { topic: settings.topic.clone(), policy: policy.clone() });
     }
+    let default_copies = default_copies(&admin).await;
+    let differences = differences::differences(found, &of_topic, args, default_copies);
+    Ok(Ensured { partitions: found.partitions, differences, unread })
 }
 
-async fn partitions(
-    settings: &LogSettings,
-    admin: AdminClient<DefaultClientContext>,
-) -> Result<usize, TopicError> {
-    let topic = settings.topic.clone();
-    let asking = tokio::task::spawn_blocking(move || {
-        let metadata = admin.inner().fetch_metadata(Some(&topic), ASK_TIMEOUT)?;
-        Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
-    });
-    match asking.await {
-        Ok(answer) => answer.map_err(asked("asking for the topic's partitions")),
-        Err(_) => Err(TopicError::Kafka {
-            doing: "asking for the topic's partitions",
-            source: KafkaError::Canceled,
-        }),
-    }
+/// The brokers' `default.replication.factor`, where we may ask for it: so that `min.insync.replicas` can follow it.
+async fn default_copies(admin: &AdminClient<DefaultClientContext>) -> Option<i32> {
+    let metadata = admin.inner().fetch_metadata(None, ASK_TIMEOUT).ok()?;
+    let broker = metadata.brokers().first()?.id();
+    let of_broker = described(admin, ResourceSpecifier::Broker(broker)).await.ok()?;
+    of_broker.get("default.replication.factor")?.parse().ok()
 }
 
-fn entry(configs: Vec<Result<ConfigResource, RDKafkaErrorCode>>, name: &str) -> Option<String> {
-    let resource = configs.into_iter().next()?.ok()?;
-    resource.get(name)?.value.clone()
+/// Settings with the values that the brokers apply. A refusal is a [`KafkaError::AdminOp`].
+async fn described(
+    admin: &AdminClient<DefaultClientContext>,
+    what: ResourceSpecifier<'_>,
+) -> Result<HashMap<String, String>, KafkaError> {
+    let described = admin.describe_configs([&what], &options()).await?;
+    let resource = described.into_iter().next().ok_or(KafkaError::Canceled)?.map_err(KafkaError::AdminOp)?;
+    Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+}
+
+fn admin(settings: &LogSettings) -> Result<AdminClient<DefaultClientContext>, TopicError> {
+    client_config(settings).create().map_err(asked("making a client"))
 }
 
 fn options() -> AdminOptions {
