@@ -38,6 +38,8 @@ pub(super) struct Partition {
     stop: CancellationToken,
     committed: Option<i64>,
     moved: Moved,
+    /// Where it stood when it was last measured, if the log had offsets beyond and nothing of them had come.
+    stood_at: Option<i64>,
 }
 
 /// When the low-water mark last moved, or had no reason to.
@@ -88,6 +90,7 @@ impl Partition {
             stop: CancellationToken::new(),
             committed: start.next_offset,
             moved: Moved { next_offset: start.next_offset, at: Instant::now() },
+            stood_at: None,
         }
     }
 
@@ -300,6 +303,23 @@ impl Partition {
             records: records.max(0).unsigned_abs(),
             seconds: Duration::from_millis(age_ms.max(0).unsigned_abs()).as_secs_f64(),
         }
+    }
+
+    /// Where it stands, if it stood there when this was last asked, too, though the log has offsets beyond: they may be
+    /// no records.
+    pub(super) fn stands_at(&mut self, ends: PartitionEnds) -> Option<i64> {
+        let at = {
+            let progress = self.lock_progress();
+            let at = progress.taken_up_to().unwrap_or(ends.start);
+            (self.is_open() && progress.is_idle() && at < ends.end).then_some(at)
+        };
+        let before = std::mem::replace(&mut self.stood_at, at);
+        at.filter(|_| at == before)
+    }
+
+    /// From `from` on there is no record before `to`.
+    pub(super) fn skip(&self, from: i64, to: i64) {
+        self.lock_progress().skip(from, to);
     }
 
     /// Asks the lanes for one last flush each.

@@ -30,6 +30,18 @@ impl Progress {
         self.taken_up_to = Some(offset + 1);
     }
 
+    /// From `from` on there is no record before `to`. Not if records came meanwhile, or still wait for their fate.
+    pub(super) fn skip(&mut self, from: i64, to: i64) {
+        if self.unfinished.is_empty() && self.taken_up_to.is_none_or(|taken| taken == from) && from < to {
+            self.taken_up_to = Some(to);
+        }
+    }
+
+    /// Whether everything that was taken is safe.
+    pub(super) fn is_idle(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
     /// A record is stored, held, or written down as unreadable. Said twice, it counts once.
     pub(super) fn finish(&mut self, offset: i64) {
         self.unfinished.remove(&offset);
@@ -68,6 +80,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_gap_is_passed_only_by_who_stands_before_it() {
+        let mut progress = Progress::starting_at(Some(5));
+        progress.skip(4, 9);
+        assert_eq!(progress.next_offset(), Some(5));
+        progress.begin(5, None);
+        progress.skip(6, 9);
+        assert_eq!(progress.next_offset(), Some(5), "a record below the gap is not safe yet");
+        progress.finish(5);
+        progress.skip(6, 9);
+        assert_eq!(progress.next_offset(), Some(9));
+        progress.skip(9, 7);
+        assert_eq!(progress.next_offset(), Some(9));
+    }
 
     proptest! {
         /// Against the definition: nothing below the mark is unfinished, and the mark is as high as it can be.

@@ -46,6 +46,8 @@ enum Found {
     /// Where partitions begin that the group gave us.
     Starts(Assignment, Vec<Start>),
     NewGeneration(i32),
+    /// Where partitions stand, and where the next record is, if Kafka has answered.
+    NextRecords(Vec<(i32, i64)>, HashMap<i32, i64>),
     /// Records that an earlier owner held have to be drained though nothing new comes for their organizations.
     Held(Vec<(i32, OrganizationId)>),
     Nothing,
@@ -61,6 +63,8 @@ pub(super) struct ReceiveLoop<'a> {
     partitions: HashMap<i32, Partition>,
     assignments: u64,
     looks: JoinSet<Found>,
+    /// One question at a time about offsets that may be no records.
+    is_looking_for_records: bool,
 }
 
 impl<'a> ReceiveLoop<'a> {
@@ -74,6 +78,7 @@ impl<'a> ReceiveLoop<'a> {
             partitions: HashMap::new(),
             assignments: 0,
             looks: JoinSet::new(),
+            is_looking_for_records: false,
         }
     }
 
@@ -98,6 +103,7 @@ impl<'a> ReceiveLoop<'a> {
                     Found::Starts(assignment, starts) => if closing.is_none() {
                         self.assigned(&assignment, &starts);
                     }
+                    Found::NextRecords(standing, next) => self.skip_gaps(&standing, &next),
                     Found::Held(lanes) => self.drain_lanes(&lanes),
                     Found::Nothing => {}
                     Found::NewGeneration(generation) => if closing.is_none() {
@@ -259,7 +265,7 @@ impl<'a> ReceiveLoop<'a> {
         let ends = self.consumer.ends();
         // What waits for somebody else does not stand still.
         let is_waiting = self.shared.condition.is_waiting();
-        let (mut next_offsets, mut moved_at) = (Vec::new(), Instant::now());
+        let (mut next_offsets, mut standing, mut moved_at) = (Vec::new(), Vec::new(), Instant::now());
         for (number, partition) in &mut self.partitions {
             partition.reap()?;
             next_offsets.extend(partition.take_uncommitted().map(|next_offset| (*number, next_offset)));
@@ -268,8 +274,10 @@ impl<'a> ReceiveLoop<'a> {
                 report_lag(*number, lag);
                 let is_idle = lag.records == 0 || is_waiting;
                 moved_at = moved_at.min(partition.moved_at(is_idle));
+                standing.extend(partition.stands_at(*ends).map(|next_offset| (*number, next_offset)));
             }
         }
+        self.look_for_records(standing);
         self.heartbeats.moves.beat_as_of(moved_at);
         self.consumer.commit(&next_offsets);
         let connections = self.shared.pool.state();
@@ -277,6 +285,29 @@ impl<'a> ReceiveLoop<'a> {
         gauge!("rollbook_db_connections", "state" => "busy")
             .set(f64::from(connections.open - connections.idle));
         Ok(())
+    }
+
+    /// What ends a transaction, and what was withdrawn with one, takes offsets and is no record: nothing of it ever comes.
+    fn look_for_records(&mut self, standing: Vec<(i32, i64)>) {
+        if standing.is_empty() || self.is_looking_for_records {
+            return;
+        }
+        self.is_looking_for_records = true;
+        let (log, group) = (self.log.clone(), self.group.clone());
+        self.looks.spawn(async move {
+            let asked = standing.clone();
+            let next = Scanner::ask(&log, &group, move |log| log.next_records(&asked)).await;
+            Found::NextRecords(standing, next.unwrap_or_default())
+        });
+    }
+
+    fn skip_gaps(&mut self, standing: &[(i32, i64)], next: &HashMap<i32, i64>) {
+        self.is_looking_for_records = false;
+        for (number, from) in standing {
+            if let (Some(partition), Some(to)) = (self.partitions.get(number), next.get(number)) {
+                partition.skip(*from, *to);
+            }
+        }
     }
 
     fn look_for_held(&mut self) {

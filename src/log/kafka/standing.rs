@@ -49,8 +49,17 @@ fn stand(
         })
         .collect();
     let discontinuities = scanner.verify(&remembered)?;
+    // Offsets before the next record are not behind: a loader has nothing to do for them.
+    let behind: Vec<(i32, i64)> = ends
+        .iter()
+        .map(|(partition, ends)| (*partition, next_offset(*partition).unwrap_or(ends.start), ends.end))
+        .filter(|(partition, next, end)| next < end && !discontinuities.contains_key(partition))
+        .map(|(partition, next, _)| (partition, next))
+        .collect();
+    let next_records = scanner.next_records(&behind)?;
     let standing = |(partition, ends): (i32, PartitionEnds)| {
-        let next = next_offset(partition).unwrap_or(ends.start);
+        let next =
+            next_records.get(&partition).copied().or_else(|| next_offset(partition)).unwrap_or(ends.start);
         PartitionStanding {
             lag_records: (ends.end - next).max(0).unsigned_abs(),
             stopped: discontinuities.get(&partition).copied(),
