@@ -87,18 +87,12 @@ impl Complaints {
             return;
         }
         let unwritten = self.unwritten.swap(0, Ordering::Relaxed);
-        let (slug, needs_a_person) = (tenant.slug().as_str(), matches!(error, PublishError::Refused(_)));
-        let error: &dyn std::error::Error = error;
-        if needs_a_person {
-            tracing::error!(tenant.slug = slug, events, error, unwritten, "the log refused a record");
-        } else {
-            tracing::warn!(
-                tenant.slug = slug,
-                events,
-                error,
-                unwritten,
-                "the log did not acknowledge a record"
-            );
+        let slug = tenant.slug().as_str();
+        if let PublishError::Refused(reason) = error {
+            tracing::error!(tenant.slug = slug, events, %reason, unwritten, "the log refused a record");
+            return;
         }
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(tenant.slug = slug, events, error, unwritten, "the log did not acknowledge a record");
     }
 }

@@ -128,6 +128,9 @@ impl<'a> ReceiveLoop<'a> {
                 _ = commit.tick() => {
                     self.heartbeats.turns.beat();
                     self.anchor();
+                    if self.consumer.has_commits_to_repeat() {
+                        self.consumer.commit(&[]);
+                    }
                     self.measure();
                 }
                 Some(found) = self.looks.join_next() => {

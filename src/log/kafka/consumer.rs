@@ -214,6 +214,11 @@ impl Consumer {
         self.shared.context().commit(&self.shared, next_offsets);
     }
 
+    /// Whether Kafka did not take a commit, which the next one will ask for again.
+    pub fn has_commits_to_repeat(&self) -> bool {
+        self.shared.context().has_commits_to_repeat()
+    }
+
     /// First and next offset of each assigned partition, as of the last statistics (a second ago).
     pub fn ends(&self) -> Arc<HashMap<i32, PartitionEnds>> {
         self.shared.context().ends.load_full()

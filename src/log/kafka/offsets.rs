@@ -14,13 +14,3 @@ pub(super) fn to_commit(
     }
     Ok(list)
 }
-
-/// What such a list commits.
-pub(super) fn next_offsets(list: &TopicPartitionList) -> Vec<(i32, i64)> {
-    let elements = list.elements();
-    let next_offsets = elements.iter().filter_map(|element| match element.offset() {
-        Offset::Offset(next_offset) => Some((element.partition(), next_offset)),
-        _ => None,
-    });
-    next_offsets.collect()
-}

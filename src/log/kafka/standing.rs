@@ -1,7 +1,5 @@
 //! How far the loaders are behind the log.
 
-use std::collections::HashMap;
-
 use super::consumer::PartitionEnds;
 use super::continuity::{Discontinuity, Remembered};
 use super::scan::{ScanError, Scanner};
@@ -38,8 +36,17 @@ fn stand(scanner: &Scanner, remembered: &[Remembered]) -> Result<Vec<PartitionSt
         .copied()
         .collect();
     let discontinuities = scanner.verify(&remembered)?;
+    // Offsets before the next record are not behind: a loader has nothing to do for them.
+    let behind: Vec<(i32, i64)> = ends
+        .iter()
+        .map(|(partition, ends)| (*partition, next_offset(*partition).unwrap_or(ends.start), ends.end))
+        .filter(|(partition, next, end)| next < end && !discontinuities.contains_key(partition))
+        .map(|(partition, next, _)| (partition, next))
+        .collect();
+    let next_records = scanner.next_records(&behind)?;
     let standing = |(partition, ends): (i32, PartitionEnds)| {
-        let next = next_offset(partition).unwrap_or(ends.start);
+        let next =
+            next_records.get(&partition).copied().or_else(|| next_offset(partition)).unwrap_or(ends.start);
         PartitionStanding {
             lag_records: (ends.end - next).max(0).unsigned_abs(),
             stopped: discontinuities.get(&partition).copied(),
