@@ -43,8 +43,8 @@ mod receive;
 pub mod replay;
 mod schedule;
 mod server;
-// #[cfg(test)]
-// mod tests;
+#[cfg(test)]
+mod tests;
 mod trips;
 mod unreadable;
 mod writer;

@@ -28,7 +28,7 @@ use anchors::{Anchored, Anchoring};
 use closing::Closing;
 use looks::Found;
 use measure::Moving;
-use rereading::{Reread, Rereader, waiting};
+use rereading::{Reread, Rereader};
 
 mod anchors;
 mod closing;
@@ -37,6 +37,7 @@ mod measure;
 mod rereading;
 
 pub(super) use anchors::Remembered;
+pub(super) use rereading::waiting;
 
 /// How often anchors are written and lag is measured.
 const COMMIT_PERIOD: Duration = Duration::from_secs(1);

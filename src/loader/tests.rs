@@ -1,9 +1,10 @@
 //! The loader against a real Postgres that refuses: every test has a database, a role prefix and logins of its own.
 //!
-//! Lanes and flushes are driven from inside, because what is tested is what no front door lets through.
+//! Dispatcher, writers and flushes are driven from inside, because what is tested is what no front door lets through.
 
 mod accepted;
 mod crowding;
+mod driver;
 mod events;
 mod fence;
 mod flushing;
