@@ -11,20 +11,21 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::health::{self, Health};
+use super::listener::Listener;
 use super::metrics::Exporter;
 
 /// Scrapers and probes are few; the next one waits.
 const MAX_CONNECTIONS: usize = 64;
-/// For a request's headers, and between two requests.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// After a failed accept, usually for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For a request's headers, and between two requests. No interval at which anybody scrapes, for then the next request
+/// meets the connection's end, and more than the five minutes after which Prometheus closes its own: who asks closes.
+const PATIENCE: Duration = Duration::from_secs(370);
 
 /// What the operator's listener answers from.
 #[derive(Clone, Debug)]
@@ -39,14 +40,11 @@ impl Admin {
     /// Serves until `stop`. Give it a `stop` that comes after the drain, so that the drain can be watched.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let admin = Arc::new(self);
+        let mut listener = Listener::new(listener, "operator");
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = TaskTracker::new();
         while let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await {
-            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+            let Some(stream) = stop.run_until_cancelled(listener.accept()).await else { break };
             let (admin, stop) = (Arc::clone(&admin), stop.clone());
             connections.spawn(async move {
                 let _slot = slot;
@@ -57,7 +55,7 @@ impl Admin {
         connections.wait().await;
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service = service_fn(async |request: Request<Incoming>| {
             Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()))
         });
@@ -98,10 +96,28 @@ fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::ops::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_over_every_interval_at_which_anybody_scrapes() {
+        let admin =
+            Admin { exporter: Exporter::install().expect("the only recorder"), health: Health::new() };
+        let (mut scraper, stream) = duplex(64 * 1024);
+        let serving = tokio::spawn(async move { admin.serve(stream).await });
+        for seconds in [15, 30, 60, 120, 300] {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            scraper.write_all(b"GET /healthz HTTP/1.1\r\nhost: admin\r\n\r\n").await.expect("it is open");
+            let mut reply = [0; 1024];
+            let length = scraper.read(&mut reply).await.expect("it is open");
+            assert!(reply[..length].starts_with(b"HTTP/1.1 200 "), "after {seconds} s");
+        }
+        drop(scraper);
+        serving.await.expect("no panic");
+    }
 
     #[tokio::test]
     async fn an_operator_sees_metrics_and_health_and_nothing_else() {

@@ -11,12 +11,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::stderr;
 use crate::tenant::Directory;
-use catalogue::{BUILD_INFO, CATALOGUE, Kind, SNAPSHOT_AGE_SECONDS};
+use catalogue::{BUILD_INFO, CATALOGUE, Kind, SNAPSHOT_AGE_SECONDS, STDERR_LINES_LOST};
 pub use organizations::{MAX_ORGANIZATIONS, OTHER, organization_label};
 
 /// How often samples that nobody scraped are folded into their histograms.
@@ -61,6 +62,7 @@ impl Exporter {
     /// Everything, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.refresh.iter().for_each(|refresh| refresh());
+        counter!(STDERR_LINES_LOST).absolute(stderr::lost());
         self.handle.render()
     }
 
