@@ -13,6 +13,7 @@ pub mod load;
 mod migrate;
 mod org;
 mod output;
+mod packaging;
 mod parse;
 mod serve;
 mod settings;
@@ -26,6 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::{Faults, environment};
 
 pub use failure::Failure;
+use parse::Parsed;
 
 /// Takes what viewers of educational videos watch and answer, and files it in each organization's own Postgres
 /// schema, exactly once.
@@ -67,9 +69,18 @@ enum Command {
     Held(held::Command),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
+    /// Prints the completions of a shell, for packagers.
+    Completions(packaging::CompletionsArguments),
+    /// Prints the manual page, for packagers.
+    Man(packaging::ManArguments),
 }
 
 impl Command {
+    /// Whether it only looks at the settings, and so goes on where some are wrong.
+    fn is_check(&self) -> bool {
+        matches!(self, Self::Serve(arguments) if arguments.check)
+    }
+
     /// All that is wrong with the settings that it cannot do without.
     fn faults(&self) -> Faults {
         match self {
@@ -83,6 +94,7 @@ impl Command {
             Self::DeadLetters(command) => command.admin().faults(),
             Self::Held(command) => command.faults(),
             Self::Load(arguments) => arguments.faults(),
+            Self::Completions(_) | Self::Man(_) => Faults::default(),
         }
     }
 }
@@ -95,9 +107,9 @@ pub async fn run(
     arguments: &[OsString],
     variables: impl IntoIterator<Item = OsString>,
 ) -> Result<(), Failure> {
-    let parsed = parse::parse(arguments, variables)?;
-    match parsed.command {
-        Command::Serve(arguments) => arguments.run(&parsed.settings).await,
+    let Parsed { command, settings, wrong } = parse::parse(arguments, variables)?;
+    match command {
+        Command::Serve(arguments) => arguments.run(&settings, &wrong).await,
         Command::Setup(arguments) => arguments.run().await,
         Command::Org(command) => command.run().await,
         Command::Key(command) => command.run().await,
@@ -107,6 +119,11 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Load(arguments) => arguments.run().await,
+        Command::Completions(arguments) => {
+            arguments.run();
+            Ok(())
+        }
+        Command::Man(arguments) => arguments.run(),
     }?;
     output::written()
 }

@@ -67,6 +67,12 @@ pub enum ConfigError {
         /// What is too much, each as the end of a sentence about it.
         excess: Vec<String>,
     },
+    /// A look at the settings and at what they name found this wrong.
+    #[error("not fit to serve: {wrong}")]
+    Check {
+        /// The looks, separated by commas.
+        wrong: String,
+    },
     /// A `ROLLBOOK_*` variable that no command has.
     #[error("no setting is called {name}{}", .nearest.as_ref().map(|name| format!("; the nearest is {name}")).unwrap_or_default())]
     UnknownVariable {
@@ -75,6 +81,16 @@ pub enum ConfigError {
         /// The setting that is spelt most like it.
         nearest: Option<String>,
     },
+}
+
+impl ConfigError {
+    /// All contradictions of a drawer as one error.
+    ///
+    /// # Errors
+    /// There are some.
+    pub(crate) fn refuse(contradictions: &[String]) -> Result<(), Self> {
+        if contradictions.is_empty() { Ok(()) } else { Err(Self::Contradiction(contradictions.join("; "))) }
+    }
 }
 
 /// All that is wrong with the settings, and not only what is met first.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod audit;
+mod check;
 mod corpus;
 mod dead_letters;
 mod descriptors;

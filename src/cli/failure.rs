@@ -90,8 +90,11 @@ impl Failure {
             Self::Store(store::Error::PrefixContradiction { .. }) => Exit::BadEnvironment,
             Self::Several(failures) => {
                 let exits: Vec<Exit> = failures.iter().map(|failure| failure.exit(arguments)).collect();
-                let first = [Exit::WrongArguments, Exit::BadEnvironment].into_iter();
-                first.filter(|exit| exits.contains(exit)).next().unwrap_or(Exit::Failed)
+                // Wrong words first: who wrote them is there to read it.
+                let worst = [Exit::WrongArguments, Exit::BadEnvironment]
+                    .into_iter()
+                    .find(|exit| exits.contains(exit));
+                worst.unwrap_or(Exit::Failed)
             }
             Self::Store(_) | Self::Other { .. } => Exit::Failed,
         }
@@ -106,14 +109,20 @@ impl Failure {
             Self::Config(ConfigError::Contradiction(_)) => "contradiction",
             Self::Config(ConfigError::PrivilegedLogin { .. }) => "privileged_login",
             Self::Config(ConfigError::UnknownVariable { .. }) => "unknown_setting",
+            Self::Config(ConfigError::Check { .. }) => "check_failed",
             Self::Several(failures) => failures.first().map_or("bad_setting", Self::code),
             Self::Store(error) => error.code(),
             Self::Other { code, .. } => code,
         }
     }
 
+    /// Whether it is about settings alone, and not about the words of the command line.
+    pub(super) fn is_of_settings(&self, arguments: &[OsString]) -> bool {
+        matches!(self, Self::Config(_)) && self.exit(arguments) == Exit::BadEnvironment
+    }
+
     /// The message as one of several: without the usage that goes with one alone.
-    fn line(&self, arguments: &[OsString]) -> String {
+    pub(super) fn line(&self, arguments: &[OsString]) -> String {
         let message = self.message(arguments);
         let first = message.split("\n\n").next().unwrap_or_default();
         first.lines().map(str::trim).collect::<Vec<_>>().join(" ")

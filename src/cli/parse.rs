@@ -20,6 +20,8 @@ pub(super) struct Parsed {
     pub(super) command: Command,
     /// All settings of the command, as they are in effect.
     pub(super) settings: Vec<Setting>,
+    /// What is wrong with them, for a command that looks on all the same.
+    pub(super) wrong: Vec<String>,
 }
 
 /// Help and version come back as a failure that exits 0, before anything else is said.
@@ -45,10 +47,13 @@ pub(super) fn parse(
     let found: Vec<ConfigError> =
         found.filter(|fault| !unread.iter().any(|unread| environment::explains(unread, fault))).collect();
     failures.extend(unread.into_iter().chain(unknown).chain(found).map(Failure::Config));
-    match (Failure::all(failures), parsed) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(parsed)) => Ok(parsed),
-        (None, None) => unreachable!("what keeps the words from being a command is a failure"),
+    match parsed {
+        Some(parsed) if failures.is_empty() => Ok(parsed),
+        Some(parsed) if parsed.command.is_check() && failures.iter().all(|one| one.is_of_settings(words)) => {
+            let wrong = failures.iter().map(|failure| failure.line(words)).collect();
+            Ok(Parsed { wrong, ..parsed })
+        }
+        _ => Err(Failure::all(failures).expect("what keeps words from being a command is a failure")),
     }
 }
 
@@ -199,7 +204,7 @@ fn without(command: clap::Command, path: &[String], words: &[OsString], refused:
         refused.iter().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
     let matches = command.clone().try_get_matches_from(without_flags(words, &flags)).ok()?;
     let settings = Setting::all(below(&command, path), of_the_command(&matches));
-    Some(Parsed { command: Arguments::from_arg_matches(&matches).ok()?.command, settings })
+    Some(Parsed { command: Arguments::from_arg_matches(&matches).ok()?.command, settings, wrong: Vec::new() })
 }
 
 fn of_the_command(matches: &ArgMatches) -> &ArgMatches {

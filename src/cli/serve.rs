@@ -1,5 +1,6 @@
 //! `rollbook serve`.
 
+mod check;
 mod logins;
 mod service;
 
@@ -28,6 +29,13 @@ pub(super) struct Arguments {
         default_value = "intake,loader"
     )]
     roles: Vec<RoleArg>,
+    /// Reads the settings, tries Postgres, the logins and the log, says a line of each and ends: with 0, or with 64
+    /// where something is wrong, and then all of it was said.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// With --check: prints one JSON value on standard output instead of lines.
+    #[arg(long, requires = "check")]
+    json: bool,
     /// Starts even with a database login that may do more than its role needs: for development. The second fence
     /// between organizations is then down.
     #[arg(
@@ -96,8 +104,11 @@ struct LoaderRole {
 }
 
 impl Arguments {
-    /// Runs the service by these settings, which are said once.
-    pub(super) async fn run(self, said: &[Setting]) -> Result<(), Failure> {
+    /// Runs the service by these settings, which are said once; or only looks, whatever is wrong with them.
+    pub(super) async fn run(self, said: &[Setting], wrong: &[String]) -> Result<(), Failure> {
+        if self.check {
+            return check::check(&self, wrong).await;
+        }
         let settings = self.resolve()?;
         crate::ops::tracing::start(settings.ops.log_format, &settings.ops.log_filter)
             .map_err(|error| Failure::new("log_not_started", format!("{error:#}")))?;

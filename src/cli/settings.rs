@@ -1,5 +1,8 @@
 //! The settings in effect, and where each comes from.
 
+#[cfg(test)]
+mod page;
+
 use std::fmt;
 
 use clap::parser::ValueSource;

@@ -9,19 +9,29 @@ use super::held_record::Drained;
 use super::write::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;
+use crate::ops::metrics::catalogue::{
+    DB_CONNECTIONS, FRESHNESS, LOADER_BATCH_ROWS, LOADER_BATCH_SECONDS, LOADER_EVENTS, LOADER_LANES,
+    LOADER_PARTITIONS, LOADER_REWINDS, LOADER_UNREADABLE_RECORDS,
+};
 
 /// All samples whose labels are known begin with the process: a first record that is unreadable is then an increase.
 pub(super) fn start_counting() {
-    for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
-        counter!("rollbook_loader_events_total", "organization" => OTHER, "fate" => fate).increment(0);
+    Outcomes::new(OTHER.into());
+    counter!(LOADER_UNREADABLE_RECORDS).increment(0);
+    counter!(LOADER_REWINDS).increment(0);
+    let states = [
+        (LOADER_LANES, ["live", "held"]),
+        (LOADER_PARTITIONS, ["running", "stopped"]),
+        (DB_CONNECTIONS, ["idle", "busy"]),
+    ];
+    for (name, states) in states {
+        for state in states {
+            gauge!(name, "state" => state).increment(0);
+        }
     }
-    counter!("rollbook_loader_unreadable_records_total").increment(0);
-    for state in ["live", "held"] {
-        gauge!("rollbook_loader_lanes", "state" => state).increment(0);
-    }
-    let _rows = histogram!("rollbook_loader_batch_rows");
-    let _seconds = histogram!("rollbook_loader_batch_seconds");
-    let _freshness = histogram!("rollbook_freshness_seconds");
+    let _rows = histogram!(LOADER_BATCH_ROWS);
+    let _seconds = histogram!(LOADER_BATCH_SECONDS);
+    let _freshness = histogram!(FRESHNESS);
 }
 
 /// One lane's counters, under its organization's label.
@@ -31,8 +41,13 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
+    /// Every fate begins at zero: an organization's first record that is held is then an increase.
     pub(super) fn new(label: SharedString) -> Self {
-        Self { label }
+        let outcomes = Self { label };
+        for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
+            outcomes.events(fate, 0);
+        }
+        outcomes
     }
 
     /// A batch was committed.
@@ -40,8 +55,8 @@ impl Outcomes {
         self.events("stored", fates.stored);
         self.events("duplicate", fates.duplicate);
         self.events("dead", fates.dead);
-        histogram!("rollbook_loader_batch_rows").record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
-        histogram!("rollbook_loader_batch_seconds").record(took.as_secs_f64());
+        histogram!(LOADER_BATCH_ROWS).record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
+        histogram!(LOADER_BATCH_SECONDS).record(took.as_secs_f64());
     }
 
     /// Held records were drained in one transaction.
@@ -55,7 +70,7 @@ impl Outcomes {
     /// These records can be seen by analysts now: from received to visible, once a record.
     pub(super) fn visible<'a>(&self, records: impl Iterator<Item = &'a Arrived>) {
         let now = UnixMillis::now();
-        let freshness = histogram!("rollbook_freshness_seconds");
+        let freshness = histogram!(FRESHNESS);
         for arrived in records {
             let age_ms = now.0.saturating_sub(arrived.received_at.0).max(0);
             freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
@@ -78,13 +93,12 @@ impl Outcomes {
     }
 
     fn events(&self, fate: &'static str, count: u64) {
-        counter!("rollbook_loader_events_total", "organization" => self.label.clone(), "fate" => fate)
-            .increment(count);
+        counter!(LOADER_EVENTS, "organization" => self.label.clone(), "fate" => fate).increment(count);
     }
 
     /// Counts the lane as in this state until the guard is dropped.
     pub(super) fn count_lane(&self, state: &'static str) -> CountedLane {
-        let gauge = gauge!("rollbook_loader_lanes", "state" => state);
+        let gauge = gauge!(LOADER_LANES, "state" => state);
         gauge.increment(1);
         CountedLane { gauge }
     }
@@ -92,7 +106,7 @@ impl Outcomes {
 
 /// A record was written down as unreadable.
 pub(super) fn unreadable() {
-    counter!("rollbook_loader_unreadable_records_total").increment(1);
+    counter!(LOADER_UNREADABLE_RECORDS).increment(1);
 }
 
 /// See [`Outcomes::count_lane`].

@@ -18,6 +18,9 @@ use super::refusal::Refusal;
 use super::{Heartbeats, Parts, Shared, generation};
 use crate::config::log::LogSettings;
 use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
+use crate::ops::metrics::catalogue::{
+    DB_CONNECTIONS, LOADER_LAG_RECORDS, LOADER_LAG_SECONDS, LOADER_PARTITIONS,
+};
 use crate::tenant::OrganizationId;
 
 /// How often offsets are committed and lag is measured.
@@ -220,9 +223,8 @@ impl<'a> ReceiveLoop<'a> {
     fn tell_condition(&self) {
         self.shared.condition.set_joined(self.consumer.is_member());
         let stopped = self.partitions.values().filter(|partition| partition.is_stopped()).count();
-        gauge!("rollbook_loader_partitions", "state" => "running")
-            .set(count(self.partitions.len() - stopped));
-        gauge!("rollbook_loader_partitions", "state" => "stopped").set(count(stopped));
+        gauge!(LOADER_PARTITIONS, "state" => "running").set(count(self.partitions.len() - stopped));
+        gauge!(LOADER_PARTITIONS, "state" => "stopped").set(count(stopped));
     }
 
     /// The low-water marks to the log, and how far behind it they are to the metrics.
@@ -245,9 +247,8 @@ impl<'a> ReceiveLoop<'a> {
         self.heartbeats.moves.beat_as_of(moved_at);
         self.consumer.commit(&next_offsets);
         let connections = self.shared.pool.state();
-        gauge!("rollbook_db_connections", "state" => "idle").set(f64::from(connections.idle));
-        gauge!("rollbook_db_connections", "state" => "busy")
-            .set(f64::from(connections.open - connections.idle));
+        gauge!(DB_CONNECTIONS, "state" => "idle").set(f64::from(connections.idle));
+        gauge!(DB_CONNECTIONS, "state" => "busy").set(f64::from(connections.open - connections.idle));
         Ok(())
     }
 
@@ -293,8 +294,8 @@ impl<'a> ReceiveLoop<'a> {
 
 fn report_lag(partition: i32, lag: Lag) {
     let label = partition.to_string();
-    gauge!("rollbook_loader_lag_records", "partition" => label.clone()).set(lag.records as f64);
-    gauge!("rollbook_loader_lag_seconds", "partition" => label).set(lag.seconds);
+    gauge!(LOADER_LAG_RECORDS, "partition" => label.clone()).set(lag.records as f64);
+    gauge!(LOADER_LAG_SECONDS, "partition" => label).set(lag.seconds);
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::health::{self, Health};
 use super::listener::Listener;
-use super::metrics::Exporter;
+use super::metrics::{Exporter, exposition};
 
 /// Scrapers and probes are few; the next one waits.
 const MAX_CONNECTIONS: usize = 64;
@@ -56,9 +56,8 @@ impl Admin {
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()))
-        });
+        let service =
+            service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(&request)));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
@@ -69,7 +68,8 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
         if let Some(reply) = health::reply(&self.health, method, path) {
             return reply;
         }
@@ -81,15 +81,14 @@ impl Admin {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return reply;
         }
-        plain(StatusCode::OK, self.exporter.render())
+        exposition::reply(self.exporter.render(), request.headers())
     }
 }
 
-/// Plain text; `version` is what Prometheus calls its text format.
 fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

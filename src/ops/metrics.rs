@@ -5,6 +5,7 @@
 //! [`organization_label`].
 
 pub mod catalogue;
+pub mod exposition;
 mod organizations;
 
 use std::fmt;
@@ -97,6 +98,29 @@ fn install_recorder() -> Result<PrometheusHandle, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_metrics_name_stands_once_in_the_code() {
+        fn names_in(folder: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(folder).expect("our own sources") {
+                let path = entry.expect("our own sources").path();
+                if path.is_dir() {
+                    names_in(&path, found);
+                } else if !path.to_string_lossy().contains("/tests") {
+                    let text = std::fs::read_to_string(&path).expect("our own sources");
+                    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                    let named =
+                        CATALOGUE.iter().filter(|metric| text.contains(&format!("\"{}\"", metric.name)));
+                    found.extend(named.map(|metric| format!("{}: {}", path.display(), metric.name)));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        names_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        let elsewhere: Vec<_> = found.iter().filter(|place| !place.contains("catalogue.rs: ")).collect();
+        assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+        assert_eq!(found.len(), CATALOGUE.len(), "the others are in the catalogue");
+    }
 
     #[test]
     fn the_age_of_the_snapshot_appears_with_the_first_one() {

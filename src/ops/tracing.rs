@@ -19,8 +19,11 @@ pub fn start(format: LogFormat, directives: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(directives).context("RUST_LOG does not hold filter directives")?;
     let colours = io::stderr().is_terminal();
     stderr::start().context("starting the thread that writes the log")?;
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Lines).with_ansi(colours);
+    let subscriber = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(stderr::Lines)
+        .with_ansi(colours);
     let started = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

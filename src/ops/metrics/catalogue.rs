@@ -81,6 +81,8 @@ pub const LOADER_LAG_SECONDS: &str = "rollbook_loader_lag_seconds";
 pub const LOADER_LANES: &str = "rollbook_loader_lanes";
 /// Assigned partitions; label `state`: `running`, `stopped`.
 pub const LOADER_PARTITIONS: &str = "rollbook_loader_partitions";
+/// Partitions whose loading went back because the database had.
+pub const LOADER_REWINDS: &str = "rollbook_loader_rewinds_total";
 /// Age of the snapshot of organizations.
 pub const SNAPSHOT_AGE_SECONDS: &str = "rollbook_snapshot_age_seconds";
 /// From an event's receipt to its commit.
@@ -94,7 +96,7 @@ pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 22] = [
+pub const CATALOGUE: [Metric; 23] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -112,6 +114,7 @@ pub const CATALOGUE: [Metric; 22] = [
     gauge(LOADER_LAG_SECONDS, Unit::Seconds, "Age of the oldest record that is not yet safe, by partition."),
     gauge(LOADER_LANES, Unit::Count, "Lanes, one per organization and partition, by state."),
     gauge(LOADER_PARTITIONS, Unit::Count, "Partitions assigned to this process, by state; a stopped one needs a person."),
+    counter(LOADER_REWINDS, "Partitions that were loaded again from their anchor, because the database went back in time."),
     gauge(SNAPSHOT_AGE_SECONDS, Unit::Seconds, "Age of the snapshot of organizations; grows while Postgres is away."),
     histogram(FRESHNESS, FRESHNESS_SECONDS, Unit::Seconds, "From an event's receipt to being visible in its schema."),
     gauge(DB_CONNECTIONS, Unit::Count, "Connections to Postgres, by state."),
