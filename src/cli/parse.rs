@@ -39,9 +39,11 @@ pub(super) fn parse(
     let refused = Refused::gather(command.clone(), &path, words)?;
     let mut failures = refused.failures;
     let unknown = environment::unknown_variables(variables, &known);
-    let parsed = match refused.arguments {
-        Some(arguments) => without(command, &path, words, &arguments),
-        None => None,
+    let parsed = match refused.arguments.map(|refused| without(command, &path, words, &refused)) {
+        Some(Ok(parsed)) => Some(parsed),
+        Some(Err(error)) if failures.is_empty() => return Err(error.into()),
+        // Without the refused values the words lack something, which is no news.
+        Some(Err(_)) | None => None,
     };
     let found = parsed.iter().flat_map(|parsed| parsed.command.faults());
     let found: Vec<ConfigError> =
@@ -194,7 +196,12 @@ fn why(error: &clap::Error) -> String {
 }
 
 /// The command as it would be without the refused values.
-fn without(command: clap::Command, path: &[String], words: &[OsString], refused: &[Arg]) -> Option<Parsed> {
+fn without(
+    command: clap::Command,
+    path: &[String],
+    words: &[OsString],
+    refused: &[Arg],
+) -> Result<Parsed, clap::Error> {
     let command = at(command, path, |meant| {
         refused.iter().filter(|argument| argument.get_env().is_some()).fold(meant, |meant, argument| {
             meant.mut_arg(argument.get_id(), |argument| argument.env(Resettable::Reset))
@@ -202,9 +209,10 @@ fn without(command: clap::Command, path: &[String], words: &[OsString], refused:
     });
     let flags: Vec<String> =
         refused.iter().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
-    let matches = command.clone().try_get_matches_from(without_flags(words, &flags)).ok()?;
+    let matches = command.clone().try_get_matches_from(without_flags(words, &flags))?;
     let settings = Setting::all(below(&command, path), of_the_command(&matches));
-    Some(Parsed { command: Arguments::from_arg_matches(&matches).ok()?.command, settings, wrong: Vec::new() })
+    let command = Arguments::from_arg_matches(&matches)?.command;
+    Ok(Parsed { command, settings, wrong: Vec::new() })
 }
 
 fn of_the_command(matches: &ArgMatches) -> &ArgMatches {
