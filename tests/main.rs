@@ -6,8 +6,10 @@
 mod harness;
 
 mod audit;
+mod check;
 mod corpus;
 mod dead_letters;
+mod descriptors;
 mod directory;
 mod disconnects;
 mod drain;
@@ -34,4 +36,5 @@ mod restart;
 mod rights;
 mod setup;
 mod status;
+mod stderr;
 mod vectors;

@@ -43,6 +43,16 @@ pub(super) struct OneOrganization {
 }
 
 impl Command {
+    pub(super) fn admin(&self) -> &AdminArguments {
+        match self {
+            Self::Add(arguments) => &arguments.admin,
+            Self::List(admin) => admin,
+            Self::Show(one) | Self::Suspend(one) | Self::Resume(one) => &one.admin,
+            Self::Set(arguments) => &arguments.admin,
+            Self::Remove(arguments) => &arguments.admin,
+        }
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Add(arguments) => arguments.run().await,

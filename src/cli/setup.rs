@@ -6,7 +6,7 @@ use super::failure::chain;
 use super::{Failure, output};
 use crate::config::log::{LogArgs, TopicArgs};
 use crate::config::{
-    AdminDatabase, ConfigError, DatabaseUrl, Operator, Output, RolePrefixSetting, ServiceDatabases,
+    AdminDatabase, ConfigError, DatabaseUrl, Faults, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
 use crate::log::topic::{self, Difference};
 use crate::store::Admin;
@@ -66,12 +66,23 @@ impl From<Difference> for TopicDifference {
 }
 
 impl Arguments {
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        let admin = faults.note(self.admin.resolve());
+        let intake = faults.note(self.service.intake(self.admin.stand_in()));
+        let loader = faults.note(self.service.loader(self.admin.stand_in()));
+        faults.note(self.log.resolve());
+        if let (Some(admin), Some(intake), Some(loader)) = (admin, intake, loader) {
+            faults.note(refuse_contradictions(&admin, &intake, &loader));
+        }
+        faults
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let url = self.admin.resolve()?;
         let intake = self.service.intake(self.admin.stand_in())?;
         let loader = self.service.loader(self.admin.stand_in())?;
-        refuse_contradictions(&url, &intake, &loader)?;
-
         let log_settings = self.log.resolve()?;
 
         // First the log: a generation is declared only for one that is there.

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::admin::AdminArguments;
 use super::failure::chain;
 use super::{Failure, output};
-use crate::config::ConfigError;
 use crate::config::log::{GroupArg, LogArgs};
+use crate::config::{ConfigError, Faults};
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::store::Admin;
 use crate::store::status::{self, Standing};
@@ -58,6 +58,17 @@ impl Answer {
 }
 
 impl Arguments {
+    /// What is wrong with the settings. A log that is not configured is not asked.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = self.admin.faults();
+        if let Err(fault) = self.log.resolve()
+            && !matches!(fault, ConfigError::Missing { .. })
+        {
+            faults.note(Err::<(), _>(fault));
+        }
+        faults
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (admin, _) = self.admin.open().await?;
         let standings = status::status(&admin, self.slug.as_ref()).await?;

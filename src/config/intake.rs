@@ -98,19 +98,21 @@ impl IntakeArgs {
     pub fn resolve(&self) -> Result<IntakeSettings, ConfigError> {
         let (wire, unpacked, in_flight) =
             (self.max_body_bytes, self.max_unpacked_bytes, self.in_flight_bytes);
+        let mut contradictions = Vec::new();
         // A body that is sent as it is could never be read.
         if unpacked < wire {
-            return Err(ConfigError::Contradiction(format!(
+            contradictions.push(format!(
                 "ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) must not be below ROLLBOOK_MAX_BODY_BYTES ({wire})"
-            )));
+            ));
         }
         // The largest body would always be answered 503.
         if in_flight < unpacked + REQUEST_BYTES {
-            return Err(ConfigError::Contradiction(format!(
+            contradictions.push(format!(
                 "ROLLBOOK_IN_FLIGHT_BYTES ({in_flight}) must be at least ROLLBOOK_MAX_UNPACKED_BYTES ({unpacked}) and \
                  another {REQUEST_BYTES}"
-            )));
+            ));
         }
+        ConfigError::refuse(&contradictions)?;
         Ok(IntakeSettings {
             connections: self.http_connections,
             streams_per_connection: self.http_streams,

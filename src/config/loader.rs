@@ -117,18 +117,20 @@ impl LoaderArgs {
     /// # Errors
     /// Two of them contradict each other.
     pub fn resolve(&self) -> Result<LoaderSettings, ConfigError> {
+        let mut contradictions = Vec::new();
         if self.loader_lock_timeout_ms >= self.loader_statement_timeout_ms {
-            return Err(ConfigError::Contradiction(format!(
+            contradictions.push(format!(
                 "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS ({}) must be below ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS ({})",
                 self.loader_lock_timeout_ms, self.loader_statement_timeout_ms
-            )));
+            ));
         }
         if self.loader_lane_memory_bytes > self.loader_memory_bytes {
-            return Err(ConfigError::Contradiction(format!(
+            contradictions.push(format!(
                 "ROLLBOOK_LOADER_LANE_MEMORY_BYTES ({}) must not be above ROLLBOOK_LOADER_MEMORY_BYTES ({})",
                 self.loader_lane_memory_bytes, self.loader_memory_bytes
-            )));
+            ));
         }
+        ConfigError::refuse(&contradictions)?;
         Ok(LoaderSettings {
             batch_rows: self.loader_batch_rows as usize,
             batch_bytes: self.loader_batch_bytes as usize,

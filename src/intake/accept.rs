@@ -6,13 +6,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Intake, connection};
 use crate::ops::Heartbeat;
+use crate::ops::listener::Listener;
 
-/// After a failed accept, usually for want of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How often the loop shows that it turns.
 const BEAT: Duration = Duration::from_secs(1);
 /// So many connections too many are told so at a time; the others are closed.
@@ -20,6 +19,7 @@ const MOST_TURNED_AWAY: usize = 64;
 
 /// Accepts until the drain, and then whom the kernel has already let in; each connection is a task that the drain waits for.
 pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbeat: Heartbeat) {
+    let mut listener = Listener::new(listener, "intake");
     let slots = Arc::new(Semaphore::new(intake.settings.connections as usize));
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let mut beat = interval(BEAT);
@@ -31,19 +31,12 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
                 heartbeat.beat();
                 continue;
             }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(PAUSE).await;
-                    continue;
-                }
-            },
+            stream = listener.accept() => stream,
         };
         begin(intake, stream, &slots, &turned_away);
     }
     // They believe that they are connected, and have perhaps sent a request.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+    while let Some(stream) = listener.accept().now_or_never() {
         begin(intake, stream, &slots, &turned_away);
     }
 }

@@ -13,7 +13,7 @@ use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::connect::{Driver, connect_with_driver};
+use super::connect::{Driver, connect, connect_with_driver};
 use super::{Backoff, Error, organizations};
 use crate::config::DatabaseUrl;
 use crate::tenant::{Directory, KeyDigest, OrganizationId, Snapshot};
@@ -59,6 +59,15 @@ pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: 
             () = tokio::time::sleep(backoff.next()) => {}
         }
     }
+}
+
+/// Reads it once, on a connection of its own, as a login does that follows it.
+///
+/// # Errors
+/// Postgres is not reachable, refuses the login, or has not what it reads.
+pub async fn read_once(url: &DatabaseUrl, view: View) -> Result<Snapshot, Error> {
+    let client = connect(url).await?;
+    in_time(async { Queries::prepare(&client, view).await?.read(&client).await }).await
 }
 
 /// What a connection's life ends with: always an error.

@@ -17,7 +17,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_parser = super::set::display_name)]
     name: Option<String>,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
 }
 
 #[derive(Serialize)]

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
 }
 
 impl Arguments {

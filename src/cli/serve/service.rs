@@ -18,7 +18,7 @@ use crate::intake;
 use crate::loader::{self, Condition, Heartbeats};
 use crate::log::{ConsumerSettings, Publisher};
 use crate::ops::metrics::Exporter;
-use crate::ops::{Health, Role, admin::Admin, signals, supervise};
+use crate::ops::{Health, Role, admin::Admin, descriptors, signals, supervise};
 use crate::store::directory::{View, follow};
 use crate::store::{Pool, PoolSettings};
 use crate::tenant::Directory;
@@ -37,7 +37,8 @@ const LOADER_SILENCE: Duration = Duration::from_secs(60);
 type Parts = JoinSet<anyhow::Result<()>>;
 
 /// Runs the service until a signal, or until a part of it fails.
-pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
+pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
+    limit_connections(&mut settings);
     let unchecked = refuse_privileged_logins(&settings).await?;
     let stop = CancellationToken::new();
     serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
@@ -71,6 +72,23 @@ async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, Con
         }
     }
     Ok(unchecked)
+}
+
+/// Lets in no more clients than the system has descriptors for, and says so once.
+fn limit_connections(settings: &mut Settings) {
+    let limit = descriptors::raise_limit();
+    let writers = settings.loader.as_ref().map_or(0, |loader| loader.settings.connections.get());
+    let Some(intake) = &mut settings.intake else { return };
+    let wanted = intake.settings.connections;
+    intake.settings.connections = descriptors::connections_that_fit(wanted, limit, writers);
+    if intake.settings.connections < wanted {
+        tracing::warn!(
+            ROLLBOOK_HTTP_CONNECTIONS = wanted,
+            let_in = intake.settings.connections,
+            descriptors = limit,
+            "the system gives too few file descriptors (`ulimit -n`, LimitNOFILE) for so many connections: fewer are let in"
+        );
+    }
 }
 
 async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToken) -> anyhow::Result<()> {

@@ -54,6 +54,9 @@ impl Performed {
 /// Dropping the future leaves open what was done; the lane finds out by opening its schema again.
 pub(in crate::loader) async fn perform(shared: &Shared, work: &Work, client: &mut Client) -> Performed {
     let performing = Performing { shared, work, outcomes: Outcomes::of(shared, work.lane.key) };
+    if let Task::Open | Task::Flush { expected: Expected::AtLeast(_), .. } = work.task {
+        performing.outcomes.begin();
+    }
     let performed = match &work.task {
         Task::Hold { reason, .. } => performing.hold(client, reason).await,
         Task::WriteDown { nobody, .. } => performing.write_down(client, *nobody).await,
