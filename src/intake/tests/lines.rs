@@ -98,9 +98,9 @@ async fn what_is_found_late_weighs_as_if_it_had_been_found_at_once() {
 
 #[tokio::test]
 async fn lines_that_were_judged_are_not_kept() {
-    // Room for one body of the largest size, or for many requests that keep nothing.
+    // Room for five of these bodies, or for many requests that keep no more than what will be said.
     let flags =
-        ["--max-unpacked-bytes", "524288", "--in-flight-bytes", "540672", "--body-timeout-ms", "60000"];
+        ["--max-unpacked-bytes", "1048576", "--in-flight-bytes", "1064960", "--body-timeout-ms", "60000"];
     let (room, acme) = room_of_one(&flags, "lines_kept").await;
     let half = format!("{{\"id\":\"{}\"}}\n", "x".repeat(1_000)).repeat(200);
     let mut wires = Vec::new();

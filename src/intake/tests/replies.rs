@@ -85,7 +85,9 @@ async fn a_preflight_needs_no_credentials() {
     assert_eq!(reply.header("access-control-allow-methods"), Some("POST"));
     assert_eq!(
         reply.header("access-control-allow-headers"),
-        Some("authorization, content-type, content-encoding, organization, rollbook-sent-at")
+        Some(
+            "authorization, content-type, content-encoding, organization, rollbook-sent-at, traceparent, tracestate, baggage, sentry-trace, x-request-id, *"
+        )
     );
 }
 
