@@ -53,7 +53,7 @@ pub(super) async fn answer(
     };
     cors::allow_reading(response.headers_mut());
     drop_body_for_head(&head, &mut response);
-    if intake.closing.is_cancelled() {
+    if intake.closing.is_cancelled() || visitor.sent_away().is_cancelled() {
         end_connection(&head, &mut response);
     }
     response
