@@ -34,4 +34,5 @@ mod restart;
 mod rights;
 mod setup;
 mod status;
+mod strangers;
 mod vectors;
