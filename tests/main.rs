@@ -37,4 +37,5 @@ mod rights;
 mod setup;
 mod status;
 mod stderr;
+mod strangers;
 mod vectors;

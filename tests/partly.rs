@@ -21,6 +21,8 @@ fn long_answers(count: usize) -> Vec<Value> {
 async fn site_with_a_low_limit() -> (Site, Organization, Service) {
     let site = Site::set_up().await;
     let acme = site.organization("acme").await;
+    // 500 events at once, and then hardly any: what the log does not take must not cost anything.
+    site.run("org set acme --rate-limit 1").await.done();
     site.set_topic("max.message.bytes", "600000").await;
     // Kafka measures what it is sent, and these pack well.
     let serve = site

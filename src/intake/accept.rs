@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Intake, connection};
@@ -14,14 +13,10 @@ use crate::ops::listener::Listener;
 
 /// How often the loop shows that it turns.
 const BEAT: Duration = Duration::from_secs(1);
-/// So many connections too many are told so at a time; the others are closed.
-const MOST_TURNED_AWAY: usize = 64;
 
 /// Accepts until the drain, and then whom the kernel has already let in; each connection is a task that the drain waits for.
 pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbeat: Heartbeat) {
     let mut listener = Listener::new(listener, "intake");
-    let slots = Arc::new(Semaphore::new(intake.settings.connections as usize));
-    let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -33,28 +28,25 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
             }
             stream = listener.accept() => stream,
         };
-        begin(intake, stream, &slots, &turned_away);
+        begin(intake, stream);
     }
     // They believe that they are connected, and have perhaps sent a request.
     while let Some(stream) = listener.accept().now_or_never() {
-        begin(intake, stream, &slots, &turned_away);
+        begin(intake, stream);
     }
 }
 
 /// Serves a connection, or turns it away, as a task of its own.
-fn begin(intake: &Arc<Intake>, stream: TcpStream, slots: &Arc<Semaphore>, turned_away: &Arc<Semaphore>) {
+fn begin(intake: &Arc<Intake>, stream: TcpStream) {
     // Replies are written whole; waiting for more to send only delays them. A socket that is gone says so later.
     let _ = stream.set_nodelay(true);
     let of_connection = Arc::clone(intake);
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        intake.tasks.spawn(async move {
-            connection::serve(of_connection, stream).await;
-            drop(slot);
-        });
-    } else if let Ok(slot) = Arc::clone(turned_away).try_acquire_owned() {
+    if let Some(visitor) = intake.places.enter() {
+        intake.tasks.spawn(connection::serve(of_connection, stream, visitor));
+    } else if let Some(place) = intake.places.leave() {
         intake.tasks.spawn(async move {
             connection::turn_away(of_connection, stream).await;
-            drop(slot);
+            drop(place);
         });
     }
 }

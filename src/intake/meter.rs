@@ -80,6 +80,7 @@ impl Meter {
     }
 
     pub(super) fn count_problem(&self, row: &Row, took: Duration) {
+        // Every row of the table has one, and there are no others.
         if let Some(counter) = self.problems.get(row.code) {
             counter.increment(1);
         }

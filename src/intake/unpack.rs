@@ -17,7 +17,8 @@ use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-use super::problem::{BodyForm, Problem};
+use super::allowance::SizeLimit;
+use super::problem::Problem;
 
 /// 8 MiB: what RFC 8878 asks every decoder to take, and what streaming encoders use up to their highest levels.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -67,8 +68,8 @@ impl Encoding {
         .ok_or(Problem::UnsupportedEncoding)
     }
 
-    /// Unpacks a whole body; at most `limit` bytes come out.
-    pub(super) fn unpack(self, wire: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    /// Unpacks a whole body; no more than the limit comes out.
+    pub(super) fn unpack(self, wire: Bytes, limit: SizeLimit) -> Result<Bytes, Problem> {
         let mut unpacker = Unpacker::new(self, limit);
         let unpacked = unpacker.feed(wire)?;
         unpacker.finish().map(|()| unpacked)
@@ -88,7 +89,7 @@ impl Encoding {
 pub(super) struct Unpacker {
     encoding: Encoding,
     /// The most that may come out, and how much of that is left.
-    limit: usize,
+    limit: SizeLimit,
     left: usize,
     decoder: Decoder,
     /// The body may end here.
@@ -103,9 +104,9 @@ enum Decoder {
 }
 
 impl Unpacker {
-    pub(super) fn new(encoding: Encoding, limit: usize) -> Self {
+    pub(super) fn new(encoding: Encoding, limit: SizeLimit) -> Self {
         let decoder = Decoder::new(encoding);
-        Self { encoding, limit, left: limit, decoder, is_complete: encoding == Encoding::Identity }
+        Self { encoding, limit, left: limit.bytes(), decoder, is_complete: encoding == Encoding::Identity }
     }
 
     /// What the next piece unpacks to. After an error no more can be unpacked.
@@ -136,7 +137,7 @@ impl Unpacker {
 
     /// Bytes so far.
     pub(super) fn unpacked_bytes(&self) -> usize {
-        self.limit - self.left
+        self.limit.bytes() - self.left
     }
 
     /// The decoder's own memory.
@@ -181,7 +182,7 @@ impl Unpacker {
     }
 
     fn too_large(&self) -> Problem {
-        Problem::BodyTooLarge { form: BodyForm::Unpacked, limit: self.limit }
+        Problem::BodyTooLarge(self.limit)
     }
 
     fn malformed(&self) -> Problem {
