@@ -88,6 +88,7 @@ impl Failure {
             Self::Config(ConfigError::Missing { .. }) => "missing_setting",
             Self::Config(ConfigError::Invalid { .. }) => "bad_setting",
             Self::Config(ConfigError::Contradiction(_)) => "contradiction",
+            Self::Config(ConfigError::UnfitDatabase { .. }) => "unfit_server",
             Self::Config(ConfigError::PrivilegedLogin { .. }) => "privileged_login",
             Self::Config(ConfigError::UnknownVariables(_)) => "unknown_setting",
             Self::Store(error) => error.code(),
