@@ -51,6 +51,14 @@ pub enum ConfigError {
     /// Two settings that cannot both be meant; names both.
     #[error("{0}")]
     Contradiction(String),
+    /// A database whose server or settings are not what the service relies on.
+    #[error("the database of {variable} will not do: {}", .misfits.join("; and "))]
+    UnfitDatabase {
+        /// The setting that names it.
+        variable: &'static str,
+        /// What does not fit.
+        misfits: Vec<String>,
+    },
     /// A service login that may do more than its role needs.
     #[error(
         "the login `{login}` of {role} may do more than it needs: it {}. Give {role} a login of its own (`rollbook \

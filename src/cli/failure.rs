@@ -107,6 +107,7 @@ impl Failure {
             Self::Config(ConfigError::Missing { .. }) => "missing_setting",
             Self::Config(ConfigError::Invalid { .. } | ConfigError::BadVariable { .. }) => "bad_setting",
             Self::Config(ConfigError::Contradiction(_)) => "contradiction",
+            Self::Config(ConfigError::UnfitDatabase { .. }) => "unfit_server",
             Self::Config(ConfigError::PrivilegedLogin { .. }) => "privileged_login",
             Self::Config(ConfigError::UnknownVariable { .. }) => "unknown_setting",
             Self::Config(ConfigError::Check { .. }) => "check_failed",

@@ -19,6 +19,10 @@ pub(super) struct Arguments {
     /// a move to another log. Without it a log by another name is refused.
     #[arg(long)]
     new_generation: bool,
+    /// Takes logins of the URLs' names that exist already, and that no installation marked as its own, for this one's:
+    /// gives them the URLs' passwords and its rights. Without it they are named, and nothing is done.
+    #[arg(long)]
+    adopt_logins: bool,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -94,7 +98,10 @@ impl Arguments {
         let new_generation = if self.new_generation { NewGeneration::Declare } else { NewGeneration::Keep };
         let plan = Plan { intake, loader, prefix: self.prefix.role_prefix, log, new_generation };
         let mut admin = Admin::connect(&url, Operator::from_environment()).await?;
-        let outcome = setup::setup(&mut admin, &plan).await?;
+        let outcome = match self.adopt_logins {
+            true => setup::setup_adopting(&mut admin, &plan).await?,
+            false => setup::setup(&mut admin, &plan).await?,
+        };
         let answer = Answer {
             intake_login: outcome.installation.intake_login,
             loader_login: outcome.installation.loader_login,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::held_record::drain_some;
+use super::overdue::end_overdue;
 use super::owner::refuse_version;
 use super::position::Position;
 use super::writer::Refusal;
@@ -67,6 +68,9 @@ pub async fn drain_partition(
                 Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
                 Refusal::Again(_) => {
                     waits += 1;
+                    // The drain's lock may be with a loader that will never go on. Where this login may not end its
+                    // connection, it stays there.
+                    let _ = end_overdue(client).await;
                     tokio::time::sleep(backoff.next()).await;
                 }
             },

@@ -41,9 +41,11 @@ pub(super) use rereading::waiting;
 
 /// How often anchors are written and lag is measured.
 const COMMIT_PERIOD: Duration = Duration::from_secs(1);
-/// How long giving partitions up waits for transactions in flight, each statement of which is bounded to ten seconds.
-/// Less than the consumer waits for us.
-const CLOSE_GRACE: Duration = Duration::from_secs(20);
+/// How long giving partitions up waits for transactions in flight when the loader stops. Each statement is bounded to ten
+/// seconds. Less than the consumer waits for us.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// The same when they go to another loader: the partitions that stay are not read meanwhile.
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How often records held by an earlier owner are looked for.
 const HELD_PERIOD: Duration = Duration::from_secs(15);
 /// So many deliveries are taken before writers are looked after again.
@@ -329,7 +331,8 @@ impl<'a> ReceiveLoop<'a> {
                 partition.begin_close();
             }
         }
-        self.closing.add(revocation, Instant::now() + CLOSE_GRACE);
+        let grace = if self.ending.is_some() { STOP_GRACE } else { CLOSE_GRACE };
+        self.closing.add(revocation, Instant::now() + grace);
     }
 
     /// Gives partitions back that have written what they had, or may not be waited for any longer.

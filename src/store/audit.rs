@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
+use super::session::Mark;
 use super::{Error, connect, organizations, roles};
 use crate::config::DatabaseUrl;
 use crate::tenant::Organization;
@@ -68,12 +69,14 @@ impl Snapshot {
     /// Looks at the database as it is now.
     ///
     /// # Errors
-    /// [`Error::NotSetUp`] when no log was ever declared; Postgres.
+    /// [`Error::NotSetUp`] when no log was ever declared; [`Error::SharedSession`]; Postgres.
     pub async fn open(url: &DatabaseUrl) -> Result<Self, Error> {
         let keeper = connect(url).await?;
+        Mark::put(&keeper, url).await?;
         keeper
             .batch_execute(
-                "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                 SET LOCAL search_path = ''",
             )
             .await?;
         let name = keeper.query_one("SELECT pg_export_snapshot()", &[]).await?.get(0);

@@ -88,6 +88,15 @@ impl Service {
         .await;
     }
 
+    /// What it said so far that a person should look at, but for the log, whose broker other tests start up with.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let lines = self.said.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_complaint = |line: &&String| {
+            (line.contains("\"WARN\"") || line.contains("\"ERROR\"")) && !line.contains("rollbook::log")
+        };
+        lines.iter().filter(is_complaint).cloned().collect()
+    }
+
     /// Intake's address.
     pub(crate) fn intake(&self) -> &Http {
         self.intake.as_ref().expect("this service has the role intake")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::logins::{Checked, Login};
+use super::logins::{Checked, Login, Rights, Role};
 use super::{Arguments, RoleArg};
 use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
@@ -81,28 +81,33 @@ async fn looked<T, F: Future<Output = Finding>>(
 }
 
 async fn intake_login(arguments: &Arguments, url: DatabaseUrl) -> Finding {
-    let login = Login::Intake(url.clone());
-    Finding::new("intake's login", try_login(arguments, &url, View::Intake, &login).await)
+    let login = arguments.login(Role::Intake(url.clone()));
+    Finding::new("intake's login", try_login(&url, View::Intake, &login).await)
 }
 
 async fn loader_login(arguments: &Arguments, url: DatabaseUrl) -> Finding {
     let prefix = arguments.prefix.role_prefix.clone().unwrap_or_default();
-    let login = Login::Loader(url.clone(), prefix);
-    Finding::new("loader's login", try_login(arguments, &url, View::Loader, &login).await)
+    let login = arguments.login(Role::Loader(url.clone(), prefix));
+    Finding::new("loader's login", try_login(&url, View::Loader, &login).await)
+}
+
+impl Arguments {
+    fn login(&self, role: Role) -> Login {
+        Login { role, rights: if self.allow_privileged_login { Rights::Any } else { Rights::Needed } }
+    }
 }
 
 async fn try_login(
-    arguments: &Arguments,
     url: &DatabaseUrl,
     view: View,
     login: &Login,
 ) -> Result<String, String> {
     let name = url.user();
     read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)))?;
-    if arguments.allow_privileged_login {
-        return Ok(format!("`{name}` reads what it needs; its rights were not looked at"));
-    }
     match login.check().await {
+        Checked::Fitting if login.rights == Rights::Any => {
+            Ok(format!("`{name}` reads what it needs; its rights were not looked at"))
+        }
         Checked::Fitting => Ok(format!("`{name}` may do what it needs, and no more")),
         Checked::Refused(error) => Err(error.to_string()),
         Checked::Unanswered(reason) => Err(format!("`{name}`: {reason}")),

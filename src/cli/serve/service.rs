@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::logins::{Checked, Login};
+use super::logins::{self, Checked, Login, Rights};
 use super::{IntakeRole, LoaderRole, Settings};
 use crate::cli::Failure;
 use crate::config::ConfigError;
@@ -39,7 +39,7 @@ type Parts = JoinSet<anyhow::Result<()>>;
 /// Runs the service until a signal, or until a part of it fails.
 pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
     limit_connections(&mut settings);
-    let unchecked = refuse_privileged_logins(&settings).await?;
+    let unchecked = refuse_unfit_logins(&settings).await?;
     let stop = CancellationToken::new();
     serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
         Ok(config) => config.into(),
@@ -48,25 +48,26 @@ pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
 }
 
 /// Gives back the logins that Postgres, being away, says nothing about yet.
-async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, ConfigError> {
-    if settings.allow_privileged_login {
+async fn refuse_unfit_logins(settings: &Settings) -> Result<Vec<Login>, ConfigError> {
+    let rights = if settings.allow_privileged_login { Rights::Any } else { Rights::Needed };
+    if rights == Rights::Any {
         tracing::warn!(
             "logins are not checked for their rights: the second fence between organizations is down"
         );
-        return Ok(Vec::new());
     }
-    let intake = settings.intake.as_ref().map(|intake| Login::Intake(intake.database.clone()));
+    let intake = settings.intake.as_ref().map(|intake| logins::Role::Intake(intake.database.clone()));
     let loader = settings
         .loader
         .as_ref()
-        .map(|loader| Login::Loader(loader.database.clone(), settings.prefix.clone()));
+        .map(|loader| logins::Role::Loader(loader.database.clone(), settings.prefix.clone()));
     let mut unchecked = Vec::new();
-    for login in intake.into_iter().chain(loader) {
+    for role in intake.into_iter().chain(loader) {
+        let login = Login { role, rights };
         match login.check().await {
             Checked::Fitting => {}
             Checked::Refused(error) => return Err(error),
             Checked::Unanswered(reason) => {
-                tracing::warn!(reason, "a login's rights could not be checked yet");
+                tracing::warn!(reason, "a login and its server could not be checked yet");
                 unchecked.push(login);
             }
         }

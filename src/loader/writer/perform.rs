@@ -206,7 +206,9 @@ impl Performing<'_> {
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                if matches!(refusal, Refusal::Slow(_)) && self.has_ended_overdue().await? {
+                // A lock, or the drain's own, may be with a loader that will never go on.
+                let may_be_stuck = matches!(refusal, Refusal::Slow(_) | Refusal::Again(_));
+                if may_be_stuck && self.has_ended_overdue().await? {
                     return Ok(Performed { told: Told::Drained, is_connection_good: false });
                 }
                 Err(refusal)

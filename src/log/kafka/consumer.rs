@@ -1,9 +1,8 @@
 //! Takes records of the assigned partitions, with their offsets.
 //!
 //! One thread polls, always: the group session stays alive whatever the database does. Where an assigned partition begins
-//! is for the consumer's owner to say, in its own time: nothing of it is read before. Records that are taken and not
-//! yet dropped are charged to a budget of bytes; over it, all partitions are paused until half is free. So a loader that
-//! waits holds a bounded amount, and nothing is asked to block.
+//! is for the consumer's owner to say, in its own time: nothing of it is read before. Records that are handed over and
+//! not yet taken are charged to a budget of bytes, which the thread waits for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ pub struct ConsumerSettings {
     pub log: LogSettings,
     /// How its partitions are shared out.
     pub consume: ConsumeArgs,
-    /// Bytes of records taken and not yet dropped, over which the partitions are paused.
+    /// Bytes of records that are handed over and not yet dropped, over which no more are.
     pub budget_bytes: usize,
 }
 

@@ -27,9 +27,6 @@ const COMMIT_FAILED: &str = "COMMITFAIL";
 pub(super) struct Group {
     topic: String,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
-    pub(super) paused: AtomicBool,
-    /// Partitions that are ours and not read: no budget resumes them.
-    stopped: Mutex<HashSet<i32>>,
     assignments: Mutex<Assignments>,
     commits: Mutex<Commits>,
     /// A rebalance that failed leaves nothing to go on from.
@@ -57,8 +54,6 @@ impl Group {
         Self {
             topic,
             sender,
-            paused: AtomicBool::new(false),
-            stopped: Mutex::default(),
             assignments: Mutex::default(),
             commits: Mutex::default(),
             failed: OnceLock::new(),
@@ -121,28 +116,12 @@ impl Group {
         let mut assignment = TopicPartitionList::new();
         for (partition, from) in partitions {
             assignment.add_partition_offset(&self.topic, partition, from)?;
-            lock(&self.stopped).remove(&partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&assignment)?,
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&assignment)?,
         }
-        if self.paused.load(Ordering::Relaxed) {
-            consumer.pause(&assignment)?;
-        }
         Ok(())
-    }
-
-    /// What the budget pauses and resumes: all that is assigned, but for what is stopped.
-    pub(super) fn readable(&self, consumer: &BaseConsumer<Self>) -> Result<TopicPartitionList, KafkaError> {
-        let stopped = lock(&self.stopped);
-        let mut readable = TopicPartitionList::new();
-        for partition in partitions_of(&consumer.assignment()?) {
-            if !stopped.contains(&partition) {
-                readable.add_partition(&self.topic, partition);
-            }
-        }
-        Ok(readable)
     }
 
     /// Pauses a partition until it is assigned again.
@@ -151,7 +130,6 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partition: i32,
     ) -> Result<(), KafkaError> {
-        lock(&self.stopped).insert(partition);
         let mut stopped = TopicPartitionList::with_capacity(1);
         stopped.add_partition(&self.topic, partition);
         consumer.pause(&stopped)
