@@ -17,7 +17,7 @@ pub(super) struct CompletionsArguments {
 /// What `man` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArguments {
-    /// Writes a page for each command into this folder. Default: one page for all of them on standard output.
+    /// Writes a page for each command into this folder. Default: the page of `rollbook` itself, on standard output.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
