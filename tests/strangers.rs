@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
@@ -38,12 +39,16 @@ async fn connected(service: &Service, bytes: &[u8], count: usize) -> Vec<Wire> {
     wires
 }
 
-/// Posts over connections of their own, as newcomers do, and over one that stays.
-async fn is_served(service: &Service, organization: &Organization) {
+fn batch_of_50(organization: &Organization) -> Vec<u8> {
     let body = serde_json::json!({"organization": organization.slug, "events": played(50)}).to_string();
     let length = body.len().to_string();
     let head = batch_head(organization, &[("content-type", "application/json"), ("content-length", &length)]);
-    let request = [head, body.into_bytes()].concat();
+    [head, body.into_bytes()].concat()
+}
+
+/// Posts over connections of their own, as newcomers do, and over one that stays.
+async fn is_served(service: &Service, organization: &Organization) {
+    let request = batch_of_50(organization);
     let mut kept = Wire::open(service.intake().address()).await.expect("a listener");
     for _ in 0..BATCHES {
         let mut newcomer = Wire::open(service.intake().address()).await.expect("a listener");
@@ -76,6 +81,26 @@ fn flood(service: &Service, connections: usize, request: Vec<u8>) -> (Arc<Atomic
         });
     }
     (stop, clients)
+}
+
+/// 2 MiB of white space in 2 KiB, by somebody who shows no key.
+fn bomb() -> Vec<u8> {
+    let bomb = gzip(&vec![b' '; 2 * 1024 * 1024]);
+    let headers = [("content-type", "text/plain"), ("content-encoding", "gzip")];
+    [keyless(&headers, bomb.len()), bomb].concat()
+}
+
+/// 500 events of an organization's own, packed.
+fn large_batch(organization: &Organization) -> Vec<u8> {
+    let (headers, body) = Form::Gzip.pack(&organization.slug, &organization.key, &played(500));
+    let length = body.len().to_string();
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .filter(|(name, _)| *name != "authorization")
+        .map(|(name, value)| (*name, value.as_str()))
+        .chain([("content-length", length.as_str())])
+        .collect();
+    [batch_head(organization, &headers), body].concat()
 }
 
 async fn flood_ends(flood: (Arc<AtomicBool>, JoinSet<Vec<u16>>)) -> Vec<u16> {
@@ -121,9 +146,7 @@ async fn neither_bombs_of_strangers_nor_a_neighbours_flood_keep_anybody_out() {
     site.run("org set birch --rate-limit 100").await.done();
     let service = Service::ready(site.serve("--role intake")).await;
 
-    let bomb = gzip(&vec![b' '; 2 * 1024 * 1024]);
-    let headers = [("content-type", "text/plain"), ("content-encoding", "gzip")];
-    let bombs = flood(&service, 16, [keyless(&headers, bomb.len()), bomb].concat());
+    let bombs = flood(&service, 16, bomb());
     is_served(&service, &acme).await;
     let statuses = flood_ends(bombs).await;
     assert!(
@@ -131,17 +154,64 @@ async fn neither_bombs_of_strangers_nor_a_neighbours_flood_keep_anybody_out() {
         "{statuses:?}"
     );
 
-    let (headers, body) = Form::Gzip.pack(&birch.slug, &birch.key, &played(500));
-    let length = body.len().to_string();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .filter(|(name, _)| *name != "authorization")
-        .map(|(name, value)| (*name, value.as_str()))
-        .chain([("content-length", length.as_str())])
-        .collect();
-    let neighbours = flood(&service, 16, [batch_head(&birch, &headers), body].concat());
+    let neighbours = flood(&service, 16, large_batch(&birch));
     is_served(&service, &acme).await;
     let statuses = flood_ends(neighbours).await;
     assert!(statuses.contains(&429) && statuses.iter().all(|s| [200, 429, 503].contains(s)), "{statuses:?}");
     service.stop().await;
+}
+
+/// How long a keyed batch takes in the middle, of so many over one connection.
+async fn durations(service: &Service, request: &[u8], durations: &mut Vec<Duration>) {
+    let mut wire = Wire::open(service.intake().address()).await.expect("a listener");
+    for _ in 0..BATCHES {
+        let started = Instant::now();
+        wire.write(request).await;
+        let reply = wire.reply().await.expect("an answer");
+        durations.push(started.elapsed());
+        assert_eq!(reply.status, 200, "{}", reply.json);
+    }
+}
+
+fn median(mut durations: Vec<Duration>) -> f64 {
+    durations.sort_unstable();
+    durations[durations.len() / 2].as_secs_f64() * 1_000.0
+}
+
+/// The figures that we promise: of a release build on a machine that does nothing else. Quiet and busy rounds alternate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute, and an idle machine"]
+async fn whoever_has_a_key_is_served_at_most_half_as_fast() {
+    let site = Site::set_up().await;
+    let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
+    let service = Service::ready(site.serve("--role intake")).await;
+    let request = batch_of_50(&acme);
+    let promise = keyless(&[("content-type", "text/plain")], 16 * 1024);
+    let mut warm_up = Vec::new();
+    durations(&service, &request, &mut warm_up).await;
+    let mut ratios = Vec::new();
+    for trouble in
+        ["3 000 promises", "16 connections of strangers' bombs", "16 connections of a neighbour's batches"]
+    {
+        let (mut quiet, mut busy) = (Vec::new(), Vec::new());
+        // Thousands of connections that end leave something to do behind them.
+        let rounds = if trouble.starts_with('3') { 2 } else { 6 };
+        for _ in 0..rounds {
+            durations(&service, &request, &mut quiet).await;
+            if trouble.starts_with('3') {
+                let strangers = connected(&service, &promise, 3_000).await;
+                durations(&service, &request, &mut busy).await;
+                drop(strangers);
+            } else {
+                let sent = if trouble.contains("bombs") { bomb() } else { large_batch(&birch) };
+                let flood = flood(&service, 16, sent);
+                durations(&service, &request, &mut busy).await;
+                flood_ends(flood).await;
+            }
+        }
+        let (quiet, busy) = (median(quiet), median(busy));
+        eprintln!("{trouble}: {quiet:.2} ms without, {busy:.2} ms with ({:.2})", busy / quiet);
+        ratios.push(busy / quiet);
+    }
+    assert!(ratios.iter().all(|ratio| *ratio < 2.0), "{ratios:.2?}");
 }

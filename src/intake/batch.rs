@@ -76,12 +76,9 @@ impl Batch {
         self.form == Form::Lines && self.authorized.is_some()
     }
 
-    /// How much work a body of this size is likely to be. A stranger's is what it can be at most.
-    pub(super) fn likely_bytes(&self, wire_bytes: usize) -> usize {
-        match (self.encoding, &self.authorized) {
-            (Encoding::Identity, _) | (_, Some(_)) => self.encoding.likely_bytes(wire_bytes),
-            (_, None) => self.allowance.unpacked.bytes(),
-        }
+    /// How much work a body of this size is at most.
+    pub(super) fn most_bytes(&self, wire_bytes: usize) -> usize {
+        self.encoding.most_bytes(wire_bytes, self.allowance.unpacked)
     }
 
     /// Unpacks a whole body.

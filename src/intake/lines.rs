@@ -68,9 +68,8 @@ impl Stream {
         while let Some(chunk) = room.wait(self.kept(), arriving.next()).await?? {
             let kept = self.kept();
             // What cannot be unpacked any further is only thrown away.
-            let likely_bytes =
-                self.unpacker.as_ref().map_or(0, |unpacker| unpacker.likely_bytes(chunk.len()));
-            let working = intake.turns.work(owner, likely_bytes, move || {
+            let most_bytes = self.unpacker.as_ref().map_or(0, |unpacker| unpacker.most_bytes(chunk.len()));
+            let working = intake.turns.work(owner, most_bytes, move || {
                 self.feed(chunk);
                 self
             });

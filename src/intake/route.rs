@@ -160,7 +160,7 @@ async fn judge(
         (tenant, judged, charge)
     } else {
         let wire = arriving.collect(&mut reservation).await?;
-        let (ours, likely_bytes) = (Arc::clone(intake), batch.likely_bytes(wire.len()));
+        let (ours, most_bytes) = (Arc::clone(intake), batch.most_bytes(wire.len()));
         // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so that no
         // more unpacked bodies exist than there are turns.
         let judging = move || {
@@ -169,7 +169,7 @@ async fn judge(
             ours.meter.count_body(wire_bytes, unpacked.len());
             batch.judge(unpacked, &ours.directory, |tenant, events| ours.limiter.charge(tenant, events))
         };
-        intake.turns.work(owner, likely_bytes, judging).await??
+        intake.turns.work(owner, most_bytes, judging).await??
     };
     let bytes = judged.most_bytes();
     if owner == Owner::Strangers {

@@ -1,9 +1,10 @@
 //! Turns at the work that takes a processor: unpacking and judging.
 //!
-//! At most as many bodies are worked on as there are threads, and the others wait in the line of whose they are (see
-//! [`queue`]); strangers never have all turns, so that one is free for those who are known. What takes long is done beside
-//! the runtime's threads: those go on reading requests, so that whoever is to be refused, or only asks for health, is
-//! answered at once however much there is to do. An owner whose line is late gets no more requests in.
+//! What is surely small and comes from one who is known is done at once, where it was read. All other work takes turns: at
+//! most as much of it is done at a time as there are threads, and the rest waits in the line of whose it is (see [`queue`]);
+//! strangers never have all turns, so that one is free for those who are known. What may take long is done beside the
+//! runtime's threads: those go on reading requests, so that whoever is to be refused, or only asks for health, or sends
+//! little, is answered at once however much there is to do. An owner whose line is late gets no more requests in.
 
 mod queue;
 
@@ -18,8 +19,9 @@ use super::problem::Problem;
 pub(super) use queue::Owner;
 use queue::Queue;
 
-/// A body up to this size is worked on where it was read: handing it over would cost more.
-const SMALL_BYTES: usize = 64 * 1024;
+/// A body up to this size is worked on where it was read: handing it over would cost more. What is packed is never known to
+/// be that small.
+const SMALL_BYTES: usize = 32 * 1024;
 
 /// One turn for each thread.
 #[derive(Debug)]
@@ -64,19 +66,23 @@ impl Turns {
         lock(&self.state).queue.is_waiting(owner)
     }
 
-    /// Waits for a turn, and works on so many bytes. No more threads than there are turns ever do that, so that what
-    /// they keep of the memory they used is bounded too.
+    /// Works on so many bytes at most, in its turn unless they are few. What is not small is never done by more threads than
+    /// there are turns, so that what they keep of the memory they used is bounded too.
     ///
     /// # Cancel safety
     /// Whoever goes away loses the place in line; work that was begun is done to its end, and thrown away.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         owner: Owner,
-        bytes: usize,
+        most_bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
+        let is_small = most_bytes <= SMALL_BYTES;
+        if is_small && owner != Owner::Strangers {
+            return Ok(work());
+        }
         let turn = self.take(owner).await?;
-        if bytes <= SMALL_BYTES {
+        if is_small {
             let worked = work();
             drop(turn);
             return Ok(worked);
@@ -216,10 +222,12 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_in_a_turn_and_gives_it_back_also_when_it_panics() {
         let turns = Turns::new(1);
-        for bytes in [1, SMALL_BYTES + 1] {
+        for (owner, bytes) in
+            [(Owner::Strangers, 1), (Owner::Strangers, SMALL_BYTES + 1), (ACME, SMALL_BYTES + 1)]
+        {
             let state = Arc::clone(&turns.state);
-            let free = turns.work(ACME, bytes, move || lock(&state).free).await.expect("worked");
-            assert_eq!((free, lock(&turns.state).free), (0, 1), "{bytes} bytes");
+            let free = turns.work(owner, bytes, move || lock(&state).free).await.expect("worked");
+            assert_eq!((free, lock(&turns.state).free), (0, 1), "{owner:?} {bytes} bytes");
         }
         let turns = Arc::new(turns);
         let ours = Arc::clone(&turns);
@@ -227,5 +235,14 @@ mod tests {
             tokio::spawn(async move { ours.work(ACME, SMALL_BYTES + 1, || panic!("as told")).await });
         assert!(broken.await.is_err());
         assert_eq!(lock(&turns.state).free, 1);
+    }
+
+    #[tokio::test]
+    async fn little_work_of_one_who_is_known_waits_for_nobody() {
+        let turns = Turns::new(1);
+        let _all = turns.take(BIRCH).await.expect("a turn");
+        assert!(matches!(poll!(pin!(turns.work(ACME, SMALL_BYTES, || 7))), Poll::Ready(Ok(7))));
+        assert!(poll!(pin!(turns.work(ACME, SMALL_BYTES + 1, || 7))).is_pending());
+        assert!(poll!(pin!(turns.work(Owner::Strangers, 1, || 7))).is_pending());
     }
 }

@@ -42,8 +42,13 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// How much a body of this size usually unpacks to.
-    pub(super) fn likely_bytes(self, wire_bytes: usize) -> usize {
+    fn likely_bytes(self, wire_bytes: usize) -> usize {
         if self == Self::Identity { wire_bytes } else { wire_bytes.saturating_mul(USUAL_RATIO) }
+    }
+
+    /// How much it can unpack to.
+    pub(super) fn most_bytes(self, wire_bytes: usize, limit: SizeLimit) -> usize {
+        if self == Self::Identity { wire_bytes } else { limit.bytes() }
     }
 
     /// What the headers say: one encoding, once.
@@ -114,7 +119,7 @@ impl Unpacker {
         let unpacked = if self.encoding == Encoding::Identity {
             wire
         } else {
-            let mut unpacked = Vec::with_capacity(self.likely_bytes(wire.len()).min(self.left));
+            let mut unpacked = Vec::with_capacity(self.encoding.likely_bytes(wire.len()).min(self.left));
             self.unpack(&wire, &mut unpacked).map_err(|_| self.failed())?;
             Bytes::from(unpacked)
         };
@@ -125,9 +130,9 @@ impl Unpacker {
         Ok(unpacked)
     }
 
-    /// How much a piece of this size usually unpacks to.
-    pub(super) fn likely_bytes(&self, wire_bytes: usize) -> usize {
-        self.encoding.likely_bytes(wire_bytes)
+    /// How much a piece of this size can unpack to.
+    pub(super) fn most_bytes(&self, wire_bytes: usize) -> usize {
+        self.encoding.most_bytes(wire_bytes, self.limit)
     }
 
     /// The body has ended.
