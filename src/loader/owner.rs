@@ -15,7 +15,7 @@ const OLDEST_SCHEMA_VERSION: i32 = TENANT_SCHEMA_VERSION;
 #[derive(Debug)]
 pub(super) enum Owner {
     /// In this schema.
-    Schema(Statements),
+    Schema(Box<Statements>),
     /// In a schema that this release must not touch, for this reason.
     Unusable(String),
     /// Nowhere.
@@ -43,7 +43,7 @@ pub(super) async fn owner_of(shared: &Shared, id: OrganizationId) -> Result<Owne
 
 fn in_schema(shared: &Shared, tenant: &Tenant) -> Owner {
     match refuse_version(tenant) {
-        Ok(()) => Owner::Schema(Statements::new(tenant, &shared.roles, &shared.settings)),
+        Ok(()) => Owner::Schema(Box::new(Statements::new(tenant, &shared.roles, &shared.settings))),
         Err(reason) => Owner::Unusable(reason),
     }
 }
