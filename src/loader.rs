@@ -5,8 +5,8 @@
 //! a record that is neither stored nor held. The watermark in each schema is what makes a record count once, however
 //! often it is read.
 //!
-//! A row's way: `receive` takes its record, `partition` routes it, `lane` waits and decides, `flush` is the transaction, `write` the rows in
-//! it, `copy` and `insert` their two forms. What goes wrong is sorted by `scope`.
+//! A row's way: `receive` takes its record, `partition` routes it, `lane` waits and decides, and `writer` is what goes over the wire: the
+//! batch, the transaction, the ways of writing, and what a refusal means.
 
 use std::pin::pin;
 use std::sync::Arc;

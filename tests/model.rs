@@ -10,7 +10,7 @@
 //! | `Route`, `OpenLaneWithHeld` | `Partition::route` and `start_lane`; `ReceiveLoop::look_for_held` and `Partition::drain_lane` |
 //! | `CommitOffset` | `ReceiveLoop::commit_and_measure`: what `Progress::next_offset` says |
 //! | `Open` | `Lane::in_schema` and `held_record::open`; then `Lane::pass_over_covered` |
-//! | `Flush`, `FlushIsStale` | `Home::cut` and `flush::store`: the watermark locked and compared, rows written, watermark moved |
+//! | `Flush`, `FlushIsStale` | `Home::prepare` and `writer::flush`: the watermark locked and compared, rows written, watermark moved |
 //! | `Commit`, `CommitAnswerLost`, `Disconnected` | the end of `flush::flush` or `drain_some`, and what `Lane::settle` makes of it |
 //! | `Refused`, `SchemaGone` | `Refusal::Schema` or `Slow`: to `Lane::held` |
 //! | `SpillCopies`, `Spill`, `SpillCutOff` | `Spill::run` beside the flush of `Lane::try_flush`: `Home::hold_copies`, `Home::hold`, and that dropped in the middle |
