@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollbook::config::log::LogSettings;
 use rollbook::log::Scanner;
 use tokio::sync::MutexGuard;
 
@@ -149,11 +148,6 @@ impl Ground {
         };
         let before = promised();
         eventually(&format!("{events} more promises"), async || promised() >= before + events).await;
-    }
-
-    /// The log, for an onlooker.
-    pub(super) fn log(&self) -> LogSettings {
-        LogSettings { brokers: self.kafka().address(), topic: self.database.clone(), properties: Vec::new() }
     }
 
     /// The offset up to which the group has told Kafka that it is done, in the partition that has one.
