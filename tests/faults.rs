@@ -23,4 +23,4 @@ mod wire;
 use client::{Clients, Habit};
 use ground::Ground;
 use proxy::{Passage, Proxy, Then, Trap};
-use servers::Servers;
+use servers::{Servers, WITH_RULES};

@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollbook::config::log::LogSettings;
 use tokio::sync::MutexGuard;
 
 use super::client::Client;
@@ -148,11 +147,6 @@ impl Ground {
         };
         let before = promised();
         eventually(&format!("{events} more promises"), async || promised() >= before + events).await;
-    }
-
-    /// The log, for an onlooker.
-    pub(super) fn log(&self) -> LogSettings {
-        LogSettings { brokers: self.kafka().address(), topic: self.database.clone(), properties: Vec::new() }
     }
 
     /// The highest anchor: where the next loader begins in that partition.

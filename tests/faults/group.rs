@@ -1,6 +1,6 @@
 //! Several loaders: more, fewer, and one that sleeps through its own replacement.
 
-use super::{Clients, Ground, Then, Trap, wire};
+use super::{Clients, Ground, Then, Trap, WITH_RULES, wire};
 use crate::harness::{Service, eventually, played};
 
 async fn takes_part(loader: &Service) {
@@ -103,5 +103,43 @@ async fn a_broker_that_knows_only_the_classic_protocol_is_joined_with_it() {
     let all = ground.reckon(clients).await;
     assert_eq!(all.dead, 0, "{all:?}");
     drop(second);
+    ground.kafka().restart_with("");
+}
+
+#[tokio::test]
+async fn a_loader_without_partitions_is_ready_for_as_long_as_the_group_answers_it() {
+    let ground = Ground::with(&["acme"]).await;
+    ground.delete_topic().await;
+    ground.rollbook("setup").env("ROLLBOOK_LOG_PARTITIONS", "1").run().await.done();
+    let (busy, spare) = (ground.loader().await, ground.loader().await);
+    ground.kafka().kill();
+    for loader in [&busy, &spare] {
+        let unready = async || loader.admin.get("/readyz").await.status == 503;
+        eventually("the loader misses the group", unready).await;
+    }
+    ground.kafka().start();
+    for loader in [&busy, &spare] {
+        loader.becomes_ready().await;
+    }
+}
+
+#[tokio::test]
+async fn a_loader_that_is_not_told_where_to_begin_asks_again_and_goes_on() {
+    let ground = Ground::with(&["acme"]).await;
+    ground.kafka().restart_with(WITH_RULES);
+    let mut loader = ground.loader().await;
+    let running =
+        async |loader: &Service| loader.metric("rollbook_loader_partitions{state=\"running\"}").await;
+    eventually("it has them all", async || running(&loader).await == 3.0).await;
+    // Members go on being members; what the group has committed is not told.
+    ground.kafka().forbid("Describe", &["--group", "*"]);
+    ground.widen_topic(4).await;
+    let asks = "where to begin is not known yet; asking Kafka again";
+    eventually("it was assigned one more", async || loader.said().contains(asks)).await;
+    ground.kafka().allow("Describe", &["--group", "*"]);
+    eventually("it reads all of them", async || running(&loader).await == 4.0).await;
+    assert!(!loader.has_ended());
+    loader.becomes_ready().await;
+    loader.stop().await;
     ground.kafka().restart_with("");
 }
