@@ -154,6 +154,23 @@ async fn a_copy_beside_the_database_does_not_lock_its_service_out() {
 }
 
 #[tokio::test]
+async fn a_dump_without_comments_is_the_same_installation() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("COMMENT ON SCHEMA rollbook IS NULL").await;
+    site.run("setup").await.done();
+    let mark = "SELECT obj_description('rollbook'::regnamespace, 'pg_namespace') = 'Rollbook installation ' || id \
+                FROM rollbook.installation";
+    let row = site.superuser().await.query_one(mark, &[]).await.expect("the mark");
+    assert!(row.get::<_, bool>(0));
+    let stranger = site.role("stranger");
+    site.execute(&format!(
+        "COMMENT ON SCHEMA rollbook IS NULL; CREATE ROLE {stranger}; ALTER SCHEMA rollbook OWNER TO {stranger}"
+    ))
+    .await;
+    names(site.run("setup --json").await, "name_taken", &["the schema `rollbook`"]);
+}
+
+#[tokio::test]
 async fn roles_whose_installation_is_gone_with_its_database_are_taken_over() {
     let site = Site::set_up().await;
     site.make_anew("").await;

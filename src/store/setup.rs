@@ -118,6 +118,7 @@ async fn control_schema(change: &Change<'_>) -> Result<Uuid, Error> {
     let new = Uuid::new_v4();
     let comment = match roles::find_schema(&**change, CONTROL_SCHEMA, &Mark::of_installation(new)).await? {
         Found::SomebodyElses(Some(comment)) if comment.starts_with(Mark::OF_ANY_INSTALLATION) => comment,
+        Found::SomebodyElses(None) if is_restored_without_comments(change).await? => String::new(),
         _ => {
             roles::ensure_schema(change, CONTROL_SCHEMA, &Mark::of_installation(new)).await?;
             String::new()
@@ -128,6 +129,16 @@ async fn control_schema(change: &Change<'_>) -> Result<Uuid, Error> {
     let id = installation::id(&**change).await?.or_else(|| Mark::installation_in(&comment)).unwrap_or(new);
     roles::mark_schema(change, CONTROL_SCHEMA, &Mark::of_installation(id)).await?;
     Ok(id)
+}
+
+/// A dump can leave comments out. What then tells ours from anybody's is whose it is: nobody but the owner of the database
+/// makes something as the owner of the database.
+async fn is_restored_without_comments(change: &Change<'_>) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+                                   JOIN pg_database ON datname = current_database() \
+                              WHERE nspname = $1 AND nspowner = datdba \
+                                AND relname = 'installation' AND relowner = datdba)";
+    Ok(change.query_one(sql, &[&CONTROL_SCHEMA]).await?.get(0))
 }
 
 /// Whoever may log in to the cluster may not even connect here, unless a role of ours says so.
