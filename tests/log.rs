@@ -19,7 +19,7 @@ fn consumer_of(site: &Site) -> Consumer {
         },
         budget_bytes: 1 << 20,
     };
-    Consumer::start(&settings, 1).expect("settings that librdkafka takes")
+    Consumer::start(&settings).expect("settings that librdkafka takes")
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn what_a_transaction_leaves_in_the_log_is_neither_lag_nor_loss() {
 #[tokio::test]
 async fn a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_again() {
     let ground = Ground::with(&["acme", "birch"]).await;
-    let (_intake, mut loader) = (ground.intake().await, ground.loader().await);
+    let (_intake, loader) = (ground.intake().await, ground.loader().await);
     let clients = ground.load();
     ground.gains(100).await;
     ground.postgres().set_a_copy_aside();

@@ -9,7 +9,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use rollbook::config::log::LogSettings;
-use rollbook::log::Scanner;
 
 use super::{Site, eventually};
 
@@ -83,9 +82,16 @@ impl Site {
 
     /// Where the loaders' group goes on in a partition, by what it has told Kafka.
     pub(crate) async fn committed(&self, partition: i32) -> Option<i64> {
-        let log = self.log();
-        let asked = Scanner::ask(&log, &self.database, move |log| log.committed_starts(1, &[partition]));
-        asked.await.expect("Kafka answers").first().and_then(|start| start.next_offset)
+        let (mut config, group, topic) = (self.log_client(), self.database.clone(), self.database.clone());
+        let asking = tokio::task::spawn_blocking(move || {
+            let onlooker: BaseConsumer = config.set("group.id", &group).create().expect("a client");
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(&topic, partition);
+            onlooker.committed_offsets(asked, ASK_TIMEOUT).expect("Kafka answers")
+        });
+        let committed = asking.await.expect("no panic");
+        let offset = committed.elements().first().map(|element| element.offset());
+        offset.and_then(|offset| if let Offset::Offset(next_offset) = offset { Some(next_offset) } else { None })
     }
 
     /// First and next offset of each partition.

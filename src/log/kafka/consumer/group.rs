@@ -1,7 +1,6 @@
 //! The consumer's part in its group: what librdkafka calls back into, on the thread that polls.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc as std_mpsc};
 
 use arc_swap::ArcSwap;
