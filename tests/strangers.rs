@@ -181,7 +181,7 @@ fn median(mut durations: Vec<Duration>) -> f64 {
 /// The figures that we promise: of a release build on a machine that does nothing else. Quiet and busy rounds alternate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute, and an idle machine"]
-async fn whoever_has_a_key_is_served_at_most_half_as_fast() {
+async fn whoever_has_a_key_waits_less_than_twice_as_long() {
     let site = Site::set_up().await;
     let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
     let service = Service::ready(site.serve("--role intake")).await;
@@ -200,6 +200,8 @@ async fn whoever_has_a_key_is_served_at_most_half_as_fast() {
             durations(&service, &request, &mut quiet).await;
             if trouble.starts_with('3') {
                 let strangers = connected(&service, &promise, 3_000).await;
+                // Most of them were refused at once, and are closed meanwhile.
+                durations(&service, &request, &mut Vec::new()).await;
                 durations(&service, &request, &mut busy).await;
                 drop(strangers);
             } else {
