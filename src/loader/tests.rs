@@ -7,6 +7,7 @@ mod anchors;
 mod crowding;
 mod driver;
 mod events;
+mod fairness;
 mod fence;
 mod flushing;
 mod forms;
