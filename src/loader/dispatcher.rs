@@ -25,6 +25,13 @@ pub(super) use catching_up::{Brought, Stretch};
 
 /// A time-out may be the server's: so long it is waited for what the others say.
 const DOUBT: Duration = Duration::from_millis(200);
+/// Work that takes too long, and keeps its place all the same, is judged again after so long.
+const JUDGE_AGAIN: Duration = Duration::from_millis(100);
+/// Work that is over within this time makes room when it takes too long, but leaves its organization where it is: any may
+/// meet with a short delay, and the line beside the others may be long.
+const TOLERATED: Duration = Duration::from_secs(1);
+/// Where nothing passes for anybody, only one is given up in so long.
+const TRY_ANOTHER: Duration = Duration::from_millis(250);
 
 /// What the dispatcher keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +74,8 @@ struct UnderWay {
     rows: usize,
     bytes: usize,
     is_measured: bool,
-    /// It took too long, and so does everything.
-    is_left_alone: bool,
+    /// It took too long, and keeps its place until then at least.
+    left_until: Option<Instant>,
 }
 
 /// What is to be done about work that takes long.
@@ -106,6 +113,7 @@ pub(super) struct Dispatcher {
     trips: Trips,
     doubts: VecDeque<Doubt>,
     outage: Outage,
+    tried_another_at: Option<Instant>,
     turns: Vec<(LaneId, Turn)>,
     last_id: u64,
 }
@@ -127,6 +135,7 @@ impl Dispatcher {
             trips: Trips::default(),
             doubts: VecDeque::new(),
             outage: Outage::default(),
+            tried_another_at: None,
             turns: Vec::new(),
             last_id: 0,
         }
@@ -222,7 +231,7 @@ impl Dispatcher {
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         self.settle_doubts(now);
         let is_overdue = |under_way: &UnderWay| {
-            under_way.side == Some(Side::Fast) && !under_way.is_left_alone && self.patience_ends(under_way) <= now
+            under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now
         };
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
@@ -233,7 +242,7 @@ impl Dispatcher {
     /// When the dispatcher is to be asked again, though nothing happens.
     pub(super) fn asks_again_at(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast) && !one.is_left_alone;
+        let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast);
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
         let has_waiting = self.schedule.has_waiting(Side::Fast) || self.schedule.has_waiting(Side::Slow);
         let outage = self.outage.until().filter(|_| has_waiting && self.under_way.is_empty());
@@ -314,7 +323,7 @@ impl Dispatcher {
             rows: records.iter().map(|record| record.events).sum(),
             bytes: records.iter().map(|record| record.bytes.len()).sum(),
             is_measured: matches!(task, Task::Flush { .. }),
-            is_left_alone: false,
+            left_until: None,
         };
         match side {
             Side::Fast => self.fast += 1,
@@ -348,9 +357,8 @@ impl Dispatcher {
         self.outage.answered();
         if has_passed {
             self.trips.passed(key, now);
-            let is_slow = took > self.patience.of(under_way.rows);
-            self.schedule.set_slow(key, is_slow);
-            if under_way.is_measured && !is_slow {
+            self.schedule.set_slow(key, took > self.patience.of(under_way.rows).max(TOLERATED));
+            if under_way.is_measured {
                 self.patience.learn(under_way.rows, took);
             }
         }
@@ -358,28 +366,46 @@ impl Dispatcher {
     }
 
     fn patience_ends(&self, under_way: &UnderWay) -> Instant {
-        under_way.begun + self.patience.of(under_way.rows)
+        let ends = under_way.begun + self.patience.of(under_way.rows);
+        under_way.left_until.map_or(ends, |left_until| left_until.max(ends))
     }
 
     /// Work that took too long goes on beside the others, or is given up.
     fn move_aside(&mut self, id: u64, now: Instant) -> Option<Overdue> {
+        let key = self.under_way.get(&id)?.lane.key;
+        self.schedule.set_slow(key, true);
         let has_room = self.slow < self.limits.slow_writers;
+        let may_give_up = !has_room && self.may_give_up(key, now);
         let under_way = self.under_way.get_mut(&id)?;
-        self.schedule.set_slow(under_way.lane.key, true);
         if has_room {
             under_way.side = Some(Side::Slow);
             self.fast -= 1;
             self.slow += 1;
             return Some(Overdue::Moved(id));
         }
-        // Where nothing passes for anybody it is the server, and giving up would only make it worse.
-        if !self.trips.others_pass(under_way.lane.key, now) {
-            under_way.is_left_alone = true;
+        if !may_give_up {
+            under_way.left_until = Some(now + JUDGE_AGAIN);
             return None;
         }
         under_way.side = None;
         self.fast -= 1;
         Some(Overdue::GiveUp(id))
+    }
+
+    /// Whether this organization's work makes room for another's that waits: only where none is free. Where nothing passes
+    /// for anybody it may be the server, and giving up all would make it worse; one at a time finds out.
+    fn may_give_up(&mut self, key: LaneKey, now: Instant) -> bool {
+        if self.fast < self.limits.writers || !self.schedule.has_waiting(Side::Fast) {
+            return false;
+        }
+        if self.trips.others_pass(key, now) {
+            return true;
+        }
+        let may = self.tried_another_at.is_none_or(|at| at + TRY_ANOTHER <= now);
+        if may {
+            self.tried_another_at = Some(now);
+        }
+        may
     }
 
     /// A lock or a statement took too long: one schema's trouble, unless most of the others say so, too.
