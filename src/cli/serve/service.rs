@@ -67,7 +67,7 @@ async fn refuse_unfit_logins(settings: &Settings) -> Result<Vec<Login>, ConfigEr
             Checked::Fitting => {}
             Checked::Refused(error) => return Err(error),
             Checked::Unanswered(reason) => {
-                tracing::warn!(reason, "a login and its server could not be checked yet");
+                tracing::warn!(reason, "a login's rights could not be checked yet");
                 unchecked.push(login);
             }
         }
