@@ -9,6 +9,8 @@ use crate::config::log::GroupProtocol;
 
 /// How librdkafka calls its connection to the coordinator, which carries heartbeats and commits only.
 const COORDINATOR: &str = "GroupCoordinator";
+/// The first answer may only promise what the second brings.
+const ENOUGH: u64 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -39,13 +41,13 @@ impl Membership {
     }
 
     /// librdkafka is `steady` once partitions were assigned. Under the classic protocol that may be none; under the
-    /// broker-side one a member that never got any stays as it was at the start, `init`. There the next answer tells:
+    /// broker-side one a member that never got any stays as it was at the start, `init`. There the next answers tell:
     /// what refuses a heartbeat for good ends the consumer, and while one is unanswered no other is sent.
     fn judge(&self, state: &str, join_state: &str, answers: u64) -> bool {
         let mut before = self.answers_before.lock().unwrap_or_else(PoisonError::into_inner);
         match (state, join_state, self.protocol) {
             ("up", "init", GroupProtocol::Auto | GroupProtocol::Consumer) => {
-                answers > *before.get_or_insert(answers)
+                answers >= *before.get_or_insert(answers) + ENOUGH
             }
             (_, join_state, _) => {
                 *before = None;
@@ -65,15 +67,15 @@ mod tests {
         let judge = |state, join_state, answers| membership.judge(state, join_state, answers);
         assert!(!judge("query-coord", "init", 0));
         assert!(!judge("up", "init", 3), "these may be of the connection's beginning");
-        assert!(!judge("up", "init", 3));
-        assert!(judge("up", "init", 4));
-        assert!(judge("up", "init", 4), "until the next heartbeat");
-        assert!(!judge("wait-broker-transport", "init", 4), "the coordinator is away");
+        assert!(!judge("up", "init", 4), "partitions may come with the next one");
+        assert!(judge("up", "init", 5));
+        assert!(judge("up", "init", 5), "until the next heartbeat");
+        assert!(!judge("wait-broker-transport", "init", 5), "the coordinator is away");
         assert!(!judge("up", "init", 7));
-        assert!(judge("up", "init", 8));
-        assert!(!judge("up", "wait-assign-call", 8));
-        assert!(judge("up", "steady", 9));
-        assert!(!judge("up", "init", 9), "its partitions were lost, and it joins afresh");
+        assert!(judge("up", "init", 9));
+        assert!(!judge("up", "wait-assign-call", 9));
+        assert!(judge("up", "steady", 10));
+        assert!(!judge("up", "init", 10), "its partitions were lost, and it joins afresh");
     }
 
     #[test]
