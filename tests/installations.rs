@@ -80,7 +80,7 @@ async fn what_an_earlier_release_left_without_an_id_is_marked_by_the_next_setup(
         "COMMENT ON SCHEMA rollbook IS 'Rollbook installation in database {database}'; \
          COMMENT ON ROLE {readers} IS 'Rollbook installation in database {database}'; \
          COMMENT ON ROLE {intake} IS NULL; COMMENT ON ROLE {loader} IS NULL; \
-         ALTER TABLE rollbook.installation DROP COLUMN id; \
+         ALTER TABLE rollbook.installation DROP COLUMN id; DROP TABLE rollbook.partition_anchor; \
          DELETE FROM rollbook.refinery_schema_history WHERE version > 8",
         database = site.database
     ))
