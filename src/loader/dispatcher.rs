@@ -268,11 +268,6 @@ impl Dispatcher {
         std::mem::take(&mut self.turns)
     }
 
-    /// What waits in memory, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.memory
-    }
-
     /// Looks at what the lane wants.
     fn look_at(&mut self, lane: LaneId, now: Instant) {
         let Some(partition) = self.partitions.get(&lane.partition) else { return };

@@ -1,20 +1,11 @@
 //! Records that belong in no schema: written down with their position, so that nothing vanishes.
 
-use std::ops::ControlFlow;
-
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Shared;
 use super::position::Position;
-use super::writer::Refusal;
-use crate::store::Backoff;
 use crate::tenant::OrganizationId;
-
-/// No more than this in one statement.
-pub(super) const MOST_RECORDS: usize = 1000;
 
 /// One such record.
 #[derive(Debug)]
@@ -61,31 +52,4 @@ pub(super) async fn write(client: &impl GenericClient, unreadable: &[Unreadable<
         )
         .await
         .map(|_| ())
-}
-
-/// Writes them down, waiting for as long as the server is away. Breaks when asked to stop.
-pub(super) async fn write_until_done(
-    shared: &Shared,
-    unreadable: &[Unreadable<'_>],
-    stop: &CancellationToken,
-) -> ControlFlow<()> {
-    let mut backoff = Backoff::for_server();
-    loop {
-        match try_write(shared, unreadable).await {
-            Ok(()) => return ControlFlow::Continue(()),
-            Err(refused) => shared.condition.server.lost(refused.reason()),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return ControlFlow::Break(()),
-            () = tokio::time::sleep(backoff.next()) => {}
-        }
-    }
-}
-
-/// Writes them down over a connection of the pool's.
-pub(super) async fn try_write(shared: &Shared, unreadable: &[Unreadable<'_>]) -> Result<(), Refusal> {
-    let client = shared.pool.get().await?;
-    write(&*client, unreadable).await?;
-    client.give_back();
-    Ok(())
 }

@@ -65,6 +65,11 @@ impl Driver {
         self.dispatcher.arrive(lane_id(key), record, Instant::now()).expect("the partition is ours")
     }
 
+    /// The log brings records for all of which there is room.
+    pub(super) fn give_all(&mut self, records: impl IntoIterator<Item = LogRecord>) {
+        records.into_iter().for_each(|record| assert_ne!(self.give(record), Arrival::Left));
+    }
+
     /// Looks once whether records are held, as the receive loop does now and then.
     pub(super) async fn look_for_held(&mut self) {
         let client = self.shared.pool.get().await.expect("a connection");
