@@ -7,7 +7,7 @@ use metrics::{SharedString, counter, gauge, histogram};
 use super::Shared;
 use super::lane::Waiting;
 use super::partition::LaneKey;
-use super::held_record::Drained;
+use super::holding::Drained;
 use super::writer::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::super::Shared;
 use super::super::dispatcher::{Brought, Dispatcher, Overdue, Stretch};
-use super::super::held_record::lanes_with_held;
+use super::super::holding::lanes_with_held;
 use super::super::lane::{Arrival, Lane, Told, Turn};
 use super::super::partition::{LaneKey, Partition};
 use super::super::receive::waiting;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::Shared;
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::lane::Turn;
 use super::super::partition::LaneKey;
 use super::super::position::Watermark;

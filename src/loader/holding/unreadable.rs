@@ -4,25 +4,28 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient};
 use uuid::Uuid;
 
-use super::position::Position;
+use crate::loader::position::Position;
 use crate::tenant::OrganizationId;
 
 /// One such record.
 #[derive(Debug)]
-pub(super) struct Unreadable<'a> {
-    pub(super) position: Position,
-    pub(super) offset: i64,
+pub(in crate::loader) struct Unreadable<'a> {
+    pub(in crate::loader) position: Position,
+    pub(in crate::loader) offset: i64,
     /// What it names, where that can be read.
-    pub(super) organization: Option<OrganizationId>,
+    pub(in crate::loader) organization: Option<OrganizationId>,
     /// How many events it carries, where that can be read.
-    pub(super) events: Option<i32>,
-    pub(super) reason: &'a str,
+    pub(in crate::loader) events: Option<i32>,
+    pub(in crate::loader) reason: &'a str,
     /// Its bytes; `None` for a removed organization, whose data is not kept.
-    pub(super) record: Option<&'a [u8]>,
+    pub(in crate::loader) record: Option<&'a [u8]>,
 }
 
 /// Writes them down in one statement, each once however often it is read.
-pub(super) async fn write(client: &impl GenericClient, unreadable: &[Unreadable<'_>]) -> Result<(), Error> {
+pub(in crate::loader) async fn write_down(
+    client: &impl GenericClient,
+    unreadable: &[Unreadable<'_>],
+) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO rollbook.unreadable_record \
          (generation, partition, log_offset, organization_id, events, reason, record, seen_at) \
          SELECT generation, partition, log_offset, organization_id, events, reason, record, now() \
