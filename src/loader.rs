@@ -34,6 +34,8 @@ mod former;
 mod generation;
 mod held_record;
 mod lane;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod overdue;
 mod owner;

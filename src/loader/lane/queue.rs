@@ -246,3 +246,22 @@ impl Queue {
         self.pending.iter().take_while(fits).count()
     }
 }
+
+#[cfg(test)]
+impl Queue {
+    /// For the model: what tells two of them apart.
+    pub(super) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+
+        let mut offsets = |records: &mut dyn Iterator<Item = &Waiting>| {
+            records.for_each(|record| record.offset.hash(hasher));
+            (-1).hash(hasher);
+        };
+        offsets(&mut self.pending.iter());
+        if let Some(ahead) = &self.ahead {
+            offsets(&mut ahead.records.iter());
+            (ahead.from, ahead.left_from).hash(hasher);
+        }
+        self.left_from.hash(hasher);
+    }
+}
