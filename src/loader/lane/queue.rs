@@ -164,6 +164,8 @@ impl Queue {
             Some(ahead) if ahead.from <= to => {
                 self.pending.extend(ahead.records);
                 self.left_from = ahead.left_from;
+                // The schema may have got them meanwhile, from another loader.
+                self.remove_below(stored_below);
             }
             ahead => {
                 self.ahead = ahead;

@@ -55,7 +55,7 @@ impl Offsets {
     /// The lowest of them, so many.
     pub(in crate::loader) fn first(self, count: usize) -> Self {
         let mut rest = self.0;
-        (0..count).for_each(|_| rest &= rest.wrapping_sub(1));
+        (0..count.min(self.count())).for_each(|_| rest &= rest.wrapping_sub(1));
         Self(self.0 & !rest)
     }
 

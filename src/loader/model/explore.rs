@@ -44,7 +44,8 @@ pub(super) fn explore(config: &Config) -> Explored {
                 visited.push(Visited { from: Some((at, step)), settles_to: None, is_settled: false });
                 frontier.push_back(next);
             }
-            if !step.what.is_trouble() && most_urgent.is_none_or(|(what, _)| step.what < what) {
+            // Some steps change nothing.
+            if index != at && !step.what.is_trouble() && most_urgent.is_none_or(|(what, _)| step.what < what) {
                 most_urgent = Some((step.what, index));
             }
         });

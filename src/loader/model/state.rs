@@ -1,6 +1,6 @@
 //! Everything that the steps change: Postgres, the consumer group, two loaders, and what may still go wrong.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -23,8 +23,7 @@ pub(super) const POSITION: Position = Position { generation: 1, partition: 0 };
 /// What is explored: the log, and what may go wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Config {
-    /// Whose record stands at each offset.
-    pub(super) log: &'static [usize],
+    pub(super) log: Log,
     pub(super) faults: Faults,
     /// A pooler hides from connections that the server behind it is another one.
     pub(super) has_pooler: bool,
@@ -32,20 +31,37 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn records(&self) -> i64 {
-        i64::try_from(self.log.len()).expect("a few")
+        self.log.records
     }
 
     /// The offsets of one organization's records.
     pub(super) fn of(&self, organization: usize) -> Offsets {
-        (0..self.records()).filter(|offset| self.organization(*offset) == organization).collect()
+        self.log.of[organization]
     }
 
     pub(super) fn organization(&self, offset: i64) -> usize {
-        self.log[usize::try_from(offset).expect("an offset")]
+        usize::from(self.log.of[1].has(offset))
     }
 
     pub(super) fn organizations(&self) -> usize {
-        self.log.iter().max().map_or(0, |last| last + 1)
+        if self.log.of[1].is_empty() { 1 } else { 2 }
+    }
+}
+
+/// The partition, as the log has it: no record is added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Log {
+    records: i64,
+    of: [Offsets; ORGANIZATIONS],
+}
+
+impl Log {
+    /// Whose record stands at each offset.
+    pub(super) fn of(organizations: &[usize]) -> Self {
+        let of = [0, 1].map(|organization| {
+            (0..).zip(organizations).filter(|(_, of)| **of == organization).map(|(offset, _)| offset).collect()
+        });
+        Self { records: i64::try_from(organizations.len()).expect("a few"), of }
     }
 }
 
@@ -237,5 +253,3 @@ pub(super) fn record(offset: i64) -> Waiting {
 pub(super) fn next_offset(watermark: Watermark) -> i64 {
     watermark.next_offset
 }
-
-use std::hash::BuildHasher as _;

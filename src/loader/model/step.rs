@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::database::{Offsets, Violation, watermark};
+use super::database::{Violation, watermark};
 use super::rule::{Rule, keeps};
 use super::state::{Config, Faults, Loader, Open, POSITION, State};
 use super::writer;
@@ -205,9 +205,4 @@ fn ended(state: &State, loader: usize) -> Next {
         open.loader = open.loader.filter(|of| *of != loader);
     }
     Some(Ok(next))
-}
-
-/// The first records of a set, as many as `count`.
-pub(super) fn first(records: Offsets, is_all: bool) -> Offsets {
-    if is_all { records } else { records.first(1) }
 }

@@ -35,8 +35,7 @@ impl At<'_> {
             if self.state.database.any_held(organization) {
                 let mut next = self.state.clone();
                 next.loader_mut(self.loader).lane_mut(organization).found_held();
-                let is_new = next.digest() != self.state.digest();
-                offer(What::FindsHeld { organization }, is_new.then_some(Ok(next)));
+                offer(What::FindsHeld { organization }, Some(Ok(next)));
             }
         }
     }
@@ -121,7 +120,7 @@ impl At<'_> {
                     } else if self.reader.lane(organization).is_some_and(lane::Lane::went_back) {
                         let mut next = self.state.clone();
                         next.loaders[self.loader] = None;
-                        offer(What::BeginsAgain, Some(Ok(next)));
+                        offer(What::BeginsAgain, Some(self.orphaned(next)));
                     }
                 }
                 Some(Run::Writing) => self.commit(organization, offer),
