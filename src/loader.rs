@@ -45,6 +45,8 @@ mod receive;
 pub mod replay;
 mod schedule;
 mod server;
+#[cfg(test)]
+mod simulator;
 // #[cfg(test)]
 // mod tests;
 mod trips;

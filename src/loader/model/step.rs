@@ -50,6 +50,8 @@ pub(super) enum What {
     ReadsAgain { from: i64 },
     Brought { to: i64 },
     FindsHeld { organization: usize },
+    /// The look for held records finds that the server is another one: also where nothing else is to be done.
+    FindsOtherServer,
     // From here on something goes wrong.
     CommitAnswerLost { organization: usize },
     StatementAnswerLost { organization: usize, is_late: bool },
@@ -94,6 +96,9 @@ pub(super) fn steps(state: &State, config: &Config, each: &mut impl FnMut(Step, 
                 offer(What::BeginsAgain, ended(state, loader));
             } else {
                 at.database(&mut offer);
+                if reader.identity != state.database.identity {
+                    offer(What::FindsOtherServer, ended(state, loader));
+                }
             }
         }
     }
