@@ -242,3 +242,9 @@ fn a_loader_that_remembers_what_another_server_confirmed_loses_records() {
 fn an_anchor_that_is_written_without_asking_which_server_this_is_loses_records() {
     assert_caught(Rule::AnchorReadsIdentity, Faults { rewinds: 1, ..NONE }, true, Violation::Lost);
 }
+
+#[test]
+fn a_lane_that_opens_without_asking_which_server_this_is_skips_records() {
+    let faults = Faults { rewinds: 1, crashes: 1, ..NONE };
+    assert_caught(Rule::OpeningReadsIdentity, faults, true, Violation::Skipped);
+}

@@ -27,12 +27,15 @@ pub(in crate::loader) enum Rule {
     BeginAtAnchor,
     /// What was remembered goes with the connection, unless the server that answers next is the same.
     IdentityGoesWithConnection,
+    /// What opens, holds or drains reads, in its transaction, which server it is: it compares no watermark that the lane
+    /// knows.
+    OpeningReadsIdentity,
     /// An anchor is written in a transaction that has read which server it is.
     AnchorReadsIdentity,
 }
 
 impl Rule {
-    pub(in crate::loader) const ALL: [Self; 16] = [
+    pub(in crate::loader) const ALL: [Self; 17] = [
         Self::OfLane(lane::Rule::PassOverCovered),
         Self::OfLane(lane::Rule::OpenByReadingHeld),
         Self::OfLane(lane::Rule::LostAnswerIsRead),
@@ -48,6 +51,7 @@ impl Rule {
         Self::DrainDeletesWithRows,
         Self::BeginAtAnchor,
         Self::IdentityGoesWithConnection,
+        Self::OpeningReadsIdentity,
         Self::AnchorReadsIdentity,
     ];
 }

@@ -170,6 +170,16 @@ impl At<'_> {
             return;
         }
         let what = if is_all { What::WritesAll { organization } } else { What::WritesOne { organization } };
+        let is_behind_known =
+            matches!(task, Task::Flush { expected: Expected::Watermark(_), .. } | Task::WriteDown { .. });
+        if self.reader.identity != self.state.database.identity
+            && !is_behind_known
+            && keeps(Rule::OpeningReadsIdentity)
+            && keeps(Rule::IdentityGoesWithConnection)
+        {
+            next.loaders[self.loader] = None;
+            return offer(What::BeginsAgain, Some(self.orphaned(next)));
+        }
         match task {
             Task::Hold { .. } => self.hold(next, organization, records, what, offer),
             Task::WriteDown { .. } => {

@@ -32,7 +32,7 @@ impl World {
         }
         self.group.owner[partition] = to;
         let before = &self.processes[from];
-        if before.is_running && before.frozen_until.is_none() && before.has[partition] {
+        if before.is_running && self.frozen_until(from).is_none() && before.has[partition] {
             self.of_process(from, 1, OfProcess::Revoked { partition });
         } else {
             self.grant(partition);

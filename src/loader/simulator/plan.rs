@@ -128,7 +128,7 @@ impl World {
                 }
             }
             Fault::EndsIdle { process } => {
-                if self.processes[process].frozen_until.is_some() {
+                if self.frozen_until(process).is_some() {
                     self.roll_back_those_of(process);
                 }
             }
@@ -184,9 +184,7 @@ impl World {
         self.server.is_away = false;
         self.server.standby = None;
         for process in 0..self.plan.processes {
-            if self.processes[process].frozen_until.is_some() {
-                self.processes[process].frozen_until = Some(self.now);
-            } else if !self.processes[process].is_running {
+            if !self.processes[process].is_running {
                 self.of_process(process, 1, OfProcess::Starts);
             }
         }

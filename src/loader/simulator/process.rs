@@ -105,7 +105,7 @@ impl World {
 
     /// The receive loop turns: what it has learnt is acted upon.
     pub(super) fn turn(&mut self, process: usize) {
-        if !self.processes[process].is_running || self.processes[process].frozen_until.is_some() {
+        if !self.processes[process].is_running || self.frozen_until(process).is_some() {
             return;
         }
         self.dispatch(process);

@@ -258,8 +258,8 @@ impl World {
                 if self.processes[process].life != life {
                     return;
                 }
-                match self.processes[process].frozen_until {
-                    Some(until) => self.after(until.saturating_sub(self.now) + 1, Event::OfProcess { process, life, what }),
+                match self.frozen_until(process) {
+                    Some(until) => self.after(until - self.now, Event::OfProcess { process, life, what }),
                     None => self.process(process, what),
                 }
             }
@@ -270,15 +270,20 @@ impl World {
         }
     }
 
+    /// Until when the process does nothing, though it lives.
+    pub(super) fn frozen_until(&self, process: usize) -> Option<u64> {
+        self.processes[process].frozen_until.filter(|until| *until > self.now)
+    }
+
     fn wait_for_thaw_of_writer(&mut self, number: u64, event: &Event) -> bool {
         let Some(running) = self.running.iter().find(|running| running.number == number) else { return false };
-        let Some(until) = self.processes[running.process].frozen_until else { return false };
+        let Some(until) = self.frozen_until(running.process) else { return false };
         let again = match event {
             Event::Begins(_) => Event::Begins(number),
             Event::Locks(_) => Event::Locks(number),
             _ => Event::Commits(number),
         };
-        self.after(until.saturating_sub(self.now) + 1, again);
+        self.after(until - self.now, again);
         true
     }
 

@@ -69,7 +69,7 @@ impl World {
         if self.server.is_away {
             return self.answer(number, Told::Refused(Refused::Server));
         }
-        if !self.plan.has_pooler && !self.is_known_server(process) {
+        if self.shows_server(&task) && !self.is_known_server(process) {
             self.end(process, Ended::Rewound);
             return self.answer(number, Told::Refused(Refused::Server));
         }
@@ -82,6 +82,13 @@ impl World {
             }
             Task::Open | Task::Flush { .. } | Task::Drain => self.in_schema(number, place, key, &task),
         }
+    }
+
+    /// A connection that was made to another server is gone, unless a pooler hides it; but a transaction that does not
+    /// build on a known watermark asks.
+    fn shows_server(&self, task: &Task) -> bool {
+        let is_behind_known = matches!(task, Task::Flush { expected: Expected::Watermark(_), .. } | Task::WriteDown { .. });
+        !self.plan.has_pooler || (!is_behind_known && Self::keeps(Rule::OpeningReadsIdentity))
     }
 
     fn unless_lost(&mut self, told: Told) -> Told {
@@ -286,8 +293,8 @@ impl World {
     pub(super) fn answered(&mut self, number: u64, told: Told) {
         let Some(at) = self.running.iter().position(|running| running.number == number) else { return };
         let process = self.running[at].process;
-        if let Some(until) = self.processes[process].frozen_until {
-            return self.after(until.saturating_sub(self.now) + 1, Event::Answered(number, told));
+        if let Some(until) = self.frozen_until(process) {
+            return self.after(until - self.now, Event::Answered(number, told));
         }
         let running = self.running.swap_remove(at);
         if self.processes[process].life != running.life {
