@@ -32,6 +32,8 @@ mod dispatcher;
 mod generation;
 mod holding;
 mod lane;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod overdue;
 mod owner;
@@ -41,6 +43,8 @@ mod receive;
 pub mod replay;
 mod schedule;
 mod server;
+#[cfg(test)]
+mod simulator;
 #[cfg(test)]
 mod tests;
 mod trips;

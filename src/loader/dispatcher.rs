@@ -266,6 +266,12 @@ impl Dispatcher {
         self.partitions.get_mut(&partition)
     }
 
+    /// What waits in memory, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// What became of lanes since this was last asked, for people.
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, Turn)> {
         std::mem::take(&mut self.turns)

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use super::position::Watermark;
 use crate::event::UnixMillis;
 
+#[cfg(test)]
+mod digest;
 mod queue;
 mod rule;
 mod task;
@@ -28,6 +30,8 @@ mod tests;
 
 use queue::Queue;
 pub(super) use queue::{Arrival, BatchLimits, Room, Waiting};
+#[cfg(test)]
+pub(super) use rule::SWITCHED_OFF;
 pub(super) use rule::{Rule, keeps};
 pub(super) use task::{Expected, Kept, Nobody, Receipt, Refused, Task, Told, Turn, Wants};
 

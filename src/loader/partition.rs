@@ -19,7 +19,7 @@ pub(super) enum LaneKey {
 }
 
 /// Of so many records in a row one is remembered as a place for the anchor.
-const RECORDS_A_PLACE: u32 = 256;
+const RECORDS_A_PLACE: u32 = if cfg!(test) { 2 } else { 256 };
 
 /// See the module. A value without IO or clock, like its lanes.
 #[derive(Clone, Debug)]
@@ -147,6 +147,12 @@ impl Partition {
             self.places.pop_front();
         }
         self.places.front().copied().filter(|first| first.next_offset <= low_water)
+    }
+
+    /// Where its anchor may stand, for the model.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> impl Iterator<Item = i64> {
+        self.places.iter().map(|place| place.next_offset)
     }
 
     /// When intake received the oldest record in memory that is not safe.

@@ -24,7 +24,7 @@ use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
 use crate::config::log::LogSettings;
 use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
-use anchors::{Anchored, Anchoring};
+use anchors::Anchored;
 use closing::Closing;
 use looks::Found;
 use measure::Moving;
@@ -36,7 +36,7 @@ mod looks;
 mod measure;
 mod rereading;
 
-pub(super) use anchors::Remembered;
+pub(super) use anchors::{Anchoring, Remembered};
 pub(super) use rereading::waiting;
 
 /// How often anchors are written and lag is measured.
@@ -257,7 +257,7 @@ impl<'a> ReceiveLoop<'a> {
             Found::Beginnings(assignment, Beginnings::Known(beginnings)) if self.ending.is_none() => {
                 self.begin(&assignment, &beginnings);
             }
-            Found::Beginnings(_, Beginnings::OtherServer) => self.end(Ended::Rewound),
+            Found::Beginnings(_, Beginnings::OtherServer) | Found::OtherServer => self.end(Ended::Rewound),
             Found::Beginnings(..) | Found::Nothing => {}
             Found::Discontinuities(found) => {
                 self.is_looking_at_log = false;

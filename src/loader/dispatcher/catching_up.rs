@@ -1,6 +1,6 @@
 //! Lanes that had no room, and take from the log again what they left there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::lane::Waiting;
 use super::super::partition::LaneKey;
@@ -19,7 +19,7 @@ pub(in crate::loader) struct Stretch {
     /// The first offset not to read.
     pub(in crate::loader) to: i64,
     /// Whose records are wanted, and from which offset on.
-    pub(in crate::loader) wanted: HashMap<LaneKey, i64>,
+    pub(in crate::loader) wanted: BTreeMap<LaneKey, i64>,
     /// Bytes of wanted records after which it is enough.
     pub(in crate::loader) most_bytes: usize,
 }

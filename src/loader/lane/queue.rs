@@ -164,6 +164,8 @@ impl Queue {
             Some(ahead) if ahead.from <= to => {
                 self.pending.extend(ahead.records);
                 self.left_from = ahead.left_from;
+                // The schema may have got them meanwhile, from another loader.
+                self.remove_below(stored_below);
             }
             ahead => {
                 self.ahead = ahead;
@@ -244,5 +246,24 @@ impl Queue {
             has_room
         };
         self.pending.iter().take_while(fits).count()
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// For the model: what tells two of them apart.
+    pub(super) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+
+        let mut offsets = |records: &mut dyn Iterator<Item = &Waiting>| {
+            records.for_each(|record| record.offset.hash(hasher));
+            (-1).hash(hasher);
+        };
+        offsets(&mut self.pending.iter());
+        if let Some(ahead) = &self.ahead {
+            offsets(&mut ahead.records.iter());
+            (ahead.from, ahead.left_from).hash(hasher);
+        }
+        self.left_from.hash(hasher);
     }
 }
