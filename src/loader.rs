@@ -51,8 +51,8 @@ mod trips;
 mod writer;
 
 pub use condition::Condition;
-pub use holding::drain;
 use dispatcher::DispatcherLimits;
+pub use holding::drain;
 use lane::BatchLimits;
 use receive::{Ended, ReceiveLoop, Remembered};
 use server::ServerIdentity;

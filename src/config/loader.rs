@@ -28,20 +28,20 @@ pub struct LoaderArgs {
           value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub loader_batch_age_ms: u32,
 
-    /// Database connections that write batches, two at least; each is one transaction at a time. Beside them, three times as
-    /// many serve what is slow, and as many again and four are opened now and then: five times this, and four, at most.
+    /// Database connections that write batches, two at least; each is one transaction at a time. There may be
+    /// three times as many beside them, for transactions that take long.
     #[arg(long, env = "ROLLBOOK_LOADER_CONNECTIONS", value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub loader_connections: u32,
 
-    /// Bytes of records in memory and not yet stored, and a quarter of a KiB beside each. What comes beyond them is left in
-    /// the log, and read again when there is room.
+    /// Bytes of records taken from the log and not yet stored, and a quarter of a KiB beside each, over which
+    /// records stay in the log.
     #[arg(long, env = "ROLLBOOK_LOADER_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub loader_memory_bytes: u32,
 
-    /// Bytes of one organization's records in one partition that may wait in memory; what comes beyond them is left in the
-    /// log, and read again when there is room, so that its neighbours do not wait.
+    /// Bytes of one organization's records in one partition that may wait in memory; what comes beyond them stays in the
+    /// log, and is taken from there when there is room; its neighbours do not wait.
     #[arg(long, env = "ROLLBOOK_LOADER_LANE_MEMORY_BYTES", value_name = "BYTES", default_value_t = 16 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(65_536..))]
     pub loader_lane_memory_bytes: u32,
@@ -78,9 +78,9 @@ pub struct LoaderSettings {
     pub batch_bytes: usize,
     /// Connections that write.
     pub connections: NonZeroU32,
-    /// Bytes taken and not yet stored, over which nothing more is taken.
+    /// Bytes taken and not yet stored, over which records stay in the log.
     pub memory_bytes: usize,
-    /// Bytes of one lane, over which what comes is held.
+    /// Bytes of one lane, over which its records stay in the log.
     pub lane_memory_bytes: usize,
     /// Bound of one statement.
     pub statement_timeout: Duration,

@@ -233,9 +233,8 @@ impl Dispatcher {
     /// What is to be done about work that took too long.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         self.settle_doubts(now);
-        let is_overdue = |under_way: &UnderWay| {
-            under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now
-        };
+        let is_overdue =
+            |under_way: &UnderWay| under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now;
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
         overdue.sort_unstable();

@@ -11,9 +11,7 @@ use super::statements::Statements;
 use super::ways::Way;
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
-use crate::loader::holding::{
-    HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down,
-};
+use crate::loader::holding::{HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down};
 use crate::loader::lane::{Expected, Kept, Nobody, Receipt, Refused, Task, Told};
 use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
