@@ -101,6 +101,8 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
+    /// Partitions of which the log could not bring a stretch, and until when they are let alone.
+    unreadable: HashMap<i32, Instant>,
     memory: usize,
     patience: Patience,
     trips: Trips,
@@ -122,6 +124,7 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             left: BTreeSet::new(),
             is_reading_again: false,
+            unreadable: HashMap::new(),
             memory: 0,
             patience: Patience::default(),
             trips: Trips::default(),
@@ -192,6 +195,7 @@ impl Dispatcher {
             self.timers.remove(&(at, lane));
             self.look_at(lane, now);
         }
+        self.unreadable.retain(|_, until| *until > now);
         loop {
             let side = self.free_side(now)?;
             let lane = self.schedule.next(side)?;
@@ -235,10 +239,10 @@ impl Dispatcher {
         let timer = self.timers.first().map(|(at, _)| *at);
         let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast) && !one.is_left_alone;
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
-        let has_waiting = self.schedule.has_waiting(Side::Fast) || self.schedule.has_waiting(Side::Slow);
-        let outage = self.outage.until().filter(|_| has_waiting && self.under_way.is_empty());
+        let outage = self.outage.until().filter(|_| self.side_with_room().is_some());
         let doubt = self.doubts.front().map(|doubt| doubt.until);
-        timer.into_iter().chain(overdue).chain(outage).chain(doubt).min()
+        let unreadable = self.unreadable.values().copied().min();
+        timer.into_iter().chain(overdue).chain(outage).chain(doubt).chain(unreadable).min()
     }
 
     /// The partitions, by number.
@@ -279,9 +283,11 @@ impl Dispatcher {
 
     /// A side that has both a free writer and something to do.
     fn free_side(&self, now: Instant) -> Option<Side> {
-        if !self.outage.allows(self.under_way.len(), now) {
-            return None;
-        }
+        self.side_with_room().filter(|_| self.outage.allows(now))
+    }
+
+    /// The same, whether the database answers or not.
+    fn side_with_room(&self) -> Option<Side> {
         let is_free = |side: &Side| match side {
             Side::Fast => self.fast < self.limits.writers,
             Side::Slow => self.slow < self.limits.slow_writers,
@@ -321,6 +327,7 @@ impl Dispatcher {
             Side::Slow => self.slow += 1,
         }
         let number = self.new_id();
+        self.outage.begun(number);
         self.under_way.insert(number, under_way);
         Some(Work { id: number, lane: id, position, task, records })
     }
@@ -338,7 +345,7 @@ impl Dispatcher {
         let took = now.saturating_duration_since(under_way.begun);
         let has_passed = match told {
             Told::Refused(Refused::Server) => {
-                self.outage.lost(now);
+                self.outage.lost(work, now);
                 return Some(under_way);
             }
             Told::PutBack => false,
@@ -348,6 +355,8 @@ impl Dispatcher {
         self.outage.answered();
         if has_passed {
             self.trips.passed(key, now);
+            // The server is well: what was left alone is only slow.
+            self.under_way.values_mut().for_each(|one| one.is_left_alone = false);
             let is_slow = took > self.patience.of(under_way.rows);
             self.schedule.set_slow(key, is_slow);
             if under_way.is_measured && !is_slow {
@@ -372,8 +381,13 @@ impl Dispatcher {
             self.slow += 1;
             return Some(Overdue::Moved(id));
         }
-        // Where nothing passes for anybody it is the server, and giving up would only make it worse.
-        if !self.trips.others_pass(under_way.lane.key, now) {
+        // Where nothing passes for anybody it is the server, and giving up would only make it worse. But one writer goes on
+        // trying others: that nothing passes may be because nobody else was tried.
+        let key = under_way.lane.key;
+        let left_alone = self.under_way.values().filter(|one| one.is_left_alone).count();
+        let is_left_alone = left_alone + 1 < self.limits.writers && !self.trips.others_pass(key, now);
+        let under_way = self.under_way.get_mut(&id)?;
+        if is_left_alone {
             under_way.is_left_alone = true;
             return None;
         }

@@ -16,18 +16,20 @@ pub(super) struct Outage {
 struct Away {
     until: Instant,
     pause: Duration,
+    /// The work that asks whether it is back.
+    asks: Option<u64>,
 }
 
 impl Outage {
-    /// A writer could not get at the database.
-    pub(super) fn lost(&mut self, now: Instant) {
+    /// This work could not get at the database.
+    pub(super) fn lost(&mut self, work: u64, now: Instant) {
         let pause = match self.away {
             None => FIRST,
+            Some(away) if away.asks == Some(work) => (away.pause * 2).min(LONGEST),
             // Those that were under way when it went do not count once more.
-            Some(away) if away.until > now => return,
-            Some(away) => (away.pause * 2).min(LONGEST),
+            Some(_) => return,
         };
-        self.away = Some(Away { until: now + pause, pause });
+        self.away = Some(Away { until: now + pause, pause, asks: None });
     }
 
     /// A transaction was answered.
@@ -35,13 +37,20 @@ impl Outage {
         self.away = None;
     }
 
-    /// Whether one more writer may try, beside so many.
-    pub(super) fn allows(&self, under_way: usize, now: Instant) -> bool {
-        self.away.is_none_or(|away| away.until <= now && under_way == 0)
+    /// Whether one more writer may try. What else is under way says nothing: it may be waiting for a slow schema.
+    pub(super) fn allows(&self, now: Instant) -> bool {
+        self.away.is_none_or(|away| away.until <= now && away.asks.is_none())
     }
 
-    /// When the next may.
+    /// This work begins.
+    pub(super) fn begun(&mut self, work: u64) {
+        if let Some(away) = &mut self.away {
+            away.asks = Some(work);
+        }
+    }
+
+    /// When the next may try.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.away.map(|away| away.until)
+        self.away.filter(|away| away.asks.is_none()).map(|away| away.until)
     }
 }
