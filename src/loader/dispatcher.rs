@@ -327,7 +327,7 @@ impl Dispatcher {
             Side::Slow => self.slow += 1,
         }
         let number = self.new_id();
-        self.outage.begun(number);
+        self.outage.begun(number, now);
         self.under_way.insert(number, under_way);
         Some(Work { id: number, lane: id, position, task, records })
     }

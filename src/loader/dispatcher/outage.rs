@@ -14,9 +14,10 @@ pub(super) struct Outage {
 
 #[derive(Clone, Copy, Debug)]
 struct Away {
+    /// When the next writer may ask.
     until: Instant,
     pause: Duration,
-    /// The work that asks whether it is back.
+    /// The work that asked last.
     asks: Option<u64>,
 }
 
@@ -37,20 +38,21 @@ impl Outage {
         self.away = None;
     }
 
-    /// Whether one more writer may try. What else is under way says nothing: it may be waiting for a slow schema.
+    /// Whether a writer may try.
     pub(super) fn allows(&self, now: Instant) -> bool {
-        self.away.is_none_or(|away| away.until <= now && away.asks.is_none())
+        self.away.is_none_or(|away| away.until <= now)
     }
 
-    /// This work begins.
-    pub(super) fn begun(&mut self, work: u64) {
+    /// This work tries. If it has no answer after the pause, the next may: this one may be waiting for a slow schema.
+    pub(super) fn begun(&mut self, work: u64, now: Instant) {
         if let Some(away) = &mut self.away {
+            away.until = now + away.pause;
             away.asks = Some(work);
         }
     }
 
-    /// When the next may try.
+    /// When the next may.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.away.filter(|away| away.asks.is_none()).map(|away| away.until)
+        self.away.map(|away| away.until)
     }
 }
