@@ -293,7 +293,13 @@ impl World {
     pub(super) fn crash(&mut self, process: usize) {
         self.writers_are_gone(process);
         let life = self.processes[process].life + 1;
-        self.processes[process] = Process { life, ..Process::new(&self.plan) };
+        let before = std::mem::replace(&mut self.processes[process], Process { life, ..Process::new(&self.plan) });
+        for partition in (0..PARTITIONS).filter(|partition| before.has[*partition]) {
+            // It was about to give this one back.
+            if self.group.owner[partition] != process {
+                self.grant(partition);
+            }
+        }
     }
 
     fn starts(&mut self, process: usize, remembered: Remembered) {
