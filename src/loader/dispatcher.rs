@@ -110,6 +110,8 @@ pub(super) struct Dispatcher {
     is_reading_again: bool,
     /// So much was in memory when what was read again found no room: with less it is tried once more.
     full_at: Option<usize>,
+    /// Partitions of which the log could not bring a stretch, and until when they are let alone.
+    unreadable: HashMap<i32, Instant>,
     memory: usize,
     patience: Patience,
     trips: Trips,
@@ -133,6 +135,7 @@ impl Dispatcher {
             left: BTreeSet::new(),
             is_reading_again: false,
             full_at: None,
+            unreadable: HashMap::new(),
             memory: 0,
             patience: Patience::default(),
             trips: Trips::default(),
@@ -204,6 +207,7 @@ impl Dispatcher {
             self.timers.remove(&(at, lane));
             self.look_at(lane, now);
         }
+        self.unreadable.retain(|_, until| *until > now);
         loop {
             let side = self.free_side(now)?;
             let lane = self.schedule.next(side)?;
@@ -246,10 +250,10 @@ impl Dispatcher {
         let timer = self.timers.first().map(|(at, _)| *at);
         let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast);
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
-        let has_waiting = self.schedule.has_waiting(Side::Fast) || self.schedule.has_waiting(Side::Slow);
-        let outage = self.outage.until().filter(|_| has_waiting && self.under_way.is_empty());
+        let outage = self.outage.until().filter(|_| self.side_with_room().is_some());
         let doubt = self.doubts.front().map(|doubt| doubt.until);
-        timer.into_iter().chain(overdue).chain(outage).chain(doubt).min()
+        let unreadable = self.unreadable.values().copied().min();
+        timer.into_iter().chain(overdue).chain(outage).chain(doubt).chain(unreadable).min()
     }
 
     /// The partitions, by number.
@@ -291,9 +295,11 @@ impl Dispatcher {
 
     /// A side that has both a free writer and something to do.
     fn free_side(&self, now: Instant) -> Option<Side> {
-        if !self.outage.allows(self.under_way.len(), now) {
-            return None;
-        }
+        self.side_with_room().filter(|_| self.outage.allows(now))
+    }
+
+    /// The same, whether the database answers or not.
+    fn side_with_room(&self) -> Option<Side> {
         let is_free = |side: &Side| match side {
             Side::Fast => self.fast < self.limits.writers,
             Side::Slow => self.slow < self.limits.slow_writers,
@@ -333,6 +339,7 @@ impl Dispatcher {
             Side::Slow => self.slow += 1,
         }
         let number = self.new_id();
+        self.outage.begun(number, now);
         self.under_way.insert(number, under_way);
         Some(Work { id: number, lane: id, position, task, records })
     }
@@ -350,7 +357,7 @@ impl Dispatcher {
         let took = now.saturating_duration_since(under_way.begun);
         let has_passed = match told {
             Told::Refused(Refused::Server) => {
-                self.outage.lost(now);
+                self.outage.lost(work, now);
                 return Some(under_way);
             }
             Told::PutBack => false,

@@ -109,6 +109,10 @@ impl Partition {
         self.lanes.iter().map(|(key, lane)| (*key, lane))
     }
 
+    pub(super) fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.values_mut()
+    }
+
     /// Forgets a lane without a schema that has nothing: ids that no organization has may be any number.
     pub(super) fn forget_if_nowhere(&mut self, key: LaneKey) {
         if self.lanes.get(&key).is_some_and(|lane| lane.is_nowhere() && lane.is_empty()) {

@@ -278,10 +278,12 @@ impl<'a> ReceiveLoop<'a> {
                 next.into_iter().for_each(|(partition, offset)| self.dispatcher.reach(partition, offset));
             }
             Found::Reread(Reread::Brought(brought)) => self.dispatcher.brought(brought, Instant::now()),
-            Found::Reread(Reread::NotNow) => self.dispatcher.brought_nothing(),
+            Found::Reread(Reread::NotNow { partition }) => {
+                self.dispatcher.brought_nothing(partition, Instant::now());
+            }
             Found::Reread(Reread::Gone { partition }) => {
                 tracing::error!(partition, "retention took records that were left in the log");
-                self.dispatcher.brought_nothing();
+                self.dispatcher.brought_nothing(partition, Instant::now());
                 self.look_at_log();
             }
             Found::Anchored(anchored) => self.anchored(anchored),

@@ -1,12 +1,15 @@
 //! Lanes that had no room, and take from the log again what they left there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use super::super::lane::Waiting;
+use super::super::lane::{Room, Rule, Waiting, keeps};
 use super::super::partition::LaneKey;
 use super::super::schedule::LaneId;
 use super::{Dispatcher, memory_of, room};
-use std::time::Instant;
+
+/// How long a partition is let alone of which the log could not bring a stretch.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A part of a partition that is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,33 +39,37 @@ pub(in crate::loader) struct Brought {
 }
 
 impl Dispatcher {
-    /// The next stretch to be read again, for the lane that has the least in memory. One at a time:
-    /// [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
+    /// The next stretch to be read again, for the lane that has the least in memory, and room for what it left. One at a
+    /// time: [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
     pub(in crate::loader) fn next_stretch(&mut self) -> Option<Stretch> {
-        let refill_bytes = self.limits.lane_bytes / 2;
         let is_full = self.full_at.is_some_and(|full_at| self.memory >= full_at);
-        if self.is_reading_again || is_full || self.memory > self.limits.memory_bytes {
+        if self.is_reading_again || is_full {
             return None;
         }
+        let refill_bytes = self.limits.lane_bytes / 2;
         let (pending, from, id) = self
             .left
             .iter()
             .filter_map(|id| {
                 let partition = self.partitions.get(&id.partition)?;
-                let lane = partition.lane(id.key)?;
-                Some((lane.bytes(), lane.left_from()?, id))
+                let is_readable = !partition.is_closing() && !self.unreadable.contains_key(&id.partition);
+                let lane = partition.lane(id.key).filter(|_| is_readable)?;
+                let pending = lane.bytes();
+                let room = room(&self.limits, self.memory, pending, lane.left_cost());
+                let has_room = pending <= refill_bytes && room == Room::Free;
+                has_room.then_some((pending, lane.left_from()?, id))
             })
-            .filter(|(pending, ..)| *pending <= refill_bytes)
             .min()?;
-        let partition = self.partitions.get(&id.partition).filter(|partition| !partition.is_closing())?;
+        let partition = self.partitions.get(&id.partition)?;
         let lanes = self.left.iter().filter(|other| other.partition == id.partition);
         let wanted = lanes.filter_map(|other| Some((other.key, partition.lane(other.key)?.left_from()?)));
+        let is_wanted = |left_from: i64| left_from >= from || !keeps(Rule::CatchUpWithoutGap);
         let stretch = Stretch {
             partition: id.partition,
             reading: partition.reading(),
             from,
             to: partition.next_offset(),
-            wanted: wanted.filter(|(_, left_from)| *left_from >= from).collect(),
+            wanted: wanted.filter(|(_, left_from)| is_wanted(*left_from)).collect(),
             most_bytes: self.limits.lane_bytes - pending,
         };
         let partition = self.partitions.get_mut(&stretch.partition)?;
@@ -97,7 +104,7 @@ impl Dispatcher {
             let records = by_lane.remove(&key).unwrap_or_default();
             lane.catch_up(stretch.from, records, to, |bytes, record| {
                 let room = room(&limits, memory, bytes, record.cost());
-                if room == super::Room::Free {
+                if room == Room::Free {
                     memory += record.cost();
                 }
                 room
@@ -116,9 +123,16 @@ impl Dispatcher {
         woken.into_iter().for_each(|id| self.look_at(id, now));
     }
 
-    /// The stretch could not be read: another one may be asked for.
-    pub(in crate::loader) fn brought_nothing(&mut self) {
+    /// The stretch could not be read: another partition's may be asked for, and this one's after a while.
+    pub(in crate::loader) fn brought_nothing(&mut self, partition: i32, now: Instant) {
         self.is_reading_again = false;
+        self.unreadable.insert(partition, now + UNREADABLE_PAUSE);
+        let Some(partition) = self.partitions.get_mut(&partition) else { return };
+        for lane in partition.lanes_mut() {
+            let before = lane.bytes();
+            lane.stop_catching_up();
+            self.memory -= before - lane.bytes();
+        }
     }
 }
 

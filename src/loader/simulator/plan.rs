@@ -29,6 +29,8 @@ pub(super) enum Fault {
     StandbyStops,
     StandbyTakesOver,
     DrainedByAPerson { key: usize },
+    /// One of the connections ends.
+    LosesConnection,
 }
 
 /// See the module.
@@ -62,18 +64,28 @@ impl Plan {
             slow_writers: random.below(3) + 1,
         };
         let heals_at = 12_000;
+        // A calm loader has room for one small record of each lane, and for much less than the slow ones have.
+        let limits = match is_calm {
+            true => DispatcherLimits { lane_bytes: 2_000, memory_bytes: 9_000, ..limits },
+            false => limits,
+        };
         let mut plan = Self {
             limits,
             processes: if is_calm { 1 } else { 2 + random.below(PROCESSES - 1) },
-            records: 40 + random.below(40),
+            records: if is_calm { 90 } else { 40 + random.below(40) },
             heals_at,
             has_pooler: random.percent(30),
             has_new_generation: !is_calm && random.percent(20),
             is_calm,
             lost_answers: if is_calm { 0 } else { [0, 2, 10][random.below(3)] },
-            publish_every: [20, 60, 150][random.below(3)],
+            publish_every: [20, 60, if is_calm { 120 } else { 150 }][random.below(3)],
             faults: Vec::new(),
         };
+        if is_calm && random.percent(50) {
+            // All of them at once.
+            let at = random.within(0, 3_000);
+            plan.faults = (0..HEALTHY).map(|key| (at, Fault::Slow { key, by: 9_000, time: 8_000 })).collect();
+        }
         let count = 2 + random.below(8);
         for _ in 0..count {
             let at = random.within(0, heals_at - 1_000);
@@ -86,8 +98,9 @@ impl Plan {
 
 fn calm_fault(random: &mut Random) -> Fault {
     let (key, time) = (random.below(HEALTHY), random.within(500, 8_000));
-    match random.below(3) {
-        0 => Fault::Breaks { key, time },
+    match random.below(6) {
+        0 | 1 => Fault::Breaks { key, time },
+        2 => Fault::LosesConnection,
         _ => Fault::Slow { key, by: [400, 2_000, 9_000][random.below(3)], time },
     }
 }
@@ -167,6 +180,7 @@ impl World {
                     self.server.go_back();
                 }
             }
+            Fault::LosesConnection => self.loses_connection(),
             Fault::DrainedByAPerson { key } => {
                 for place in Place::all() {
                     let drained = self.server.drain(&self.log, place, key);
@@ -207,7 +221,7 @@ impl World {
             6..=19 => usize::try_from(self.plan.records % ORGANIZATIONS).unwrap_or_default(),
             _ => self.random.below(ORGANIZATIONS),
         };
-        let partition = if self.random.percent(85) { key % PARTITIONS } else { self.random.below(PARTITIONS) };
+        let partition = if self.plan.is_calm || self.random.percent(85) { key % PARTITIONS } else { self.random.below(PARTITIONS) };
         let place = Place { generation: self.server.durable.generation, partition };
         if self.log.is_full(place) {
             return;
@@ -219,7 +233,7 @@ impl World {
             key,
             events: self.events_for(key),
             is_garbled: self.random.percent(3) && key != HEALTHY,
-            bytes: 20 + self.random.below(5) * 90,
+            bytes: if self.plan.is_calm { 20 } else { 20 + self.random.below(5) * 90 },
             at: self.now,
         };
         let offset = self.log.push(place, Some(record));

@@ -48,6 +48,8 @@ pub(super) struct Process {
     closing: Vec<(Vec<i32>, u64)>,
     pub(super) ending: Option<Ended>,
     wakes_at: Option<u64>,
+    rereads: u32,
+    last_reread: (i32, i64),
 }
 
 impl Process {
@@ -66,6 +68,8 @@ impl Process {
             closing: Vec::new(),
             ending: None,
             wakes_at: None,
+            rereads: 0,
+            last_reread: (0, 0),
         }
     }
 }
@@ -289,7 +293,13 @@ impl World {
     pub(super) fn crash(&mut self, process: usize) {
         self.writers_are_gone(process);
         let life = self.processes[process].life + 1;
-        self.processes[process] = Process { life, ..Process::new(&self.plan) };
+        let before = std::mem::replace(&mut self.processes[process], Process { life, ..Process::new(&self.plan) });
+        for partition in (0..PARTITIONS).filter(|partition| before.has[*partition]) {
+            // It was about to give this one back.
+            if self.group.owner[partition] != process {
+                self.grant(partition);
+            }
+        }
     }
 
     fn starts(&mut self, process: usize, remembered: Remembered) {
@@ -409,10 +419,25 @@ impl World {
         }
     }
 
+    /// Reading the same again and again, because there is no room for it, keeps the log busy for nothing.
+    fn counts_rereads(&mut self, process: usize, partition: i32, from: i64) {
+        const MOST_IN_VAIN: u32 = 10;
+        let state = &mut self.processes[process];
+        state.rereads = match state.last_reread == (partition, from) {
+            true => state.rereads + 1,
+            false => 1,
+        };
+        state.last_reread = (partition, from);
+        if state.rereads > MOST_IN_VAIN {
+            self.fail(format!("loader {process} reads {partition}/{from} again and again"));
+        }
+    }
+
     fn rereads(&mut self, process: usize, stretch: Stretch) {
         if !self.is_healed && self.random.percent(self.plan.lost_answers) {
             self.say(|_| format!("loader {process}: the log does not answer"));
-            return self.processes[process].dispatcher.brought_nothing();
+            let now = self.instant();
+            return self.processes[process].dispatcher.brought_nothing(stretch.partition, now);
         }
         let place = self.place(process, stretch.partition);
         let (mut records, mut wanted, mut scanned, mut to) = (Vec::new(), 0, 0, stretch.to);
@@ -428,6 +453,7 @@ impl World {
                 break;
             }
         }
+        self.counts_rereads(process, stretch.partition, stretch.from);
         let (from, now) = (stretch.from, self.instant());
         self.say(|_| format!("loader {process} reads {}/{from}..{to} again", stretch.partition));
         self.processes[process].dispatcher.brought(Brought { stretch, records, to }, now);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::super::model::database::{Offsets, Violation};
+use super::super::model::database::{Identity, Offsets, Violation};
 use super::super::model::rule;
 use super::group::Group;
 use super::log::{KEYS, Log, ORGANIZATIONS, PARTITIONS, Place};
@@ -32,7 +32,7 @@ pub(super) enum Event {
     Answered(u64, Told),
     /// An open transaction whose client is gone ends.
     OrphanEnds { open: u64, commits: bool },
-    LateHold { place: Place, key: usize, records: Offsets },
+    LateHold { identity: Identity, place: Place, key: usize, records: Offsets },
     /// For a process, in one of its lives.
     OfProcess { process: usize, life: u32, what: OfProcess },
     /// The group acts.
@@ -247,7 +247,9 @@ impl World {
             Event::Commits(number) => self.commits(number),
             Event::Answered(number, told) => self.answered(number, told),
             Event::OrphanEnds { open, commits } => self.orphan_ends(open, commits),
-            Event::LateHold { place, key, records } => {
+            // What was sent to another server is not for this one.
+            Event::LateHold { identity, .. } if identity != self.server.identity() => {}
+            Event::LateHold { place, key, records, .. } => {
                 let is_removed = self.server.durable.is_removed(key);
                 self.say(|_| format!("a hold lands late: {records:?} of organization {key}"));
                 self.server.durable.database.hold(place.shelf(key), records, is_removed);

@@ -101,13 +101,13 @@ impl World {
             let arrives = self.random.percent(80);
             let takes = self.random.within(1, 3_000);
             if arrives {
-                self.after(takes, Event::LateHold { place, key, records });
+                self.after(takes, Event::LateHold { identity: self.server.identity(), place, key, records });
             }
             return self.answer(number, Told::Held(Kept::confirmed()));
         }
         if !self.is_healed && self.random.percent(self.plan.lost_answers) {
             let takes = self.random.within(1, 3_000);
-            self.after(takes, Event::LateHold { place, key, records });
+            self.after(takes, Event::LateHold { identity: self.server.identity(), place, key, records });
             return self.answer(number, Told::Refused(Refused::Server));
         }
         let is_removed = self.server.durable.is_removed(key);
@@ -370,6 +370,13 @@ impl World {
                 *draining = draining.filter(|by| *by != number);
             }
         }
+    }
+
+    pub(super) fn loses_connection(&mut self) {
+        let Some(running) = self.running.iter().find(|running| !running.is_answered) else { return };
+        let number = running.number;
+        self.server.take(number);
+        self.lets_go(number, Told::Refused(Refused::Server));
     }
 
     /// The server is away, or another life of it: what was open is rolled back.
