@@ -1,8 +1,7 @@
 //! The books: what the log says was accepted, against what the schemas hold.
 //!
-//! The order is what makes it right while the service runs. First the group's committed offsets and the log's ends are
-//! asked for, then the log is read, then Postgres is looked at in one snapshot; where that snapshot is already ahead of
-//! what was read, the log is read on. So everything that the snapshot counts has been read, and what it does not count
+//! The order is what makes it right while the service runs. First the log is read to its ends, then
+//! Postgres is looked at in one snapshot; where that snapshot is already ahead of what was read, the log is read on. So everything that the snapshot counts has been read, and what it does not count
 //! is in flight.
 //!
 //! Three questions are asked of each organization: is every id that should be there stored, dead, discarded or held
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use crate::config::DatabaseUrl;
 use crate::config::log::LogSettings;
-use crate::log::{Committed, PartitionEnds, ScanError, Scanner, Stretch};
+use crate::log::{PartitionEnds, ScanError, Scanner, Stretch};
 use crate::store;
 use crate::store::audit::{Holdings, Snapshot};
 use crate::tenant::{Organization, Slug, State};
@@ -36,7 +35,7 @@ pub struct Plan {
     pub database: DatabaseUrl,
     /// The log.
     pub log: LogSettings,
-    /// The loaders' group: what it has committed must not be in flight any more.
+    /// The loaders' group: its name is what an onlooker goes by, too.
     pub group: String,
     /// Only this organization; `None`: all.
     pub only: Option<Slug>,
@@ -116,15 +115,16 @@ pub async fn audit(
         found.push((organization, holdings));
     }
 
-    let scan = scan.read_on(loaded_up_to(&found)).await?;
-    let (log_is_whole, committed) = (scan.log_is_whole, scan.committed_in(snapshot.generation()));
+    let anchors = snapshot.anchors().await?;
+    let scan = scan.read_on(loaded_up_to(&found, &anchors)).await?;
+    let log_is_whole = scan.log_is_whole;
     let ledger = scan.ledger.close();
     let all = found.len() as u64;
     let mut accounts = Vec::with_capacity(found.len());
     for (done, (organization, holdings)) in found.into_iter().enumerate() {
         progress(Step::Schemas { done: done as u64, all });
         accounts
-            .push(account(&mut snapshot, &ledger, &committed, log_is_whole, organization, holdings).await?);
+            .push(account(&mut snapshot, &ledger, &anchors, log_is_whole, organization, holdings).await?);
     }
     Ok(Report { log_is_whole, accounts })
 }
@@ -142,9 +142,9 @@ fn chosen(all: Vec<Organization>, only: Option<&Slug>) -> Result<Vec<Organizatio
     }
 }
 
-/// How far any schema is loaded, or any record held, by partition.
-fn loaded_up_to(found: &[(Organization, Holdings)]) -> HashMap<i32, i64> {
-    let mut up_to: HashMap<i32, i64> = HashMap::new();
+/// How far any schema is loaded, any record held, or all of it safe, by partition.
+fn loaded_up_to(found: &[(Organization, Holdings)], anchors: &HashMap<i32, i64>) -> HashMap<i32, i64> {
+    let mut up_to = anchors.clone();
     for (_, holdings) in found {
         let watermarks =
             holdings.watermarks.iter().map(|(partition, totals)| (*partition, totals.next_offset));
@@ -160,13 +160,13 @@ fn loaded_up_to(found: &[(Organization, Holdings)]) -> HashMap<i32, i64> {
 async fn account(
     snapshot: &mut Snapshot,
     ledger: &Ledger,
-    committed: &HashMap<i32, i64>,
+    anchors: &HashMap<i32, i64>,
     log_is_whole: bool,
     organization: Organization,
     holdings: Holdings,
 ) -> Result<Account, AuditError> {
     let unreadable = holdings.unreadable.clone();
-    let mut books = Books::open(ledger, organization, holdings, committed, log_is_whole);
+    let mut books = Books::open(ledger, organization, holdings, anchors, log_is_whole);
     if unreadable.is_none() {
         let schema = books.schema().to_owned();
         snapshot.event_ids(&schema, |id: Uuid| books.stored(id)).await?;
@@ -179,7 +179,6 @@ struct Scan<P> {
     scanner: Scanner,
     ledger: OpenLedger,
     ends: Vec<(i32, PartitionEnds)>,
-    committed: HashMap<i32, Committed>,
     log_is_whole: bool,
     progress: Arc<P>,
 }
@@ -191,15 +190,12 @@ impl<P: Fn(Step) + Send + Sync + 'static> Scan<P> {
         off_thread(move || {
             let scanner = Scanner::new(&settings, &group)?;
             let ends = scanner.ends()?;
-            // Before Postgres is looked at: what is committed by now is safe by then.
-            let partitions: Vec<i32> = ends.iter().map(|(partition, _)| *partition).collect();
-            let committed = scanner.committed(&partitions)?;
             let stretches: Vec<Stretch> = ends
                 .iter()
                 .map(|(partition, ends)| Stretch { partition: *partition, from: ends.start, to: ends.end })
                 .collect();
             let ledger = OpenLedger::default();
-            let mut scan = Self { scanner, ledger, ends, committed, log_is_whole: false, progress };
+            let mut scan = Self { scanner, ledger, ends, log_is_whole: false, progress };
             scan.read(&stretches)?;
             Ok(scan)
         })
@@ -232,12 +228,6 @@ impl<P: Fn(Step) + Send + Sync + 'static> Scan<P> {
             Ok(self)
         })
         .await
-    }
-
-    /// The group's next offsets in this life of the log.
-    fn committed_in(&self, generation: i32) -> HashMap<i32, i64> {
-        let committed = self.committed.iter();
-        committed.filter_map(|(partition, one)| Some((*partition, one.in_generation(generation)?))).collect()
     }
 
     fn read(&mut self, stretches: &[Stretch]) -> Result<(), AuditError> {

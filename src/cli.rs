@@ -13,23 +13,26 @@ pub mod load;
 mod migrate;
 mod org;
 mod output;
+mod packaging;
+mod parse;
 mod serve;
+mod settings;
 mod setup;
 mod status;
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::environment;
+use crate::config::{Faults, environment};
 
 pub use failure::Failure;
+use parse::Parsed;
 
 /// Takes what viewers of educational videos watch and answer, and files it in each organization's own Postgres
 /// schema, exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "rollbook", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "rollbook", version, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 64 a bad environment or settings that \
                         contradict each other."
@@ -66,6 +69,34 @@ enum Command {
     Held(held::Command),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
+    /// Prints the completions of a shell, for packagers.
+    Completions(packaging::CompletionsArguments),
+    /// Prints the manual page, for packagers.
+    Man(packaging::ManArguments),
+}
+
+impl Command {
+    /// Whether it only looks at the settings, and so goes on where some are wrong.
+    fn is_check(&self) -> bool {
+        matches!(self, Self::Serve(arguments) if arguments.check)
+    }
+
+    /// All that is wrong with the settings that it cannot do without.
+    fn faults(&self) -> Faults {
+        match self {
+            Self::Serve(arguments) => arguments.faults(),
+            Self::Setup(arguments) => arguments.faults(),
+            Self::Org(command) => command.admin().faults(),
+            Self::Key(command) => command.admin().faults(),
+            Self::Migrate(arguments) => arguments.admin.faults(),
+            Self::Status(arguments) => arguments.faults(),
+            Self::Audit(arguments) => arguments.faults(),
+            Self::DeadLetters(command) => command.admin().faults(),
+            Self::Held(command) => command.faults(),
+            Self::Load(arguments) => arguments.faults(),
+            Self::Completions(_) | Self::Man(_) => Faults::default(),
+        }
+    }
 }
 
 /// Runs the command that `arguments` name. `variables` are the names of all environment variables.
@@ -76,8 +107,9 @@ pub async fn run(
     arguments: &[OsString],
     variables: impl IntoIterator<Item = OsString>,
 ) -> Result<(), Failure> {
-    match parse(arguments, variables)? {
-        Command::Serve(arguments) => arguments.run().await,
+    let Parsed { command, settings, wrong } = parse::parse(arguments, variables)?;
+    match command {
+        Command::Serve(arguments) => arguments.run(&settings, &wrong).await,
         Command::Setup(arguments) => arguments.run().await,
         Command::Org(command) => command.run().await,
         Command::Key(command) => command.run().await,
@@ -87,40 +119,18 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Load(arguments) => arguments.run().await,
+        Command::Completions(arguments) => {
+            arguments.run();
+            Ok(())
+        }
+        Command::Man(arguments) => arguments.run(),
     }?;
     output::written()
 }
 
-/// Help and version come back as a failure that exits 0, before anything about the environment is said.
-fn parse(arguments: &[OsString], variables: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
-    let known = environment::known_variables(&Arguments::command());
-    let command = environment::without_empty_values(Arguments::command());
-    let matches = command
-        .clone()
-        .try_get_matches_from(arguments)
-        .map_err(|error| with_usage_of_the_command_alone(error, command, arguments))?;
-    environment::refuse_unknown(variables, &known)?;
-    Ok(Arguments::from_arg_matches(&matches)?.command)
-}
-
-/// In the usage that it shows beside an error, the command line library counts every setting of the environment among
-/// the words that have to be written.
-fn with_usage_of_the_command_alone(
-    mut error: clap::Error,
-    mut command: clap::Command,
-    arguments: &[OsString],
-) -> clap::Error {
-    if error.get(ContextKind::Usage).is_some() {
-        command.build();
-        let mut meant = &mut command;
-        for word in arguments.iter().skip(1) {
-            if meant.find_subcommand(word).is_some() {
-                meant = meant.find_subcommand_mut(word).expect("it was just found");
-            }
-        }
-        error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.render_usage()));
-    }
-    error
+/// The command line as it is declared, with what holds for every command.
+fn command() -> clap::Command {
+    environment::with_files_in_help(Arguments::command())
 }
 
 #[cfg(test)]
@@ -129,7 +139,32 @@ mod tests {
 
     #[test]
     fn the_declared_arguments_are_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn no_help_shows_how_its_text_is_linked_in_the_codes_own_documentation() {
+        fn check(command: &mut clap::Command, path: &str) {
+            for help in [command.render_long_help().to_string(), command.render_help().to_string()] {
+                for mark in ["[`", "`]", "](", "crate::", "Self::"] {
+                    assert!(!help.contains(mark), "`{path} --help` shows {mark}: {help}");
+                }
+            }
+            for below in command.get_subcommands_mut() {
+                let path = format!("{path} {}", below.get_name());
+                check(below, &path);
+            }
+        }
+        let mut command = command();
+        command.build();
+        check(&mut command, "rollbook");
+    }
+
+    #[test]
+    fn no_setting_has_the_shape_of_a_service_link() {
+        for variable in environment::known_variables(&command()) {
+            assert!(!environment::is_service_link(&variable), "{variable}");
+        }
     }
 
     #[test]
@@ -143,6 +178,6 @@ mod tests {
             }
             command.get_subcommands().for_each(check);
         }
-        check(&Arguments::command());
+        check(&command());
     }
 }

@@ -2,30 +2,35 @@
 //!
 //! One file a step: `accept` a connection → `route` a request → `body` read and `unpack`ed → `decode`d into its
 //! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`; NDJSON takes these steps while
-//! it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there; `route` is where
-//! their order is read.
+//! it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there; `route` and `batch` are
+//! where their order is read.
 //!
 //! Invariants: nothing is acknowledged that the log did not acknowledge. Once the log was asked, nothing but its
 //! answer decides, whether or not the client is still there. Memory is bounded by `budget` and by the number of
-//! connections.
+//! connections. A stranger, who has shown no live key, takes nothing from those who have: its `places` are theirs when they
+//! need them, its `allowance` and its `budget` are its own, and at work its `turn` comes last.
 //!
 //! What an event may be is [`crate::event`]'s concern, whose it is is [`crate::tenant`]'s.
 
 mod accept;
+mod allowance;
+mod batch;
 mod body;
 mod budget;
 mod check;
 mod connection;
+mod content_type;
 mod cors;
 mod decode;
 pub mod direct;
 mod limit;
 mod lines;
-mod linger;
 mod meter;
 mod patience;
+mod places;
 mod problem;
 mod publish;
+mod read_away;
 mod reply;
 mod resolve;
 mod route;
@@ -50,6 +55,7 @@ use budget::Budget;
 use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
+use places::Places;
 use publish::Complaints;
 use turn::Turns;
 
@@ -67,7 +73,7 @@ pub struct Server {
     pub settings: IntakeSettings,
     /// How it ends.
     pub drain: DrainSettings,
-    /// Who may write, kept current by somebody else.
+    /// Who may write, kept current by whoever follows the control schema.
     pub directory: Arc<Directory>,
     /// Where accepted events go.
     pub publisher: Publisher,
@@ -82,7 +88,11 @@ struct Intake {
     publisher: Publisher,
     health: Health,
     protocol: Protocol,
+    places: Places,
+    /// For requests that have shown a live key.
     budget: Budget,
+    /// For all others.
+    strangers: Budget,
     /// For what waits for more of its body unpacked: decoders, and lines that are not complete.
     unpacked: Budget,
     turns: Turns,
@@ -107,13 +117,13 @@ impl Server {
         let drain = self.drain;
         let heartbeat = self.health.watch("intake", LONGEST_SILENCE);
         let intake = Arc::new(self.open());
-        let turn = async {
+        let ending = async {
             stop.cancelled().await;
             intake.health.start_drain();
             sleep(drain.pause).await;
             intake.closing.cancel();
         };
-        tokio::join!(accept::accept(&intake, listener, heartbeat), turn);
+        tokio::join!(accept::accept(&intake, listener, heartbeat), ending);
         intake.finish(drain.limit - drain.pause).await;
         Ok(())
     }
@@ -130,7 +140,9 @@ impl Server {
         let tasks = TaskTracker::new();
         Intake {
             protocol: connection::protocol(&settings, tasks.clone()),
+            places: Places::new(settings.connections),
             budget: Budget::new(settings.in_flight_bytes),
+            strangers: Budget::new(settings.strangers_in_flight_bytes),
             unpacked: Budget::new(UNPACKED_BYTES),
             turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),

@@ -1,9 +1,9 @@
 //! The record format, and the log that keeps what was accepted.
 //!
 //! The interface is small: [`Publisher::publish`] a record and wait; take [`Delivery`]s of the assigned partitions with
-//! their offsets from a [`Consumer`], told of assignment and revocation in between; [`Consumer::commit`] a low-water
-//! mark. [`topic::ensure`] makes the log's topic; a [`Scanner`] reads it as an onlooker, and tells whether it is still the
-//! one that was loaded.
+//! their offsets from a [`Consumer`], told of assignment and revocation in between; say with [`Consumer::start_at`] where
+//! an assigned partition begins; [`Consumer::commit`] a low-water mark. [`topic::ensure`] makes the log's topic; a
+//! [`Scanner`] reads it as an onlooker, and tells whether it is still the one that was loaded.
 
 mod kafka;
 mod partitioning;
@@ -14,7 +14,6 @@ pub use kafka::consumer::{
     Start,
 };
 pub use kafka::continuity::{Anchor, Discontinuity, Remembered};
-pub use kafka::offsets::Committed;
 pub use kafka::publisher::{PublishError, Publisher};
 pub use kafka::refusal::LogRefusal;
 pub use kafka::scan::{Go, ScanError, Scanner, Stretch};

@@ -9,8 +9,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let variables = std::env::vars_os().map(|(name, _)| name);
-    match rollbook::cli::run(&arguments, variables).await {
+    let code = match rollbook::cli::run(&arguments, variables).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&arguments),
-    }
+    };
+    rollbook::ops::stderr::flush();
+    code
 }

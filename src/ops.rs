@@ -2,12 +2,16 @@
 //!
 //! Every metric is named and described in [`metrics`]; [`health`] says whether the process makes progress and whether
 //! it would take work; [`admin`] serves both. [`supervise`](mod@supervise) runs the parts of the process and brings
-//! them down together; [`signals`] is what asks for that.
+//! them down together; [`signals`] is what asks for that. What the process says goes to [`stderr`], whose reader may be
+//! slow or gone. A [`listener`] hands out connections, as many as the [`descriptors`] allow.
 
 pub mod admin;
+pub mod descriptors;
 pub mod health;
+pub mod listener;
 pub mod metrics;
 pub mod signals;
+pub mod stderr;
 pub mod supervise;
 pub mod tracing;
 

@@ -6,12 +6,13 @@
 //! transaction. What provisioning makes carries a COMMENT with the organization's id; a schema or role of that name
 //! without it is somebody else's, and is left alone.
 //!
-//! Two kinds of callers: the running service uses [`connect()`], [`Pool`], [`directory`] and [`rights`]; the
-//! administrator's commands use everything else, through one [`Admin`] connection.
+//! Two kinds of callers: the running service uses [`connect()`], [`Pool`], [`directory`], [`rights`] and
+//! [`server`]; the administrator's commands use everything else, through one [`Admin`] connection.
 
 mod admin;
 pub mod audit;
 mod backoff;
+mod change;
 mod connect;
 pub mod dead_letters;
 pub mod directory;
@@ -30,14 +31,15 @@ pub mod removal;
 mod retry;
 pub mod rights;
 mod roles;
+pub mod server;
+mod session;
 pub mod setup;
 pub mod status;
 mod tls;
-mod trail;
 
 pub use admin::Admin;
 pub(crate) use backoff::Backoff;
-pub use connect::connect;
+pub use connect::{connect, look};
 pub use error::Error;
 pub use installation::{Installation, installed_prefix};
 pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};

@@ -109,6 +109,25 @@ async fn what_is_still_refused_stays_and_is_reported() {
 }
 
 #[tokio::test]
+async fn what_a_trigger_swallows_is_no_duplicate_and_stays() {
+    let (site, service, _, _) = site_with_a_dead_letter().await;
+    site.execute(ALLOW).await;
+    site.execute(
+        "CREATE FUNCTION org_acme.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE TRIGGER swallow BEFORE INSERT ON org_acme.event FOR EACH ROW EXECUTE FUNCTION org_acme.swallow()",
+    )
+    .await;
+    let ran = site.run("dead-letters replay acme --json").await.exits(1);
+    assert_eq!(
+        (&ran.items()[0]["outcome"], &ran.items()[0]["sqlstate"]),
+        (&json!("refused"), &json!("02000"))
+    );
+    assert_eq!(totals(&site).await, (9, 0, 1));
+    assert_eq!(site.number("SELECT count(*) FROM org_acme.dead_letter").await, 1);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_replay_of_what_a_retry_stored_meanwhile_is_a_duplicate() {
     let (site, service, acme, events) = site_with_a_dead_letter().await;
     site.execute(ALLOW).await;

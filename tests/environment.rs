@@ -24,6 +24,11 @@ async fn what_kubernetes_injects_is_let_pass_and_so_is_any_commands_setting() {
         .env("ROLLBOOK_DATABASE_URL", URL)
         .env("ROLLBOOK_PORT_8080_TCP_ADDR", "10.0.0.1")
         .env("ROLLBOOK_SERVICE_HOST", "10.0.0.1")
+        .env("ROLLBOOK_KAFKA_SERVICE_HOST", "10.0.0.2")
+        .env("ROLLBOOK_KAFKA_SERVICE_PORT_TCP_CLIENT", "9092")
+        .env("ROLLBOOK_KAFKA_PORT", "tcp://10.0.0.2:9092")
+        .env("ROLLBOOK_POSTGRESQL_PORT_5432_TCP_PROTO", "tcp")
+        .env("ROLLBOOK_ADMIN_PORT_9090_TCP", "tcp://10.0.0.3:9090")
         .env("ROLLBOOK_MIGRATE_JOBS", "2")
         .run()
         .await
@@ -75,6 +80,126 @@ async fn a_bad_value_is_64_from_the_environment_and_2_from_a_flag() {
 }
 
 #[tokio::test]
+async fn a_wrong_value_is_told_by_the_name_that_it_was_given_under() {
+    let ran = Rollbook::new("serve").env("ROLLBOOK_HTTP_ADDR", "here").run().await.exits(64);
+    assert!(ran.stderr.contains("ROLLBOOK_HTTP_ADDR is 'here'"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--http-addr"), "{}", ran.stderr);
+    let ran = Rollbook::new("serve --http-addr here").env("ROLLBOOK_HTTP_ADDR", "127.0.0.1:0").run().await;
+    let ran = ran.exits(2);
+    assert!(ran.stderr.contains("--http-addr"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("ROLLBOOK_HTTP_ADDR"), "{}", ran.stderr);
+
+    let ran = Rollbook::new("org list").env("ROLLBOOK_DATABASE_URL", "mysql://x").run().await.exits(64);
+    assert_eq!(ran.stderr, "error: ROLLBOOK_DATABASE_URL must start with postgres://\n");
+    let ran = Rollbook::new("org list --database-url mysql://x").run().await.exits(2);
+    assert_eq!(ran.stderr, "error: --database-url must start with postgres://\n");
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_or_missing_is_told_at_once() {
+    let wrong = || {
+        Rollbook::new("serve --drain-seconds 0")
+            .env("ROLLBOOK_HTTP_ADDR", "here")
+            .env("ROLLBOOK_LOG_FORMAT", "xml")
+            .env("ROLLBOOK_HTTP_STREAM", "7")
+            .env("ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", "10000")
+            .env("ROLLBOOK_INTAKE_DATABASE_URL", URL)
+    };
+    let ran = wrong().run().await.exits(2);
+    for part in [
+        "'--drain-seconds <SECONDS>': 0 is not in 1..=3600",
+        "ROLLBOOK_HTTP_ADDR is 'here'",
+        "ROLLBOOK_LOG_FORMAT is 'xml': it can be text, json",
+        "ROLLBOOK_HTTP_STREAM; the nearest is ROLLBOOK_HTTP_STREAMS",
+        "ROLLBOOK_LOADER_DATABASE_URL (or",
+        "ROLLBOOK_LOADER_LOCK_TIMEOUT_MS (10000) must be below",
+        "ROLLBOOK_KAFKA_BROKERS is not set",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("INTAKE_DATABASE_URL"), "{}", ran.stderr);
+    let lines = ran.stderr.lines().count();
+    assert_eq!(lines, 8, "a line for each, and how many: {}", ran.stderr);
+
+    let setup = Rollbook::new("setup --json").env("ROLLBOOK_HTTP_STREAM", "7").run().await.exits(64);
+    assert_eq!(setup.error_code(), "unknown_setting");
+    for part in ["ROLLBOOK_HTTP_STREAMS", "ROLLBOOK_ADMIN_DATABASE_URL", "ROLLBOOK_KAFKA_BROKERS"] {
+        assert!(setup.stderr.contains(part), "{part}: {}", setup.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_contradiction_is_told_beside_what_is_missing() {
+    let ran = Rollbook::new("serve --json-not").run().await.exits(2);
+    assert!(ran.stderr.contains("--json-not"), "{}", ran.stderr);
+    let ran = Rollbook::new("serve")
+        .env("ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", "9000")
+        .env("ROLLBOOK_LOADER_STATEMENT_TIMEOUT_MS", "5000")
+        .run()
+        .await
+        .exits(64);
+    for part in ["LOCK_TIMEOUT_MS (9000)", "STATEMENT_TIMEOUT_MS (5000)", "ROLLBOOK_KAFKA_BROKERS"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_may_stand_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("text").to_owned()
+    };
+    let site = Site::set_up().await;
+    let url = file("url", &(site.admin_url() + "\n"));
+    let by_file = |path: &str| {
+        site.rollbook("org list --json")
+            .without("ROLLBOOK_ADMIN_DATABASE_URL")
+            .env("ROLLBOOK_ADMIN_DATABASE_URL_FILE", path)
+    };
+    assert!(by_file(&url).run().await.done().items().is_empty());
+
+    for (path, why) in [
+        (
+            file("mysql", "mysql://ann:hunter2@x"),
+            "ROLLBOOK_ADMIN_DATABASE_URL_FILE must start with postgres://",
+        ),
+        (file("empty", "\n"), "it is empty"),
+        (folder.path().join("nothing").to_str().expect("text").to_owned(), "No such file"),
+    ] {
+        let ran = by_file(&path).run().await.exits(64);
+        assert_eq!(ran.error_code(), "bad_setting");
+        assert!(ran.stderr.contains(why) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("is not set"), "{}", ran.stderr);
+    }
+    let ran = by_file(&url).env("ROLLBOOK_ADMIN_DATABASE_URL", URL).run().await.exits(64);
+    assert_eq!(ran.error_code(), "contradiction");
+    let ran = by_file(&url).env("ROLLBOOK_ADMIN_DATABASE_URI_FILE", "x").run().await.exits(64);
+    assert!(ran.stderr.contains("nearest is ROLLBOOK_ADMIN_DATABASE_URL_FILE"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn the_service_says_by_which_settings_it_runs_and_no_secret() {
+    let site = Site::set_up().await;
+    let service = Service::start(site.serve("--role intake --drain-seconds 7")).await;
+    let said = service.said();
+    let settings = |from: &str| {
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut of_it = lines.filter(|line| line["message"] == "settings in effect" && line["from"] == from);
+        let settings = of_it.next().expect("they are said")["settings"].as_str().expect("text").to_owned();
+        assert!(of_it.next().is_none(), "once");
+        settings
+    };
+    assert_eq!(settings("the command line"), "ROLLBOOK_ROLE=intake ROLLBOOK_DRAIN_SECONDS=7");
+    assert!(settings("variables").contains("ROLLBOOK_INTAKE_DATABASE_URL=… "), "{said}");
+    assert!(settings("variables").contains("ROLLBOOK_HTTP_ADDR=127.0.0.1:0"), "{said}");
+    assert!(settings("defaults").contains("ROLLBOOK_HTTP_STREAMS=128"), "{said}");
+    assert!(!said.contains("password"), "{said}");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn the_two_listeners_of_serve_contradict_each_other_at_one_address() {
     for http_addr in ["127.0.0.1:9090", "0.0.0.0:9090"] {
         let serve = Rollbook::new("serve").env("ROLLBOOK_DATABASE_URL", URL);
@@ -86,7 +211,9 @@ async fn the_two_listeners_of_serve_contradict_each_other_at_one_address() {
 
 #[tokio::test]
 async fn help_and_version_are_answers() {
-    for words in ["--help", "org --help", "org set --help", "--version", "migrate --help"] {
+    for words in
+        ["--help", "org --help", "org set --help", "--version", "migrate --help", "help", "help org add"]
+    {
         let ran = Rollbook::new(words).env("ROLLBOOK_DATABASE_URL", URL).run().await.done();
         assert!(ran.stdout.contains("rollbook"), "{words}: {}", ran.stdout);
         assert!(!ran.stdout.contains("hunter2"), "{words}: {}", ran.stdout);

@@ -10,6 +10,7 @@ mod ledger;
 mod proxy;
 mod servers;
 
+mod anchor;
 mod duplicates;
 mod group;
 mod log;
@@ -22,4 +23,4 @@ mod wire;
 use client::{Clients, Habit};
 use ground::Ground;
 use proxy::{Passage, Proxy, Then, Trap};
-use servers::Servers;
+use servers::{Servers, WITH_RULES};

@@ -138,9 +138,9 @@ async fn what_was_held_before_a_new_generation_is_drained_by_itself() {
 }
 
 #[tokio::test]
-async fn a_watermark_above_the_end_of_the_log_stops_its_partition() {
+async fn an_anchor_above_the_end_of_the_log_stops_its_partition() {
     let (site, _) = loaded().await;
-    site.execute("UPDATE org_acme.ingest_watermark SET next_offset = 1000").await;
+    site.execute("UPDATE rollbook.partition_anchor SET next_offset = 1000 WHERE next_offset = 10").await;
     let service = Service::ready(site.serve("")).await;
     says(&service, "the log ends at offset 10, below 1000").await;
     let reason = stopped(&site).await;

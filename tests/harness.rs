@@ -1,7 +1,9 @@
 //! What every test stands on: a site of its own, the real program, the running service, and a client of it.
 
+mod cluster;
 mod events;
 mod http;
+mod pooler;
 mod program;
 mod service;
 mod site;
@@ -12,8 +14,10 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use cluster::Cluster;
 pub(crate) use events::{Form, id_of, played};
 pub(crate) use http::{Http, Reply};
+pub(crate) use pooler::{Lending, Pooler};
 pub(crate) use program::{Ran, Rollbook};
 pub(crate) use service::Service;
 pub(crate) use site::{Organization, Site, sqlstate};

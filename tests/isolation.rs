@@ -22,6 +22,7 @@ const CONTROL: &[Decided] = &[
     decided("admin_event", &[]),
     decided("admin_event_id_seq", &[]),
     decided("held_record", &[("loader", "SELECT INSERT DELETE")]),
+    decided("partition_anchor", &[("loader", "SELECT INSERT UPDATE")]),
     decided("installation", &[]),
     decided("log", &[("loader", "SELECT")]),
     decided("organization", &[("intake", "SELECT"), ("loader", "SELECT")]),

@@ -116,6 +116,18 @@ async fn whatever_clients_do_the_process_stays_small() {
     assert!(peak_of_connections < MOST, "{peak_of_connections} bytes");
     drop(held);
 
+    // The same by strangers, who have a budget of their own beside it.
+    let head =
+        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 60000\r\n\r\n";
+    let half = [head.as_slice(), &[b' '; 30_000]].concat();
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS / AT_ONCE {
+        held.extend(join_all((0..AT_ONCE).map(|_| holding(&service, &half))).await);
+    }
+    let peak_of_strangers = peak(&service, "4096 strangers in the middle of a body");
+    assert!(peak_of_strangers < MOST, "{peak_of_strangers} bytes");
+    drop(held);
+
     // Long replies that nobody reads, again and again on each connection.
     let nonsense = json!({ "events": vec![json!({ "id": "x".repeat(100) }); 500] }).to_string();
     let refused = request(&acme, JSON, "", nonsense.len(), nonsense.as_bytes());

@@ -1,11 +1,12 @@
 //! What Prometheus finds on the operator's listener: contract 6.
 
 use std::collections::HashSet;
+use std::io::Read;
 
-use crate::harness::{Service, Site, eventually};
+use crate::harness::{Form, Service, Site, eventually, played};
 
 /// Samples of a service that nothing has happened to yet. A partition's come with the partition.
-const FROM_THE_START: [&str; 36] = [
+const FROM_THE_START: [&str; 38] = [
     "rollbook_intake_requests_total{status=\"200\",code=\"ok\"}",
     "rollbook_intake_requests_total{status=\"429\",code=\"rate_limited\"}",
     "rollbook_intake_request_seconds_count",
@@ -29,6 +30,7 @@ const FROM_THE_START: [&str; 36] = [
     "rollbook_loader_unreadable_records_total",
     "rollbook_loader_batch_rows_count",
     "rollbook_loader_batch_seconds_count",
+    "rollbook_loader_rewinds_total",
     "rollbook_loader_lag_records{partition=\"0\"}",
     "rollbook_loader_lag_seconds{partition=\"0\"}",
     "rollbook_loader_lanes{state=\"live\"}",
@@ -41,6 +43,7 @@ const FROM_THE_START: [&str; 36] = [
     "rollbook_freshness_seconds_count",
     "rollbook_db_connections{state=\"idle\"}",
     "rollbook_db_connections{state=\"busy\"}",
+    "rollbook_stderr_lines_lost_total",
     concat!("rollbook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
 ];
 
@@ -60,5 +63,45 @@ async fn every_metric_is_there_before_anything_happened() {
     let samples = samples().await;
     let missing: Vec<_> = FROM_THE_START.iter().filter(|sample| !samples.contains(**sample)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_organizations_fates_are_all_there_with_its_first_record() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let service = Service::ready(site.serve("")).await;
+    service.post(&acme, Form::Json, &played(1)).await.accepts(1);
+    site.loaded("acme", 1).await;
+    let text = String::from_utf8(service.admin.get("/metrics").await.body.to_vec()).expect("text");
+    for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
+        let sample = format!("rollbook_loader_events_total{{organization=\"acme\",fate=\"{fate}\"}} ");
+        assert!(text.contains(&sample), "{sample} in {text}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_scraper_gets_the_form_that_it_asks_for() {
+    let site = Site::set_up().await;
+    let service = Service::start(site.serve("--role intake")).await;
+    let asked = async |headers: &[(&str, &str)]| service.admin.send("GET", "/metrics", headers, "").await;
+    let plain = asked(&[]).await;
+    assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(plain.headers.get("content-encoding").is_none());
+    let prometheus = [
+        ("accept", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"),
+        ("accept-encoding", "gzip"),
+    ];
+    let packed = asked(&prometheus).await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    assert_eq!(packed.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("gzip");
+    assert!(text.ends_with("\n# EOF\n") && !text.contains("\n\n"), "{text}");
+    assert!(
+        text.contains("# TYPE rollbook_intake_requests counter\nrollbook_intake_requests_total{"),
+        "{text}"
+    );
     service.stop().await;
 }

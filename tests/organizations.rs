@@ -196,6 +196,86 @@ async fn a_role_that_is_still_in_use_does_not_keep_the_events_and_the_command_ca
     assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
 }
 
+/// What hangs on acme's schema from outside, one thing of each kind.
+const HANGING: &str = "
+    CREATE SCHEMA reports;
+    CREATE VIEW reports.pair AS SELECT event_id FROM org_acme.event UNION ALL SELECT event_id FROM org_birch.event;
+    CREATE VIEW reports.above AS SELECT count(*) FROM reports.pair;
+    CREATE MATERIALIZED VIEW reports.kept AS SELECT event_id FROM org_acme.watch_event;
+    CREATE INDEX ON reports.kept (event_id);
+    CREATE TABLE reports.marks (event_id uuid REFERENCES org_acme.event, mark integer);
+    CREATE FUNCTION org_acme.grade(integer) RETURNS integer LANGUAGE sql RETURN $1 + 1;
+    CREATE TABLE reports.grades (id integer DEFAULT org_acme.grade(1));
+    CREATE FUNCTION reports.first() RETURNS uuid LANGUAGE sql BEGIN ATOMIC SELECT event_id FROM org_acme.event; END;
+    CREATE TYPE org_acme.kind AS ENUM ('a');
+    CREATE TABLE reports.kinds (kind org_acme.kind, other integer);
+    CREATE TABLE org_acme.own (id integer PRIMARY KEY);
+    CREATE VIEW org_acme.over_own AS SELECT * FROM org_acme.own;
+    CREATE FUNCTION reports.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER touch BEFORE INSERT ON org_acme.own FOR EACH ROW EXECUTE FUNCTION reports.touch();";
+
+const HANGS: [&str; 7] = [
+    "column kind of table reports.kinds",
+    "constraint marks_event_id_fkey on table reports.marks",
+    "default value for column id of table reports.grades",
+    "function reports.first()",
+    "materialized view reports.kept",
+    "view reports.above",
+    "view reports.pair",
+];
+
+#[tokio::test]
+async fn what_hangs_on_a_schema_from_outside_is_named_and_nothing_is_removed() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.execute(HANGING).await;
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "has_dependents");
+    assert!(ran.stderr.contains(&HANGS.join(", ")), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--cascade"), "{}", ran.stderr);
+    assert_eq!(site.run("org show acme --json").await.done().json()["state"], "active");
+    assert_eq!(left_of_acme(&site).await.len(), 3);
+
+    let removed = site.run("org remove acme --yes --cascade --json").await.done().json();
+    assert_eq!((&removed["state"], &removed["cascaded"]), (&json!("removed"), &json!(HANGS)));
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+    let left = "SELECT relname::text FROM pg_class WHERE relnamespace = 'reports'::regnamespace AND relkind = 'r' ORDER BY 1";
+    assert_eq!(site.texts(left).await, ["grades", "kinds", "marks"]);
+}
+
+#[tokio::test]
+async fn who_is_asked_hears_what_goes_along() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("CREATE VIEW public.seen AS SELECT event_id FROM org_acme.event").await;
+    let ran = site.rollbook("org remove acme --cascade").on_a_terminal("no\n").await.exits(1);
+    assert!(ran.stdout.contains("this goes along: view public.seen"), "{}", ran.stdout);
+    assert_eq!(site.number("SELECT count(*) FROM public.seen").await, 0, "it is there");
+    let ran = site.rollbook("org remove acme --cascade").on_a_terminal("acme\n").await.done();
+    assert!(ran.stdout.contains("went along  view public.seen"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_removal_that_was_interrupted_takes_nothing_along_unasked() {
+    let site = Site::with(&["acme"]).await;
+    site.execute(
+        "CREATE VIEW public.seen AS SELECT event_id FROM org_acme.event; \
+         UPDATE rollbook.organization SET state = 'removed'",
+    )
+    .await;
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert!(ran.stderr.contains("view public.seen"), "{}", ran.stderr);
+    assert_eq!(site.number("SELECT count(*) FROM public.seen").await, 0, "it is there");
+    site.run("org remove acme --yes --cascade").await.done();
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_word_that_reports_keep_for_themselves_is_no_slug_of_a_new_organization() {
+    let site = Site::set_up().await;
+    let ran = site.run("org add rebuild").await.exits(2);
+    assert!(ran.stderr.contains("rollbook report"), "{}", ran.stderr);
+    site.add("rebuilt").await;
+}
+
 #[tokio::test]
 async fn a_record_is_not_held_for_an_organization_that_is_being_removed() {
     let site = Site::with(&["acme"]).await;

@@ -21,11 +21,13 @@ fn long_answers(count: usize) -> Vec<Value> {
 async fn site_with_a_low_limit() -> (Site, Organization, Service) {
     let site = Site::set_up().await;
     let acme = site.organization("acme").await;
+    // 500 events at once, and then hardly any: what the log does not take must not cost anything.
+    site.run("org set acme --rate-limit 1").await.done();
     site.set_topic("max.message.bytes", "600000").await;
-    // Kafka measures what it is sent, and these pack well.
+    // Kafka measures what it is sent, and these pack well. By the name that is not the one of our own default.
     let serve = site
         .serve("--role intake")
-        .env("ROLLBOOK_KAFKA_PROPERTIES", "compression.type=none")
+        .env("ROLLBOOK_KAFKA_PROPERTIES", "compression.codec=none")
         .env("ROLLBOOK_KAFKA_PUBLISH_TIMEOUT_MS", "5000");
     (site, acme, Service::ready(serve).await)
 }
@@ -74,7 +76,14 @@ async fn events_that_the_log_did_not_take_are_asked_for_again_and_the_others_are
 #[tokio::test]
 async fn a_batch_of_which_the_log_took_nothing_is_refused_as_a_whole() {
     let (_site, acme, service) = site_with_a_low_limit().await;
-    service.post(&acme, Form::Gzip, &long_answers(200)).await.refuses(503, "log_unavailable");
+    let reply = service.post(&acme, Form::Gzip, &long_answers(200)).await;
+    let detail = reply.json["detail"].to_string();
+    reply.refuses(503, "log_unavailable");
+    // That waiting will not help is said to whoever can do something: not an outage, and not a late answer.
+    assert!(detail.contains("refuses records of this size"), "{detail}");
+    assert_eq!(service.metric("rollbook_log_publish_total{outcome=\"failed\"}").await, 1.0);
+    assert_eq!(service.metric("rollbook_log_publish_total{outcome=\"timed_out\"}").await, 0.0);
+    assert!(service.said().contains("raise `max.message.bytes` of the topic"), "{}", service.said());
     // The producer is not the worse for it.
     service.post(&acme, Form::Gzip, &long_answers(10)).await.accepts(10);
     assert_eq!(service.metric("rollbook_log_queue_bytes").await, 0.0);

@@ -1,17 +1,19 @@
 //! What a login may do beyond its role's need is found and named.
 
-use rollbook::store::rights;
+use rollbook::store::{look, rights};
 use rollbook::tenant::RolePrefix;
 
 use crate::harness::{Service, Site};
 
 async fn of_intake(site: &Site) -> Vec<String> {
-    rights::check_intake(&site.intake().await).await.expect("an answer")
+    let mut login = site.intake().await;
+    rights::check_intake(&look(&mut login).await.expect("a transaction")).await.expect("an answer")
 }
 
 async fn of_loader(site: &Site) -> Vec<String> {
     let prefix: RolePrefix = site.prefix.parse().expect("a prefix");
-    rights::check_loader(&site.loader().await, &prefix).await.expect("an answer")
+    let mut login = site.loader().await;
+    rights::check_loader(&look(&mut login).await.expect("a transaction"), &prefix).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -176,6 +178,19 @@ async fn what_is_odd_within_one_organizations_schema_is_its_own_trouble() {
     ))
     .await;
     assert_eq!(of_loader(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn how_names_are_printed_says_nothing_about_rights() {
+    let site = Site::with(&["acme", "birch"]).await;
+    site.in_cluster(&format!("ALTER DATABASE {} SET quote_all_identifiers = on", site.database)).await;
+    assert_eq!(of_intake(&site).await, Vec::<String>::new());
+    assert_eq!(of_loader(&site).await, Vec::<String>::new());
+    for words in ["setup", "org add cedar", "migrate", "status", "org remove birch --yes", "setup"] {
+        site.run(words).await.done();
+    }
+    site.execute(&format!("GRANT SELECT ON org_cedar.event TO {}", site.role("org_acme"))).await;
+    assert_eq!(of_loader(&site).await.len(), 1, "what is too much is still found");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ enum Place {
     Loaded,
     /// In `held_record`.
     Held,
-    /// The group has committed past it though it is neither loaded nor held: lost.
+    /// The anchor has passed it though it is neither loaded nor held: lost.
     Lost,
     /// The loader has not come to it.
     InFlight,
@@ -65,7 +65,7 @@ pub(super) struct Books<'a> {
     ledger: &'a Ledger,
     organization: Organization,
     holdings: Holdings,
-    committed: &'a HashMap<i32, i64>,
+    anchors: &'a HashMap<i32, i64>,
     /// Everything in the schema must be in the log: it is whole, and the schema was never loaded from another.
     log_has_everything: bool,
     log_is_whole: bool,
@@ -83,7 +83,7 @@ impl<'a> Books<'a> {
         ledger: &'a Ledger,
         organization: Organization,
         holdings: Holdings,
-        committed: &'a HashMap<i32, i64>,
+        anchors: &'a HashMap<i32, i64>,
         log_is_whole: bool,
     ) -> Self {
         let log_has_everything = log_is_whole && !holdings.has_other_generations;
@@ -91,7 +91,7 @@ impl<'a> Books<'a> {
             ledger,
             organization,
             holdings,
-            committed,
+            anchors,
             log_has_everything,
             log_is_whole,
             at: 0,
@@ -152,7 +152,7 @@ impl<'a> Books<'a> {
         } else if self.holdings.held.contains_key(&(partition, offset)) {
             Place::Held
         } else if self.holdings.unreadable.is_some()
-            || self.committed.get(&partition).is_some_and(|next_offset| offset < *next_offset)
+            || self.anchors.get(&partition).is_some_and(|next_offset| offset < *next_offset)
         {
             Place::Lost
         } else {

@@ -1,7 +1,7 @@
 //! What every administrator's command takes, and the connection it works on.
 
 use super::Failure;
-use crate::config::{AdminDatabase, Operator, Output, RolePrefixSetting};
+use crate::config::{AdminDatabase, Faults, Operator, Output, RolePrefixSetting};
 use crate::store::{Admin, Installation};
 
 /// The arguments that all administrator's commands share.
@@ -16,6 +16,13 @@ pub(super) struct AdminArguments {
 }
 
 impl AdminArguments {
+    /// What is wrong with them.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        faults.note(self.database.resolve());
+        faults
+    }
+
     /// Logs in as the administrator of a database where `setup` has run.
     pub(super) async fn open(&self) -> Result<(Admin, Installation), Failure> {
         let url = self.database.resolve()?;

@@ -8,6 +8,7 @@ use super::admin::AdminArguments;
 use super::failure::chain;
 use super::{Failure, output};
 use crate::audit::{Account, AuditError, Plan, Report, Step, audit};
+use crate::config::Faults;
 use crate::config::log::{GroupArg, LogArgs};
 use crate::tenant::Slug;
 
@@ -66,6 +67,13 @@ impl<'a> Item<'a> {
 }
 
 impl Arguments {
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = self.admin.faults();
+        faults.note(self.log.resolve());
+        faults
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let log = self.log.resolve()?;
         let (admin, _) = self.admin.open().await?;

@@ -36,6 +36,12 @@ pub(super) struct Letters {
 }
 
 impl Command {
+    pub(super) fn admin(&self) -> &AdminArguments {
+        let (Self::List(letters) | Self::Show(letters) | Self::Replay(letters) | Self::Discard(letters)) =
+            self;
+        &letters.admin
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::List(letters) => letters.list().await,

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 
 use super::output;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Faults, environment};
 use crate::store;
 
 /// Why a command did not do what it was asked.
@@ -18,6 +18,8 @@ pub enum Failure {
     Config(ConfigError),
     /// Postgres, or what stands in it, does not allow it.
     Store(store::Error),
+    /// More than one of these.
+    Several(Vec<Failure>),
     /// Anything else that a command finds out, by its code and its text.
     Other {
         /// For machines.
@@ -42,6 +44,14 @@ impl Failure {
         Self::Other { code, message: message.into() }
     }
 
+    /// All of these as one; `None` where there are none.
+    pub(super) fn all(mut failures: Vec<Self>) -> Option<Self> {
+        match failures.len() {
+            0 | 1 => failures.pop(),
+            _ => Some(Self::Several(failures)),
+        }
+    }
+
     /// Says what went wrong on standard error, as JSON if the arguments ask for it, and gives the exit code.
     pub fn report(&self, arguments: &[OsString]) -> ExitCode {
         let exit = self.exit(arguments);
@@ -54,6 +64,14 @@ impl Failure {
             _ if arguments.iter().any(|argument| argument == "--json") => {
                 output::complain_in_json(self.code(), &self.message(arguments));
             }
+            Self::Several(failures) => {
+                let lines = failures.iter().map(|failure| format!("\n  {}", failure.line(arguments)));
+                output::complain(&format!(
+                    "{} things are wrong:{}",
+                    failures.len(),
+                    lines.collect::<String>()
+                ));
+            }
             _ => output::complain(&self.message(arguments)),
         }
         ExitCode::from(exit as u8)
@@ -63,20 +81,21 @@ impl Failure {
         match self {
             Self::Arguments(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-                // The words are readable, so it is a variable that is not.
-                ErrorKind::InvalidUtf8 if arguments.iter().all(|word| word.to_str().is_some()) => {
-                    Exit::BadEnvironment
-                }
-                _ => match refused_argument(error) {
-                    Some(flag) if !is_written(&flag, arguments) => Exit::BadEnvironment,
-                    _ => Exit::WrongArguments,
-                },
+                _ => Exit::WrongArguments,
             },
             Self::Config(ConfigError::Invalid { flag, .. }) if is_written(flag, arguments) => {
                 Exit::WrongArguments
             }
             Self::Config(_) => Exit::BadEnvironment,
             Self::Store(store::Error::PrefixContradiction { .. }) => Exit::BadEnvironment,
+            Self::Several(failures) => {
+                let exits: Vec<Exit> = failures.iter().map(|failure| failure.exit(arguments)).collect();
+                // Wrong words first: who wrote them is there to read it.
+                let worst = [Exit::WrongArguments, Exit::BadEnvironment]
+                    .into_iter()
+                    .find(|exit| exits.contains(exit));
+                worst.unwrap_or(Exit::Failed)
+            }
             Self::Store(_) | Self::Other { .. } => Exit::Failed,
         }
     }
@@ -86,32 +105,56 @@ impl Failure {
         match self {
             Self::Arguments(_) => "bad_arguments",
             Self::Config(ConfigError::Missing { .. }) => "missing_setting",
-            Self::Config(ConfigError::Invalid { .. }) => "bad_setting",
+            Self::Config(ConfigError::Invalid { .. } | ConfigError::BadVariable { .. }) => "bad_setting",
             Self::Config(ConfigError::Contradiction(_)) => "contradiction",
+            Self::Config(ConfigError::UnfitDatabase { .. }) => "unfit_server",
             Self::Config(ConfigError::PrivilegedLogin { .. }) => "privileged_login",
-            Self::Config(ConfigError::UnknownVariables(_)) => "unknown_setting",
+            Self::Config(ConfigError::UnknownVariable { .. }) => "unknown_setting",
+            Self::Config(ConfigError::Check { .. }) => "check_failed",
+            Self::Several(failures) => failures.first().map_or("bad_setting", Self::code),
             Self::Store(error) => error.code(),
             Self::Other { code, .. } => code,
         }
+    }
+
+    /// Whether it is about settings alone, and not about the words of the command line.
+    pub(super) fn is_of_settings(&self, arguments: &[OsString]) -> bool {
+        matches!(self, Self::Config(_)) && self.exit(arguments) == Exit::BadEnvironment
+    }
+
+    /// The message as one of several: without the usage that goes with one alone.
+    pub(super) fn line(&self, arguments: &[OsString]) -> String {
+        let message = self.message(arguments);
+        let first = message.split("\n\n").next().unwrap_or_default();
+        first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
     }
 
     fn message(&self, arguments: &[OsString]) -> String {
         match self {
             Self::Arguments(error) => {
                 let text = error.render().to_string();
-                let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-                let origin = match refused_argument(error) {
-                    Some(flag) if !is_written(&flag, arguments) => {
-                        "\n\nThe value comes from the environment variable of that setting."
-                    }
-                    _ => "",
-                };
-                without_secrets(&format!("{text}{origin}"))
+                without_secrets(text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+            }
+            Self::Config(ConfigError::Invalid { variable, flag, why }) if is_written(flag, arguments) => {
+                format!("{flag} {why}")
+            }
+            Self::Config(ConfigError::Invalid { variable, why, .. }) => {
+                format!("{} {why}", environment::name_of_variable(variable))
             }
             Self::Config(error) => error.to_string(),
+            Self::Several(failures) => {
+                failures.iter().map(|failure| failure.line(arguments)).collect::<Vec<_>>().join("; ")
+            }
             Self::Store(error) => chain(error),
             Self::Other { message, .. } => message.clone(),
         }
+    }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::all(faults.into_iter().map(Self::Config).collect())
+            .unwrap_or_else(|| Self::new("bad_setting", "the settings cannot be used"))
     }
 }
 
@@ -133,18 +176,8 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// The long flag whose value was refused, without its dashes.
-fn refused_argument(error: &clap::Error) -> Option<String> {
-    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
-        return None;
-    }
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
-    let flag = argument.split_whitespace().next()?;
-    flag.starts_with("--").then(|| flag.to_owned())
-}
-
 /// Whether `flag` stands among the arguments: otherwise its value can only come from the environment.
-fn is_written(flag: &str, arguments: &[OsString]) -> bool {
+pub(super) fn is_written(flag: &str, arguments: &[OsString]) -> bool {
     arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
         argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     })
@@ -158,7 +191,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 /// The command line library repeats words that it does not understand; a URL among them may hold a password, and a
 /// write key may stand where its id was asked for.
-fn without_secrets(text: &str) -> String {
+pub(super) fn without_secrets(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(|word| without_key(&without_password(word))).collect()
 }
 
@@ -201,14 +234,6 @@ mod tests {
         ] {
             assert_eq!(without_secrets(&written), said);
         }
-    }
-
-    #[test]
-    fn text_that_is_not_unicode_is_the_environments_unless_it_stands_among_the_words() {
-        let failure = Failure::Arguments(clap::Error::new(ErrorKind::InvalidUtf8));
-        let unreadable: OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
-        assert_eq!(failure.exit(&["rollbook".into(), "migrate".into()]), Exit::BadEnvironment);
-        assert_eq!(failure.exit(&["rollbook".into(), unreadable]), Exit::WrongArguments);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
-use crate::config::LoaderDatabase;
 use crate::config::loader::LoaderArgs;
+use crate::config::{Faults, LoaderDatabase};
 use crate::loader::drain::{Drained, NotDrained, drain_partition};
 use crate::store::{self, held};
 use crate::tenant::{Directory, Organization, RecordOwner, Slug, Snapshot, Tenant};
@@ -45,6 +45,14 @@ pub(super) struct Drain {
 }
 
 impl Command {
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        match self {
+            Self::List(arguments) => arguments.admin.faults(),
+            Self::Drain(arguments) => arguments.faults(),
+        }
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::List(arguments) => arguments.run().await,
@@ -121,6 +129,13 @@ impl Answer {
 }
 
 impl Drain {
+    fn faults(&self) -> Faults {
+        let mut faults = self.admin.faults();
+        faults.note(self.database.resolve(&self.admin.database));
+        faults.note(self.limits.resolve());
+        faults
+    }
+
     async fn run(self) -> Result<(), Failure> {
         let settings = self.limits.resolve()?;
         let url = self.database.resolve(&self.admin.database)?;

@@ -48,6 +48,14 @@ pub(super) struct Revoke {
 }
 
 impl Command {
+    pub(super) fn admin(&self) -> &AdminArguments {
+        match self {
+            Self::Add(arguments) => &arguments.admin,
+            Self::List(arguments) => &arguments.admin,
+            Self::Revoke(arguments) => &arguments.admin,
+        }
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Add(arguments) => arguments.run().await,

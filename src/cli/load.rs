@@ -32,8 +32,9 @@ use tokio::time::Instant;
 
 use super::failure::chain;
 use super::{Failure, output};
-use crate::config::{ConfigError, Output, Secret};
+use crate::config::{ConfigError, Faults, Output, Secret};
 use crate::event::UnixMillis;
+use crate::ops::descriptors;
 use batch::Batcher;
 use client::{Encoding, IntakeClient};
 use delivery::Courier;
@@ -120,12 +121,24 @@ struct Supply {
 }
 
 impl Arguments {
-    pub(super) async fn run(self) -> Result<(), Failure> {
-        let keyring = Keyring::parse(&self.keys).map_err(|why| ConfigError::Invalid {
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        faults.note(self.keyring());
+        faults
+    }
+
+    fn keyring(&self) -> Result<Keyring, ConfigError> {
+        Keyring::parse(&self.keys).map_err(|why| ConfigError::Invalid {
             variable: KEYS_VARIABLE,
             flag: "--key",
             why,
-        })?;
+        })
+    }
+
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        descriptors::raise_limit();
+        let keyring = self.keyring()?;
         let supply = self.supply(&keyring)?;
         let seed = supply.seed;
         let started = Instant::now();

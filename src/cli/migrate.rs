@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
 }
 
 #[derive(Serialize)]

@@ -43,6 +43,16 @@ pub(super) struct OneOrganization {
 }
 
 impl Command {
+    pub(super) fn admin(&self) -> &AdminArguments {
+        match self {
+            Self::Add(arguments) => &arguments.admin,
+            Self::List(admin) => admin,
+            Self::Show(one) | Self::Suspend(one) | Self::Resume(one) => &one.admin,
+            Self::Set(arguments) => &arguments.admin,
+            Self::Remove(arguments) => &arguments.admin,
+        }
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Add(arguments) => arguments.run().await,
@@ -95,6 +105,18 @@ impl<'a> Answer<'a> {
             origins: &organization.origins,
         }
     }
+
+    /// For people.
+    fn text(&self) -> String {
+        let origins = if self.origins.is_empty() { "every".to_owned() } else { self.origins.join(" ") };
+        let rate_limit =
+            self.rate_limit.map_or("the service's default".to_owned(), |n| format!("{n} events/s"));
+        format!(
+            "{}: {}\n  name        {}\n  id          {}\n  schema      {}\n  created     {}\n  \
+             rate limit  {rate_limit}\n  origins     {origins}",
+            self.organization, self.state, self.name, self.id, self.schema, self.created_at
+        )
+    }
 }
 
 async fn list(arguments: &AdminArguments) -> Result<(), Failure> {
@@ -117,14 +139,5 @@ async fn list(arguments: &AdminArguments) -> Result<(), Failure> {
 }
 
 fn print(output: Output, described: &Described) {
-    output::one(output, &Answer::new(described), |one| {
-        let origins = if one.origins.is_empty() { "every".to_owned() } else { one.origins.join(" ") };
-        let rate_limit =
-            one.rate_limit.map_or("the service's default".to_owned(), |n| format!("{n} events/s"));
-        format!(
-            "{}: {}\n  name        {}\n  id          {}\n  schema      {}\n  created     {}\n  \
-             rate limit  {rate_limit}\n  origins     {origins}",
-            one.organization, one.state, one.name, one.id, one.schema, one.created_at
-        )
-    });
+    output::one(output, &Answer::new(described), Answer::text);
 }

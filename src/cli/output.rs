@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::config::Output;
+use crate::ops::stderr;
 
 /// Why the first answer that could not be written was not.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
@@ -36,18 +37,18 @@ pub(super) fn written() -> Result<(), Failure> {
 
 /// Prints a failure for people.
 pub(super) fn complain(message: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+    stderr::write(&format!("error: {message}\n"));
 }
 
 /// Prints help that nobody asked for.
 pub(super) fn explain(help: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", help.trim_end());
+    stderr::write(&format!("{}\n", help.trim_end()));
 }
 
 /// Prints a failure for machines.
 pub(super) fn complain_in_json(code: &str, message: &str) {
     let failure = serde_json::json!({ "error": { "code": code, "message": message } });
-    let _ = writeln!(std::io::stderr().lock(), "{failure}");
+    stderr::write(&format!("{failure}\n"));
 }
 
 /// Prints one value: as JSON, or as `text` says it to people.

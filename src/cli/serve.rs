@@ -1,5 +1,6 @@
 //! `rollbook serve`.
 
+mod check;
 mod logins;
 mod service;
 
@@ -8,11 +9,12 @@ use std::net::IpAddr;
 use clap::ValueEnum;
 
 use super::Failure;
+use super::settings::{Setting, Source};
 use crate::config::intake::{IntakeArgs, IntakeSettings};
 use crate::config::loader::{LoaderArgs, LoaderSettings};
 use crate::config::log::{ConsumeArgs, LogArgs, LogSettings, PublishArgs};
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
-use crate::config::{ConfigError, DatabaseUrl, RolePrefixSetting, ServiceDatabases, StandInDatabase};
+use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
 use crate::tenant::RolePrefix;
 
 /// What `serve` takes.
@@ -27,6 +29,13 @@ pub(super) struct Arguments {
         default_value = "intake,loader"
     )]
     roles: Vec<RoleArg>,
+    /// Reads the settings, tries Postgres, the logins and the log, says a line of each and ends: with 0, or with 64
+    /// where something is wrong, and then all of it was said.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// With --check: prints one JSON value on standard output instead of lines.
+    #[arg(long, requires = "check")]
+    json: bool,
     /// Starts even with a database login that may do more than its role needs: for development. The second fence
     /// between organizations is then down.
     #[arg(
@@ -95,43 +104,61 @@ struct LoaderRole {
 }
 
 impl Arguments {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    /// Runs the service by these settings, which are said once; or only looks, whatever is wrong with them.
+    pub(super) async fn run(self, said: &[Setting], wrong: &[String]) -> Result<(), Failure> {
+        if self.check {
+            return check::check(&self, wrong).await;
+        }
         let settings = self.resolve()?;
         crate::ops::tracing::start(settings.ops.log_format, &settings.ops.log_filter)
             .map_err(|error| Failure::new("log_not_started", format!("{error:#}")))?;
+        say(said);
         service::run(settings).await
     }
 
-    fn resolve(self) -> Result<Settings, ConfigError> {
-        self.check_addresses()?;
-        let intake = if self.roles.contains(&RoleArg::Intake) {
-            Some(IntakeRole {
-                database: self.databases.intake(&self.stand_in)?,
-                http_addr: self.intake.http_addr,
-                settings: self.intake.resolve()?,
-                publish: self.publish,
-            })
-        } else {
-            None
-        };
-        let loader = if self.roles.contains(&RoleArg::Loader) {
-            Some(LoaderRole {
-                database: self.databases.loader(&self.stand_in)?,
-                settings: self.loader.resolve()?,
-                consume: self.consume,
-            })
-        } else {
-            None
-        };
-        Ok(Settings {
-            intake,
-            loader,
-            log: self.log.resolve()?,
-            prefix: self.prefix.role_prefix.unwrap_or_default(),
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        self.resolve().err().unwrap_or_default()
+    }
+
+    fn resolve(&self) -> Result<Settings, Faults> {
+        let mut faults = Faults::default();
+        faults.note(self.check_addresses());
+        let intake = self.has(RoleArg::Intake).then(|| self.intake(&mut faults));
+        let loader = self.has(RoleArg::Loader).then(|| self.loader(&mut faults));
+        let log = faults.note(self.log.resolve());
+        let drain = faults.note(self.drain.resolve());
+        let settings = log.zip(drain).map(|(log, drain)| Settings {
+            intake: intake.flatten(),
+            loader: loader.flatten(),
+            log,
+            prefix: self.prefix.role_prefix.clone().unwrap_or_default(),
             allow_privileged_login: self.allow_privileged_login,
-            drain: self.drain.resolve()?,
-            ops: self.ops,
+            drain,
+            ops: self.ops.clone(),
+        });
+        faults.none_or(settings)
+    }
+
+    fn has(&self, role: RoleArg) -> bool {
+        self.roles.contains(&role)
+    }
+
+    fn intake(&self, faults: &mut Faults) -> Option<IntakeRole> {
+        let database = faults.note(self.databases.intake(&self.stand_in));
+        let settings = faults.note(self.intake.resolve());
+        Some(IntakeRole {
+            database: database?,
+            http_addr: self.intake.http_addr,
+            settings: settings?,
+            publish: self.publish.clone(),
         })
+    }
+
+    fn loader(&self, faults: &mut Faults) -> Option<LoaderRole> {
+        let database = faults.note(self.databases.loader(&self.stand_in));
+        let settings = faults.note(self.loader.resolve());
+        Some(LoaderRole { database: database?, settings: settings?, consume: self.consume.clone() })
     }
 
     /// One address cannot take batches and be the operator's. (Port 0 is another free one each time.)
@@ -141,12 +168,27 @@ impl Arguments {
         let takes_all =
             |ip: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || http.is_ipv4() == admin.is_ipv4());
         let is_shared = http.ip() == admin.ip() || takes_all(http.ip()) || takes_all(admin.ip());
-        let has_intake = self.roles.contains(&RoleArg::Intake);
-        if has_intake && is_shared && http.port() == admin.port() && http.port() != 0 {
+        if self.has(RoleArg::Intake) && is_shared && http.port() == admin.port() && http.port() != 0 {
             return Err(ConfigError::Contradiction(format!(
                 "ROLLBOOK_HTTP_ADDR ({http}) and ROLLBOOK_ADMIN_ADDR ({admin}) must not be the same address"
             )));
         }
         Ok(())
+    }
+}
+
+/// Writes the settings in effect to the log: a line for each kind of place that they come from.
+fn say(settings: &[Setting]) {
+    for (source, from) in [
+        (Source::CommandLine, "the command line"),
+        (Source::Variable, "variables"),
+        (Source::File, "files that variables name"),
+        (Source::Default, "defaults"),
+    ] {
+        let of_it = settings.iter().filter(|setting| setting.source == source);
+        let said: Vec<String> = of_it.map(ToString::to_string).collect();
+        if !said.is_empty() {
+            tracing::info!(from, settings = said.join(" "), "settings in effect");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::failure::chain;
 use super::{Failure, output};
 use crate::config::log::{LogArgs, TopicArgs};
 use crate::config::{
-    AdminDatabase, ConfigError, DatabaseUrl, Operator, Output, RolePrefixSetting, ServiceDatabases,
+    AdminDatabase, ConfigError, DatabaseUrl, Faults, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
 use crate::log::topic::{self, Difference};
 use crate::store::Admin;
@@ -19,6 +19,10 @@ pub(super) struct Arguments {
     /// a move to another log. Without it a log by another name is refused.
     #[arg(long)]
     new_generation: bool,
+    /// Takes logins of the URLs' names that exist already, and that no installation marked as its own, for this one's:
+    /// gives them the URLs' passwords and its rights. Without it they are named, and nothing is done.
+    #[arg(long)]
+    adopt_logins: bool,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -66,12 +70,23 @@ impl From<Difference> for TopicDifference {
 }
 
 impl Arguments {
+    /// What is wrong with the settings.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        let admin = faults.note(self.admin.resolve());
+        let intake = faults.note(self.service.intake(self.admin.stand_in()));
+        let loader = faults.note(self.service.loader(self.admin.stand_in()));
+        faults.note(self.log.resolve());
+        if let (Some(admin), Some(intake), Some(loader)) = (admin, intake, loader) {
+            faults.note(refuse_contradictions(&admin, &intake, &loader));
+        }
+        faults
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let url = self.admin.resolve()?;
         let intake = self.service.intake(self.admin.stand_in())?;
         let loader = self.service.loader(self.admin.stand_in())?;
-        refuse_contradictions(&url, &intake, &loader)?;
-
         let log_settings = self.log.resolve()?;
 
         // First the log: a generation is declared only for one that is there.
@@ -83,7 +98,10 @@ impl Arguments {
         let new_generation = if self.new_generation { NewGeneration::Declare } else { NewGeneration::Keep };
         let plan = Plan { intake, loader, prefix: self.prefix.role_prefix, log, new_generation };
         let mut admin = Admin::connect(&url, Operator::from_environment()).await?;
-        let outcome = setup::setup(&mut admin, &plan).await?;
+        let outcome = match self.adopt_logins {
+            true => setup::setup_adopting(&mut admin, &plan).await?,
+            false => setup::setup(&mut admin, &plan).await?,
+        };
         let answer = Answer {
             intake_login: outcome.installation.intake_login,
             loader_login: outcome.installation.loader_login,

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::admin::AdminArguments;
 use super::failure::chain;
 use super::{Failure, output};
-use crate::config::ConfigError;
 use crate::config::log::{GroupArg, LogArgs};
-use crate::log::{Anchor, PartitionStanding, partition_of, standings};
+use crate::config::{ConfigError, Faults};
+use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::store::Admin;
 use crate::store::status::{self, Standing};
 use crate::tenant::Slug;
@@ -58,6 +58,17 @@ impl Answer {
 }
 
 impl Arguments {
+    /// What is wrong with the settings. A log that is not configured is not asked.
+    pub(super) fn faults(&self) -> Faults {
+        let mut faults = self.admin.faults();
+        if let Err(fault) = self.log.resolve()
+            && !matches!(fault, ConfigError::Missing { .. })
+        {
+            faults.note(Err::<(), _>(fault));
+        }
+        faults
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (admin, _) = self.admin.open().await?;
         let standings = status::status(&admin, self.slug.as_ref()).await?;
@@ -108,12 +119,12 @@ impl Arguments {
             Err(bad) => return Err(bad.into()),
         };
         // Before the log is asked: what it has only grows.
-        let loaded = status::loaded_up_to(admin).await?;
-        let anchors = loaded.partitions.into_iter().map(|(partition, place)| {
-            (partition, Anchor { next_offset: place.next_offset, record_id: place.last_record_id })
+        let anchors = status::anchors(admin).await?.partitions.into_iter().map(|(partition, place)| Remembered {
+            partition,
+            next_offset: Some(place.next_offset),
+            anchor: place.record_id.map(|record_id| Anchor { next_offset: place.next_offset, record_id }),
         });
-        let group = &self.group.kafka_group;
-        let asked = standings(&settings, group, loaded.generation, anchors.collect()).await;
+        let asked = standings(&settings, &self.group.kafka_group, anchors.collect()).await;
         Ok(asked.unwrap_or_else(|error| {
             output::complain(&format!("the log does not answer, so lag is unknown: {}", chain(&error)));
             Vec::new()

@@ -5,7 +5,7 @@ mod url;
 use super::{ConfigError, Secret};
 use crate::tenant::RolePrefix;
 
-pub use url::{BadDatabaseUrl, DatabaseUrl, TlsPolicy};
+pub use url::{BadDatabaseUrl, DatabaseUrl, OwnCertificate, Roots, TlsPolicy, Verify};
 
 const ADMIN: Setting = Setting { variable: "ROLLBOOK_ADMIN_DATABASE_URL", flag: "--admin-database-url" };
 const INTAKE: Setting = Setting { variable: "ROLLBOOK_INTAKE_DATABASE_URL", flag: "--intake-database-url" };

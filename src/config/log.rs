@@ -117,7 +117,7 @@ pub enum LogKind {
 /// Which consumer group protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GroupProtocol {
-    /// [`GroupProtocol::Consumer`] where the broker knows it.
+    /// `consumer` where the broker knows it, else `classic`.
     Auto,
     /// KIP-848: the broker assigns.
     Consumer,

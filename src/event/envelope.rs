@@ -22,7 +22,7 @@ const MAX_SDK_CHARS: usize = 64;
 /// One request, cut into its parts; the events are not looked into yet.
 #[derive(Default)]
 pub struct Envelope<'a> {
-    /// The tenant tag, as sent.
+    /// The tenant tag, as sent; if it is no text that Postgres can hold, as it was spelled.
     pub organization: Option<Cow<'a, str>>,
     /// The write key, as sent. Secret.
     pub key: Option<Cow<'a, str>>,
@@ -102,8 +102,8 @@ impl<'a> Envelope<'a> {
                 "organization" | "key" | "sent_at" | "sdk" | "viewer_id" | "session_id" | "content_id",
                 Value::Null,
             ) => Ok(()),
-            ("organization", _) => value.text().map(|text| self.organization = Some(text)),
-            ("key", _) => value.text().map(|text| self.key = Some(text)),
+            ("organization", _) => shown(value).map(|text| self.organization = Some(text)),
+            ("key", _) => shown(value).map(|text| self.key = Some(text)),
             ("sent_at", _) => UnixMillis::read(value).map(|time| self.sent_at = Some(time)),
             ("sdk", _) => bounded_text(value, 0, MAX_SDK_CHARS).map(|text| self.sdk = Some(text)),
             ("viewer_id", _) => default(name, value).map(|text| self.defaults.viewer_id = Some(text)),
@@ -142,6 +142,15 @@ fn check_count(events: usize) -> Result<(), EnvelopeError> {
         0 => Err(EnvelopeError::BadEnvelope("events is required, 1 to 500 of them".to_owned())),
         1..=MAX_EVENTS => Ok(()),
         _ => Err(EnvelopeError::too_many()),
+    }
+}
+
+/// A tag or a key, whatever text it is. What no string of ours can hold is not refused here: it stays something that is no
+/// slug and no key, and is answered as every other tag or key that nobody has.
+fn shown(value: Value<'_>) -> Result<Cow<'_, str>, Fault> {
+    match value {
+        Value::Text(text) => Ok(text.show()),
+        _ => Err(Fault::kind("a string")),
     }
 }
 

@@ -5,23 +5,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Intake, connection};
 use crate::ops::Heartbeat;
+use crate::ops::listener::Listener;
 
-/// After a failed accept, usually for want of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How often the loop shows that it turns.
 const BEAT: Duration = Duration::from_secs(1);
-/// So many connections too many are told so at a time; the others are closed.
-const MOST_TURNED_AWAY: usize = 64;
 
 /// Accepts until the drain, and then whom the kernel has already let in; each connection is a task that the drain waits for.
 pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbeat: Heartbeat) {
-    let slots = Arc::new(Semaphore::new(intake.settings.connections as usize));
-    let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
+    let mut listener = Listener::new(listener, "intake");
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -31,37 +26,27 @@ pub(super) async fn accept(intake: &Arc<Intake>, listener: TcpListener, heartbea
                 heartbeat.beat();
                 continue;
             }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(PAUSE).await;
-                    continue;
-                }
-            },
+            stream = listener.accept() => stream,
         };
-        begin(intake, stream, &slots, &turned_away);
+        begin(intake, stream);
     }
     // They believe that they are connected, and have perhaps sent a request.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        begin(intake, stream, &slots, &turned_away);
+    while let Some(stream) = listener.accept().now_or_never() {
+        begin(intake, stream);
     }
 }
 
 /// Serves a connection, or turns it away, as a task of its own.
-fn begin(intake: &Arc<Intake>, stream: TcpStream, slots: &Arc<Semaphore>, turned_away: &Arc<Semaphore>) {
+fn begin(intake: &Arc<Intake>, stream: TcpStream) {
     // Replies are written whole; waiting for more to send only delays them. A socket that is gone says so later.
     let _ = stream.set_nodelay(true);
     let of_connection = Arc::clone(intake);
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        intake.tasks.spawn(async move {
-            connection::serve(of_connection, stream).await;
-            drop(slot);
-        });
-    } else if let Ok(slot) = Arc::clone(turned_away).try_acquire_owned() {
+    if let Some(visitor) = intake.places.enter() {
+        intake.tasks.spawn(connection::serve(of_connection, stream, visitor));
+    } else if let Some(place) = intake.places.leave() {
         intake.tasks.spawn(async move {
             connection::turn_away(of_connection, stream).await;
-            drop(slot);
+            drop(place);
         });
     }
 }

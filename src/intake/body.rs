@@ -4,33 +4,36 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use super::allowance::{Allowance, SizeLimit};
 use super::budget::Reservation;
-use super::problem::{BodyForm, Problem};
-use crate::config::intake::IntakeSettings;
+use super::problem::Problem;
 
 /// What a body says of its length before it comes; 0 when it says nothing.
 pub(super) fn declared_bytes(body: &Incoming) -> usize {
     usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)
 }
 
-/// Refuses a body that need not be read to be too large.
-pub(super) fn check_declared_length(body: &Incoming, settings: &IntakeSettings) -> Result<(), Problem> {
-    if declared_bytes(body) > settings.max_body_bytes { Err(too_large(settings)) } else { Ok(()) }
-}
-
 /// A body on its way.
 pub(super) struct Arriving<'r> {
     body: &'r mut Incoming,
-    settings: &'r IntakeSettings,
+    allowance: Allowance,
     /// The request's, not the body's.
     started: Instant,
+    /// Its connection's place is wanted for another one.
+    sent_away: &'r CancellationToken,
     wire_bytes: usize,
 }
 
 impl<'r> Arriving<'r> {
-    pub(super) fn new(body: &'r mut Incoming, settings: &'r IntakeSettings, started: Instant) -> Self {
-        Self { body, settings, started, wire_bytes: 0 }
+    pub(super) fn new(
+        body: &'r mut Incoming,
+        allowance: Allowance,
+        started: Instant,
+        sent_away: &'r CancellationToken,
+    ) -> Self {
+        Self { body, allowance, started, sent_away, wire_bytes: 0 }
     }
 
     /// The next piece; `None` when it is all there.
@@ -38,16 +41,24 @@ impl<'r> Arriving<'r> {
     /// # Cancel safety
     /// No piece is lost. Nothing was accepted yet: a request that goes away half-way leaves nothing behind.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let limit = self.settings.body_timeout;
-        timeout_at(self.started + limit, self.next_chunk()).await.unwrap_or(Err(Problem::SlowBody { limit }))
+        let (limit, sent_away) = (self.allowance.timeout, self.sent_away);
+        let end = self.started + limit;
+        let next = async {
+            tokio::select! {
+                biased;
+                next = self.next_chunk() => next,
+                () = sent_away.cancelled() => Err(Problem::Overloaded),
+            }
+        };
+        timeout_at(end, next).await.unwrap_or(Err(Problem::SlowBody { limit }))
     }
 
     /// All of it, in one piece.
     pub(super) async fn collect(&mut self, reservation: &mut Reservation) -> Result<Bytes, Problem> {
         let mut collected = Collected::Nothing;
         while let Some(chunk) = self.next().await? {
-            reservation.cover(self.wire_bytes)?;
-            collected = collected.and(chunk);
+            reservation.cover(collected.bytes_with(&chunk, self.allowance.wire))?;
+            collected = collected.and(chunk, self.allowance.wire);
         }
         Ok(collected.into_bytes())
     }
@@ -64,17 +75,11 @@ impl<'r> Arriving<'r> {
             // Trailers say nothing to us.
             let Ok(chunk) = frame.into_data() else { continue };
             self.wire_bytes += chunk.len();
-            if self.wire_bytes > self.settings.max_body_bytes {
-                return Err(too_large(self.settings));
-            }
+            self.allowance.wire.check(self.wire_bytes)?;
             return Ok(Some(chunk));
         }
         Ok(None)
     }
-}
-
-fn too_large(settings: &IntakeSettings) -> Problem {
-    Problem::BodyTooLarge { form: BodyForm::Wire, limit: settings.max_body_bytes }
 }
 
 /// A body that came in one piece is used where it lies; only the second piece makes a buffer.
@@ -86,18 +91,37 @@ enum Collected {
 
 impl Collected {
     /// Room is made for what came and not for what was declared: thousands of clients may declare and send little.
-    fn and(self, chunk: Bytes) -> Self {
+    fn and(self, chunk: Bytes, limit: SizeLimit) -> Self {
+        let room = self.bytes_with(&chunk, limit);
         match self {
             Self::Nothing => Self::OnePiece(chunk),
             Self::OnePiece(first) => {
-                let mut buffer = Vec::with_capacity(first.len() + chunk.len());
+                let mut buffer = Vec::with_capacity(room);
                 buffer.extend_from_slice(&first);
                 buffer.extend_from_slice(&chunk);
                 Self::Buffer(buffer)
             }
             Self::Buffer(mut buffer) => {
+                buffer.reserve_exact(room - buffer.len());
                 buffer.extend_from_slice(&chunk);
                 Self::Buffer(buffer)
+            }
+        }
+    }
+
+    /// What it takes with another piece. A buffer grows to twice its size, so that little is copied, and not beyond the
+    /// most that there may be.
+    fn bytes_with(&self, chunk: &Bytes, limit: SizeLimit) -> usize {
+        match self {
+            Self::Nothing => chunk.len(),
+            Self::OnePiece(first) => first.len() + chunk.len(),
+            Self::Buffer(buffer) => {
+                let needed = buffer.len() + chunk.len();
+                if needed <= buffer.capacity() {
+                    buffer.capacity()
+                } else {
+                    (buffer.capacity() * 2).min(limit.bytes()).max(needed)
+                }
             }
         }
     }

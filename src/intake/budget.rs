@@ -1,4 +1,5 @@
-//! The bytes of all unanswered requests together: what bounds intake's memory.
+//! The bytes of all unanswered requests together: what bounds intake's memory. Requests that have shown no key have a
+//! budget of their own, so that no number of them takes the room of those that have.
 //!
 //! A request reserves before it holds anything, and a reservation that is dropped is given back. Nothing waits for
 //! room: a full house is answered at once. A body is reserved as it arrives, not as it is declared: otherwise a hundred
@@ -67,21 +68,29 @@ impl Reservation {
         Ok(())
     }
 
-    /// Keeps what these bytes need until the last of them is dropped, and gives the rest back.
-    pub(super) fn hold(mut self, bytes: Bytes) -> Bytes {
-        // More than was reserved is a little more: what is acknowledged is not refused for it.
-        let _ = self.set(bytes.len());
-        Bytes::from_owner(Held { bytes, _reservation: self })
+    /// Holds `body_bytes` of another budget from now on, and gives what it had of its own back.
+    pub(super) fn move_to(self, budget: &Budget, body_bytes: usize) -> Result<Self, Problem> {
+        let permit = budget.take(body_bytes.saturating_add(REQUEST_BYTES as usize))?;
+        Ok(Self { budget: budget.clone(), permit })
+    }
+
+    /// Stays with these bytes until the last of them is dropped; what they do not need is given back. They were reserved
+    /// before they were made: a reply can not be refused any more, and must not be larger than that.
+    pub(super) fn stay_with(mut self, bytes: Bytes) -> Bytes {
+        let needed = bytes.len().saturating_add(REQUEST_BYTES as usize);
+        debug_assert!(needed <= self.permit.num_permits(), "a reply is larger than what was reserved for it");
+        drop(self.permit.split(self.permit.num_permits().saturating_sub(needed)));
+        Bytes::from_owner(Reserved { bytes, _reservation: self })
     }
 }
 
 /// Bytes with the room that they take.
-struct Held {
+struct Reserved {
     bytes: Bytes,
     _reservation: Reservation,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for Reserved {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -110,14 +119,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_keeps_its_room_until_the_last_of_it_is_dropped() {
+    fn bytes_keep_their_room_until_the_last_of_them_is_dropped() {
         let budget = Budget::new(1_000_000);
-        let held = budget.reserve(500).expect("room").hold(Bytes::from(vec![0; 300]));
-        let part = held.slice(10..20);
-        drop(held);
+        let reply = budget.reserve(500).expect("room").stay_with(Bytes::from(vec![0; 300]));
+        let part = reply.slice(10..20);
+        drop(reply);
         assert_eq!(free(&budget), 1_000_000 - 300 - REQUEST_BYTES as usize);
         drop(part);
         assert_eq!(free(&budget), 1_000_000);
+    }
+
+    #[test]
+    fn a_reservation_that_moves_leaves_nothing_behind_and_stays_where_there_is_no_room() {
+        let (strangers, ordinary) = (Budget::new(1_000_000), Budget::new(100_000));
+        let moved = strangers.reserve(10_000).expect("room").move_to(&ordinary, 50_000).expect("room");
+        assert_eq!((free(&strangers), free(&ordinary)), (1_000_000, 50_000 - REQUEST_BYTES as usize));
+        let refused = strangers.reserve(10_000).expect("room").move_to(&ordinary, 50_000);
+        assert!(matches!(refused, Err(Problem::Overloaded)));
+        drop(moved);
+        assert_eq!((free(&strangers), free(&ordinary)), (1_000_000, 100_000));
     }
 
     #[test]

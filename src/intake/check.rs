@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::reply;
 use crate::event::{BatchCheck, Clock, Defaults, RawEvent, Refusal, Verdict};
 use crate::log::{RecordBuilder, SealedRecord};
 use crate::tenant::Tenant;
@@ -33,12 +34,23 @@ pub(super) struct Judged {
     pub(super) records: Vec<SealedRecord>,
 }
 
+impl Judged {
+    /// Bytes that it takes until its reply is sent: first beside its records, then beside the reply itself.
+    pub(super) fn most_bytes(&self) -> usize {
+        let records: usize = self.records.iter().map(|record| record.bytes.capacity()).sum();
+        let refusals: usize = self.outcomes.iter().map(Outcome::text_bytes).sum();
+        bytes_of(&self.outcomes) + refusals + records.max(reply::most_bytes(&self.outcomes))
+    }
+}
+
 /// A batch that is being judged, all at once or line by line.
 #[derive(Debug)]
 pub(super) struct Judging {
     check: BatchCheck,
     builder: RecordBuilder,
     outcomes: Vec<Outcome>,
+    /// What the texts of the refusals take.
+    refusals_bytes: usize,
 }
 
 impl Judging {
@@ -47,6 +59,7 @@ impl Judging {
             check: BatchCheck::new(clock),
             builder: RecordBuilder::new(tenant.id(), request_id, clock.received_at),
             outcomes: Vec::new(),
+            refusals_bytes: 0,
         }
     }
 
@@ -56,25 +69,45 @@ impl Judging {
         defaults: &Defaults<'a>,
         events: impl IntoIterator<Item = RawEvent<'a>>,
     ) {
-        let builder = &mut self.builder;
-        self.outcomes.extend(self.check.check(defaults, events).map(|verdict| match verdict {
-            Verdict::Accepted(event) => {
-                builder.push(&event);
-                Outcome::Accepted(event.id)
-            }
-            Verdict::Duplicate(id) => Outcome::Duplicate(id),
-            Verdict::Rejected(refusal) => Outcome::Rejected(refusal),
+        let (builder, refusals_bytes) = (&mut self.builder, &mut self.refusals_bytes);
+        self.outcomes.extend(self.check.check(defaults, events).map(|verdict| {
+            let outcome = match verdict {
+                Verdict::Accepted(event) => {
+                    builder.push(&event);
+                    Outcome::Accepted(event.id)
+                }
+                Verdict::Duplicate(id) => Outcome::Duplicate(id),
+                Verdict::Rejected(refusal) => Outcome::Rejected(refusal),
+            };
+            *refusals_bytes += outcome.text_bytes();
+            outcome
         }));
     }
 
-    /// Bytes of what was accepted so far.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.builder.held_bytes()
+    /// Bytes that it takes so far: what was accepted, and what will be said.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.builder.held_bytes() + bytes_of(&self.outcomes) + self.refusals_bytes
     }
 
     pub(super) fn finish(self) -> Judged {
         Judged { outcomes: self.outcomes, records: self.builder.finish() }
     }
+}
+
+impl Outcome {
+    /// What its texts take beside itself. They quote the client, so they can be long.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Rejected(refusal) => {
+                refusal.field.as_ref().map_or(0, String::capacity) + refusal.message.capacity()
+            }
+            Self::Accepted(_) | Self::Duplicate(_) | Self::Unavailable(_) => 0,
+        }
+    }
+}
+
+fn bytes_of(outcomes: &Vec<Outcome>) -> usize {
+    outcomes.capacity() * size_of::<Outcome>()
 }
 
 /// Takes back what was said of the accepted events `range`, counted among the accepted ones.

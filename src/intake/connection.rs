@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::patience::{LAST_WORDS, Patience};
+use super::places::Visitor;
 use super::route;
 use crate::config::intake::IntakeSettings;
 
@@ -40,7 +41,8 @@ pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protoco
         .timer(TokioTimer::new())
         // It would also close connections that merely wait for their next request: see `patience`.
         .header_read_timeout(None)
-        // Whoever has sent everything may close that half; it is not told from who is gone, whose reply is just not read.
+        // A client that has sent everything may close its half of the connection and still hear the reply. One that has
+        // gone away altogether looks the same: its reply is written, too, and not read.
         .half_close(true)
         .max_buf_size(BUFFER_BYTES);
     protocol
@@ -54,15 +56,17 @@ pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protoco
     protocol
 }
 
-/// Serves one connection until it ends, until patience does, or through a drain.
-pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
+/// Serves one connection until it ends, until patience does, until its place is given to another one, or through a drain.
+pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream, visitor: Visitor) {
+    let visitor = Arc::new(visitor);
     let patience = Arc::new(Patience::new(&intake.settings));
-    let io = TokioIo::new(Watched { stream, patience: Arc::clone(&patience) });
+    let io = TokioIo::new(Timed { stream, patience: Arc::clone(&patience) });
     let service = service_fn(|request: Request<Incoming>| {
         let busy = patience.begin(request.version() == Version::HTTP_2);
-        let intake = Arc::clone(&intake);
+        visitor.asks();
+        let (intake, visitor) = (Arc::clone(&intake), Arc::clone(&visitor));
         async move {
-            let response = route::answer(&intake, request).await;
+            let response = route::answer(&intake, request, &visitor).await;
             drop(busy);
             Ok::<_, Infallible>(response)
         }
@@ -70,6 +74,8 @@ pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
     let mut connection = std::pin::pin!(intake.protocol.serve_connection(io, service));
     let mut look_again = patience.look_again(Instant::now());
     let mut is_ending = false;
+    // Kept for as long as the good-bye to a connection that has lost its place.
+    let mut leaving = None;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -87,9 +93,20 @@ pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream) {
                 connection.as_mut().graceful_shutdown();
             }
             () = intake.killed.cancelled() => return,
+            () = visitor.sent_away().cancelled(), if leaving.is_none() => {
+                // A request whose body is still on its way is answered: see `body`.
+                leaving = intake.places.leave();
+                if leaving.is_none() || !patience.is_busy() {
+                    return;
+                }
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+                look_again = Instant::now() + LAST_WORDS;
+            }
             () = sleep_until(look_again) => {
                 let now = Instant::now();
                 match patience.look_again(now) {
+                    _ if leaving.is_some() => return,
                     later if later > now => look_again = later,
                     _ if is_ending => return,
                     _ => {
@@ -130,12 +147,12 @@ where
 }
 
 /// A connection whose patience is told of every arrival.
-struct Watched {
+struct Timed {
     stream: TcpStream,
     patience: Arc<Patience>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Timed {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -150,7 +167,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -14,7 +14,10 @@ use hyper::{Response, StatusCode};
 
 /// The methods of `/v1/events`.
 pub(super) const ALLOWED_METHODS: &str = "POST, OPTIONS";
-const ALLOWED_HEADERS: &str = "authorization, content-type, content-encoding, organization, rollbook-sent-at";
+/// Ours, and what tracing adds to every request of a page: a browser that may not send one of them sends nothing at all.
+/// `*` stands for all others, but not for `authorization`, and old browsers do not know it.
+const ALLOWED_HEADERS: &str = "authorization, content-type, content-encoding, organization, rollbook-sent-at, \
+                               traceparent, tracestate, baggage, sentry-trace, x-request-id, *";
 /// A day; browsers cut it to what they like.
 const MAX_AGE_SECONDS: &str = "86400";
 

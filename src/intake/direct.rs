@@ -1,20 +1,25 @@
 //! A request without a connection and a log: intake's own steps, for fuzzing.
 //!
-//! In the order of `route`; what waits, and what limits rate and memory, is left out.
+//! The steps are those of [`super::batch`]; what waits, and what limits rate and memory, is left out.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{HeaderMap, Response};
+use hyper::{HeaderMap, Request, Response};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::check::{Judged, Judging};
-use super::decode::Form;
-use super::lines::Stream;
+use super::allowance::SizeLimit;
+use super::batch::{Batch, Receipt};
+use super::check::Judged;
 use super::problem::Problem;
 use super::reply::{self, Listing};
 use super::resolve;
-use super::unpack::{Encoding, Unpacker};
-use crate::event::{Clock, UnixMillis};
+use super::unpack::Encoding;
+use crate::config::intake::{Bodies, BodyLimits};
+use crate::event::UnixMillis;
 use crate::log::SealedRecord;
 use crate::tenant::Directory;
 
@@ -38,13 +43,14 @@ pub fn answer(
     max_unpacked_bytes: usize,
     received_at: UnixMillis,
 ) -> Answered {
-    let id = Uuid::now_v7();
-    match judge(directory, headers, wire, max_unpacked_bytes, (id, received_at)) {
+    let receipt = Receipt { id: Uuid::now_v7(), at: received_at, started: Instant::now() };
+    let limits = BodyLimits { timeout: Duration::MAX, max_bytes: usize::MAX, max_unpacked_bytes };
+    match judge(directory, headers, wire, &Bodies::new(limits), receipt) {
         Ok(Judged { outcomes, records }) => {
-            let reply = reply::verdicts(id, received_at, &outcomes, Listing::All).map(Full::new);
+            let reply = reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::All).map(Full::new);
             Answered { reply, records }
         }
-        Err(problem) => Answered { reply: reply::problem(id, &problem), records: Vec::new() },
+        Err(problem) => Answered { reply: reply::problem(receipt.id, &problem), records: Vec::new() },
     }
 }
 
@@ -52,32 +58,25 @@ fn judge(
     directory: &Directory,
     headers: &HeaderMap,
     wire: Bytes,
-    max_unpacked_bytes: usize,
-    (id, received_at): (Uuid, UnixMillis),
+    bodies: &Bodies,
+    receipt: Receipt,
 ) -> Result<Judged, Problem> {
-    let form = Form::of(headers)?;
-    let encoding = Encoding::of(headers)?;
-    let authorized = resolve::authorize(headers, directory)?;
-    match form {
-        Form::Whole(form) => {
-            let unpacked = encoding.unpack(wire, max_unpacked_bytes)?;
-            let envelope = form.decode(&unpacked)?;
-            let tenant = resolve::resolve(headers, authorized, &envelope, directory)?;
-            let mut judging = Judging::new(&tenant, id, Clock { received_at, sent_at: envelope.sent_at });
-            judging.take(&envelope.defaults, envelope.events);
-            Ok(judging.finish())
-        }
-        Form::Lines => {
-            let unpacker = Unpacker::new(encoding, max_unpacked_bytes);
-            let mut stream = Stream::begin(headers, authorized, directory, (id, received_at), unpacker);
-            // Pieces as no client makes them, so that every place is one to cut at.
-            wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
-            stream.finish().map(|(_, judged)| judged)
-        }
+    let key = resolve::authorize(headers, directory);
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.headers = headers.clone();
+    let batch = Batch::open(receipt, &Arc::new(head), key, wire.len(), bodies)?;
+    if batch.is_streamed() {
+        let mut stream = batch.stream(directory);
+        // Pieces as no client makes them, so that every place is one to cut at.
+        wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
+        return stream.finish().map(|(_, judged)| judged);
     }
+    let unpacked = batch.unpack(wire)?;
+    batch.judge(unpacked, directory, |_, _| Ok(())).map(|(_, judged, ())| judged)
 }
 
 /// Unpacks a body by its headers; `None` when it is refused.
 pub fn unpack(headers: &HeaderMap, wire: Bytes, max_unpacked_bytes: usize) -> Option<Bytes> {
-    Encoding::of(headers).and_then(|encoding| encoding.unpack(wire, max_unpacked_bytes)).ok()
+    let encoding = Encoding::of(headers).ok()?;
+    encoding.unpack(wire, SizeLimit::unpacked(max_unpacked_bytes)).ok()
 }

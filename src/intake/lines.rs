@@ -9,16 +9,17 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 use hyper::HeaderMap;
-use uuid::Uuid;
 
+use super::batch::Receipt;
 use super::body::Arriving;
 use super::budget::Reservation;
 use super::check::{Judged, Judging};
 use super::problem::Problem;
 use super::resolve::{self, Authorized};
+use super::turn::Owner;
 use super::unpack::Unpacker;
 use super::{Intake, decode};
-use crate::event::{Clock, Defaults, Envelope, Lines, RawEvent, UnixMillis};
+use crate::event::{Clock, Defaults, Envelope, Lines, RawEvent};
 use crate::tenant::{Directory, Tenant};
 
 /// One body, as far as it came.
@@ -36,21 +37,22 @@ pub(super) struct Stream {
 impl Stream {
     /// A body of which nothing came. Whose it is stands in its headers.
     pub(super) fn begin(
+        receipt: Receipt,
         headers: &HeaderMap,
         authorized: Option<Authorized>,
         directory: &Directory,
-        (request_id, received_at): (Uuid, UnixMillis),
         unpacker: Unpacker,
     ) -> Self {
         let judging = decode::sent_at(headers).and_then(|sent_at| {
             let tenant = resolve::resolve(headers, authorized, &Envelope::default(), directory)?;
-            let judging = Judging::new(&tenant, request_id, Clock { received_at, sent_at });
+            let clock = Clock { received_at: receipt.at, sent_at };
+            let judging = Judging::new(&tenant, receipt.id, clock);
             Ok((tenant, judging))
         });
         Self { judging, unpacker: Some(unpacker), lines: Some(Lines::default()), fault: None }
     }
 
-    /// Takes in what arrives, to its end. While more is waited for, what is held is reserved; what is held only in
+    /// Takes in what arrives, to its end. While more is waited for, what is kept is reserved; what is there only in
     /// between is bounded by the number of threads.
     ///
     /// # Cancel safety
@@ -58,20 +60,20 @@ impl Stream {
     pub(super) async fn read(
         mut self,
         intake: &Intake,
+        owner: Owner,
         arriving: &mut Arriving<'_>,
         reservation: &mut Reservation,
     ) -> Result<(Tenant, Judged), Problem> {
         let mut room = Room { intake, request: reservation, unpacked: None };
-        while let Some(chunk) = room.wait(self.held(), arriving.next()).await?? {
-            let held = self.held();
+        while let Some(chunk) = room.wait(self.kept(), arriving.next()).await?? {
+            let kept = self.kept();
             // What cannot be unpacked any further is only thrown away.
-            let likely_bytes =
-                self.unpacker.as_ref().map_or(0, |unpacker| unpacker.likely_bytes(chunk.len()));
-            let working = intake.turns.work(likely_bytes, move || {
+            let most_bytes = self.unpacker.as_ref().map_or(0, |unpacker| unpacker.most_bytes(chunk.len()));
+            let working = intake.turns.work(owner, most_bytes, move || {
                 self.feed(chunk);
                 self
             });
-            self = room.wait(held, working).await??;
+            self = room.wait(kept, working).await??;
         }
         if let Some(unpacked_bytes) = self.unpacked_so_far() {
             intake.meter.count_body(arriving.wire_bytes(), unpacked_bytes);
@@ -80,9 +82,9 @@ impl Stream {
     }
 
     /// What it keeps between two pieces.
-    fn held(&self) -> Held {
-        Held {
-            accepted_bytes: self.judging.as_ref().map_or(0, |(_, judging)| judging.held_bytes()),
+    fn kept(&self) -> Kept {
+        Kept {
+            judged_bytes: self.judging.as_ref().map_or(0, |(_, judging)| judging.kept_bytes()),
             unpacked_bytes: self.unpacker.as_ref().map_or(0, Unpacker::held_bytes)
                 + self.lines.as_ref().map_or(0, Lines::held_bytes),
         }
@@ -131,8 +133,9 @@ impl Stream {
 
 /// What a stream keeps while more of it is waited for.
 #[derive(Clone, Copy)]
-struct Held {
-    accepted_bytes: usize,
+struct Kept {
+    /// Records and verdicts.
+    judged_bytes: usize,
     /// What a small body can unpack to: the decoder, and a line that is not complete.
     unpacked_bytes: usize,
 }
@@ -146,14 +149,14 @@ struct Room<'r> {
 }
 
 impl Room<'_> {
-    /// Waits, and if it comes to waiting reserves what is held meanwhile.
-    async fn wait<T>(&mut self, held: Held, what: impl Future<Output = T>) -> Result<T, Problem> {
+    /// Waits, and if it comes to waiting reserves what is kept meanwhile.
+    async fn wait<T>(&mut self, kept: Kept, what: impl Future<Output = T>) -> Result<T, Problem> {
         let mut what = pin!(what);
         if let Poll::Ready(done) = poll!(&mut what) {
             return Ok(done);
         }
-        self.request.cover(held.accepted_bytes)?;
-        match (&mut self.unpacked, held.unpacked_bytes) {
+        self.request.cover(kept.judged_bytes)?;
+        match (&mut self.unpacked, kept.unpacked_bytes) {
             (Some(reservation), bytes) => reservation.cover(bytes)?,
             (None, 0) => {}
             (unpacked, bytes) => unpacked.insert(self.intake.unpacked.reserve(0)?).cover(bytes)?,

@@ -1,9 +1,10 @@
 //! What intake counts. Handles are looked up once and kept: counting costs the hot path an addition.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::StatusCode;
 use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
@@ -39,8 +40,8 @@ pub(super) struct Meter {
     wire_bytes: Histogram,
     unpacked_bytes: Histogram,
     rejections: HashMap<RefusalCode, Counter>,
-    /// The organizations that have a label of their own: a bounded number.
-    organizations: RwLock<HashMap<OrganizationId, Arc<Verdicts>>>,
+    /// The organizations that have a label of their own: a bounded number. Replaced whole by each new one.
+    organizations: ArcSwap<HashMap<OrganizationId, Arc<Verdicts>>>,
     others: Arc<Verdicts>,
 }
 
@@ -64,7 +65,7 @@ impl Meter {
             rejections: REFUSAL_CODES
                 .map(|code| (code, counter!(INTAKE_REJECTIONS, "code" => code.as_str())))
                 .into(),
-            organizations: RwLock::default(),
+            organizations: ArcSwap::default(),
             others: Arc::new(Verdicts::labelled(OTHER.into())),
         }
     }
@@ -79,6 +80,7 @@ impl Meter {
     }
 
     pub(super) fn count_problem(&self, row: &Row, took: Duration) {
+        // Every row of the table has one, and there are no others.
         if let Some(counter) = self.problems.get(row.code) {
             counter.increment(1);
         }
@@ -114,8 +116,7 @@ impl Meter {
     }
 
     fn verdicts_of(&self, tenant: &Tenant) -> Arc<Verdicts> {
-        let known =
-            self.organizations.read().unwrap_or_else(PoisonError::into_inner).get(&tenant.id()).cloned();
+        let known = self.organizations.load().get(&tenant.id()).cloned();
         known.unwrap_or_else(|| self.label(tenant))
     }
 
@@ -124,10 +125,13 @@ impl Meter {
         if *label == *OTHER {
             return Arc::clone(&self.others);
         }
-        let mut organizations = self.organizations.write().unwrap_or_else(PoisonError::into_inner);
-        let verdicts =
-            organizations.entry(tenant.id()).or_insert_with(|| Arc::new(Verdicts::labelled(label)));
-        Arc::clone(verdicts)
+        let verdicts = Arc::new(Verdicts::labelled(label));
+        self.organizations.rcu(|known| {
+            let mut more = HashMap::clone(known);
+            more.insert(tenant.id(), Arc::clone(&verdicts));
+            more
+        });
+        verdicts
     }
 }
 

@@ -59,6 +59,11 @@ impl Patience {
         Busy { patience: Arc::clone(self) }
     }
 
+    /// Whether a request is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a request ever came.
     pub(super) fn has_served(&self) -> bool {
         self.has_served.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::allowance::SizeLimit;
 use crate::log::LogRefusal;
 
 /// Why a request is not answered with verdicts. The text is the reply's `detail`.
@@ -47,13 +48,8 @@ pub(super) enum Problem {
         /// What it had.
         limit: Duration,
     },
-    #[error("the body is larger than {limit} bytes {}", .form.as_text())]
-    BodyTooLarge {
-        /// In which form it is too large.
-        form: BodyForm,
-        /// The most it may be.
-        limit: usize,
-    },
+    #[error("the body is larger than {0}")]
+    BodyTooLarge(SizeLimit),
     #[error("this organization sends more events than its limit of {events_per_second} a second")]
     RateLimited {
         /// The limit.
@@ -73,133 +69,82 @@ pub(super) enum Problem {
     Draining,
 }
 
-/// What a size limit speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyForm {
-    /// The body as it arrives.
-    Wire,
-    /// What is left when it is unpacked.
-    Unpacked,
-}
-
-impl BodyForm {
-    fn as_text(self) -> &'static str {
-        match self {
-            Self::Wire => "as it arrives",
-            Self::Unpacked => "when it is unpacked",
-        }
-    }
-}
-
 /// What a problem's reply says besides its detail.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) status: StatusCode,
     /// What clients tell problems apart by; never changes.
     pub(super) code: &'static str,
     /// The same for every problem of this code.
     pub(super) title: &'static str,
+    again: Again,
 }
 
-const fn row(status: StatusCode, code: &'static str, title: &'static str) -> Row {
-    Row { status, code, title }
+/// Whether sending the same once more may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Not before something else has changed.
+    Never,
+    /// After so many seconds at least.
+    AfterSeconds(u64),
+    /// When the problem itself says.
+    AfterItsWait,
+}
+
+/// Makes [`TABLE`] and [`Problem::row`] of one list. A variant that is not in it does not compile; so none goes uncounted.
+macro_rules! table {
+    ($($problem:pat => $status:ident, $code:literal, $title:literal, $again:expr;)+) => {
+        /// Every row, for what must know all codes beforehand.
+        pub(super) const TABLE: &[Row] =
+            &[$(Row { status: StatusCode::$status, code: $code, title: $title, again: $again }),+];
+
+        impl Problem {
+            /// The single place where problems become replies.
+            pub(super) fn row(&self) -> &'static Row {
+                match self {
+                    $($problem => {
+                        const { &Row { status: StatusCode::$status, code: $code, title: $title, again: $again } }
+                    })+
+                }
+            }
+        }
+    };
 }
 
 #[rustfmt::skip] // One problem a line: it is read as a table.
-mod rows {
-    use super::{Row, StatusCode, row};
-
-    pub(super) static BAD_BODY: Row = row(StatusCode::BAD_REQUEST, "bad_body", "The body cannot be read");
-    pub(super) static BAD_ENVELOPE: Row = row(StatusCode::BAD_REQUEST, "bad_envelope", "What surrounds the events is wrong");
-    pub(super) static MISSING_ORGANIZATION: Row = row(StatusCode::BAD_REQUEST, "missing_organization", "No organization is named");
-    pub(super) static MISSING_KEY: Row = row(StatusCode::UNAUTHORIZED, "missing_key", "No write key was sent");
-    pub(super) static UNKNOWN_KEY: Row = row(StatusCode::UNAUTHORIZED, "unknown_key", "No such write key");
-    pub(super) static ORGANIZATION_MISMATCH: Row = row(StatusCode::FORBIDDEN, "organization_mismatch", "Key and organization do not agree");
-    pub(super) static ORGANIZATION_SUSPENDED: Row = row(StatusCode::FORBIDDEN, "organization_suspended", "The organization is suspended");
-    pub(super) static ORIGIN_NOT_ALLOWED: Row = row(StatusCode::FORBIDDEN, "origin_not_allowed", "The page's origin is not allowed");
-    pub(super) static NOT_FOUND: Row = row(StatusCode::NOT_FOUND, "not_found", "No such route");
-    pub(super) static METHOD_NOT_ALLOWED: Row = row(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method");
-    pub(super) static UNSUPPORTED_TYPE: Row = row(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", "The content type is not supported");
-    pub(super) static UNSUPPORTED_ENCODING: Row = row(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The content encoding is not supported");
-    pub(super) static SLOW_BODY: Row = row(StatusCode::REQUEST_TIMEOUT, "slow_body", "The body took too long");
-    pub(super) static BODY_TOO_LARGE: Row = row(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large");
-    pub(super) static RATE_LIMITED: Row = row(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "The organization sends too much");
-    pub(super) static STARTING: Row = row(StatusCode::SERVICE_UNAVAILABLE, "starting", "The service is starting");
-    pub(super) static OVERLOADED: Row = row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded");
-    pub(super) static LOG_UNAVAILABLE: Row = row(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "The log is unavailable");
-    pub(super) static DRAINING: Row = row(StatusCode::SERVICE_UNAVAILABLE, "draining", "The service is shutting down");
+table! {
+    Self::BadBody(_) => BAD_REQUEST, "bad_body", "The body cannot be read", Again::Never;
+    Self::BadEnvelope(_) => BAD_REQUEST, "bad_envelope", "What surrounds the events is wrong", Again::Never;
+    Self::MissingOrganization => BAD_REQUEST, "missing_organization", "No organization is named", Again::Never;
+    Self::MissingKey => UNAUTHORIZED, "missing_key", "No write key was sent", Again::Never;
+    Self::UnknownKey => UNAUTHORIZED, "unknown_key", "No such write key", Again::Never;
+    Self::OrganizationMismatch => FORBIDDEN, "organization_mismatch", "Key and organization do not agree", Again::Never;
+    Self::OrganizationSuspended => FORBIDDEN, "organization_suspended", "The organization is suspended", Again::Never;
+    Self::OriginNotAllowed => FORBIDDEN, "origin_not_allowed", "The page's origin is not allowed", Again::Never;
+    Self::NotFound => NOT_FOUND, "not_found", "No such route", Again::Never;
+    Self::MethodNotAllowed { .. } => METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method", Again::Never;
+    Self::UnsupportedType => UNSUPPORTED_MEDIA_TYPE, "unsupported_type", "The content type is not supported", Again::Never;
+    Self::UnsupportedEncoding => UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The content encoding is not supported", Again::Never;
+    Self::SlowBody { .. } => REQUEST_TIMEOUT, "slow_body", "The body took too long", Again::Never;
+    Self::BodyTooLarge(_) => PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", Again::Never;
+    Self::RateLimited { .. } => TOO_MANY_REQUESTS, "rate_limited", "The organization sends too much", Again::AfterItsWait;
+    Self::Starting => SERVICE_UNAVAILABLE, "starting", "The service is starting", Again::AfterSeconds(1);
+    Self::Overloaded => SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded", Again::AfterSeconds(1);
+    Self::LogUnavailable | Self::LogRefuses(_) => SERVICE_UNAVAILABLE, "log_unavailable", "The log is unavailable", Again::AfterSeconds(5);
+    Self::Draining => SERVICE_UNAVAILABLE, "draining", "The service is shutting down", Again::AfterSeconds(1);
 }
 
-/// Every row, for what must know all codes beforehand.
-pub(super) static TABLE: [&Row; 19] = [
-    &rows::BAD_BODY,
-    &rows::BAD_ENVELOPE,
-    &rows::MISSING_ORGANIZATION,
-    &rows::MISSING_KEY,
-    &rows::UNKNOWN_KEY,
-    &rows::ORGANIZATION_MISMATCH,
-    &rows::ORGANIZATION_SUSPENDED,
-    &rows::ORIGIN_NOT_ALLOWED,
-    &rows::NOT_FOUND,
-    &rows::METHOD_NOT_ALLOWED,
-    &rows::UNSUPPORTED_TYPE,
-    &rows::UNSUPPORTED_ENCODING,
-    &rows::SLOW_BODY,
-    &rows::BODY_TOO_LARGE,
-    &rows::RATE_LIMITED,
-    &rows::STARTING,
-    &rows::OVERLOADED,
-    &rows::LOG_UNAVAILABLE,
-    &rows::DRAINING,
-];
-
 impl Problem {
-    /// The single place where problems become replies; no `_` arm, so that a new one must be decided.
-    pub(super) fn row(&self) -> &'static Row {
-        match self {
-            Self::BadBody(_) => &rows::BAD_BODY,
-            Self::BadEnvelope(_) => &rows::BAD_ENVELOPE,
-            Self::MissingOrganization => &rows::MISSING_ORGANIZATION,
-            Self::MissingKey => &rows::MISSING_KEY,
-            Self::UnknownKey => &rows::UNKNOWN_KEY,
-            Self::OrganizationMismatch => &rows::ORGANIZATION_MISMATCH,
-            Self::OrganizationSuspended => &rows::ORGANIZATION_SUSPENDED,
-            Self::OriginNotAllowed => &rows::ORIGIN_NOT_ALLOWED,
-            Self::NotFound => &rows::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => &rows::METHOD_NOT_ALLOWED,
-            Self::UnsupportedType => &rows::UNSUPPORTED_TYPE,
-            Self::UnsupportedEncoding => &rows::UNSUPPORTED_ENCODING,
-            Self::SlowBody { .. } => &rows::SLOW_BODY,
-            Self::BodyTooLarge { .. } => &rows::BODY_TOO_LARGE,
-            Self::RateLimited { .. } => &rows::RATE_LIMITED,
-            Self::Starting => &rows::STARTING,
-            Self::Overloaded => &rows::OVERLOADED,
-            Self::LogUnavailable | Self::LogRefuses(_) => &rows::LOG_UNAVAILABLE,
-            Self::Draining => &rows::DRAINING,
-        }
-    }
-
     /// When to come back, in whole seconds, where coming back helps. Jittered by up to double, so that clients that
     /// were refused together do not return together.
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
-        let least = match self {
-            Self::RateLimited { wait, .. } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
-            Self::Starting | Self::Overloaded | Self::Draining => 1,
-            Self::LogUnavailable | Self::LogRefuses(_) => 5,
-            Self::BadBody(_)
-            | Self::BadEnvelope(_)
-            | Self::MissingOrganization
-            | Self::MissingKey
-            | Self::UnknownKey
-            | Self::OrganizationMismatch
-            | Self::OrganizationSuspended
-            | Self::OriginNotAllowed
-            | Self::NotFound
-            | Self::MethodNotAllowed { .. }
-            | Self::UnsupportedType
-            | Self::UnsupportedEncoding
-            | Self::SlowBody { .. }
-            | Self::BodyTooLarge { .. } => return None,
+        let least = match (self.row().again, self) {
+            (Again::Never, _) => return None,
+            (Again::AfterItsWait, Self::RateLimited { wait, .. }) => {
+                wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+            }
+            (Again::AfterItsWait, _) => 1,
+            (Again::AfterSeconds(seconds), _) => seconds,
         };
         Some(least + rand::random_range(0..=least))
     }
@@ -223,6 +168,15 @@ mod tests {
         for _ in 0..100 {
             let seconds = problem.retry_after_seconds().expect("a 429 says when to come back");
             assert!((3..=6).contains(&seconds), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn every_503_says_when_to_come_back_and_no_other_refusal_but_429_does() {
+        for row in TABLE {
+            let comes_back =
+                row.status == StatusCode::SERVICE_UNAVAILABLE || row.status == StatusCode::TOO_MANY_REQUESTS;
+            assert_eq!(row.again != Again::Never, comes_back, "{}", row.code);
         }
     }
 }

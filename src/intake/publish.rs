@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use super::Intake;
 use super::budget::Reservation;
 use super::check::{Judged, Outcome, mark_unavailable};
+use super::limit::Charge;
 use super::problem::Problem;
 use crate::log::PublishError;
 use crate::tenant::Tenant;
@@ -25,33 +26,41 @@ pub(super) async fn publish(
     intake: &Arc<Intake>,
     tenant: Tenant,
     judged: Judged,
+    charge: Charge,
     reservation: Reservation,
 ) -> Result<(Vec<Outcome>, Reservation), Problem> {
     if judged.records.is_empty() {
+        charge.settle(judged.outcomes.len());
         intake.meter.count_events(&tenant, &judged.outcomes);
         return Ok((judged.outcomes, reservation));
     }
     let ours = Arc::clone(intake);
     let publishing = intake.tasks.spawn(async move {
         // Kept until the log has answered, whether or not the client still waits.
-        settle(&ours, &tenant, judged).await.map(|outcomes| (outcomes, reservation))
+        settle(&ours, &tenant, judged, charge).await.map(|outcomes| (outcomes, reservation))
     });
     // A panic in there was reported by the runtime; nothing was acknowledged.
     publishing.await.unwrap_or(Err(Problem::LogUnavailable))
 }
 
-async fn settle(intake: &Intake, tenant: &Tenant, judged: Judged) -> Result<Vec<Outcome>, Problem> {
+async fn settle(
+    intake: &Intake,
+    tenant: &Tenant,
+    judged: Judged,
+    charge: Charge,
+) -> Result<Vec<Outcome>, Problem> {
     let Judged { mut outcomes, records } = judged;
     let publishing = records.into_iter().map(async |record| {
         let events = record.events.clone();
         (events, intake.publisher.publish(tenant, record).await)
     });
-    let (mut acknowledged, mut problem) = (false, Problem::LogUnavailable);
+    let (mut acknowledged, mut unavailable, mut problem) = (false, 0, Problem::LogUnavailable);
     for (events, published) in join_all(publishing).await {
         match published {
             Ok(()) => acknowledged = true,
             Err(error) => {
                 intake.complaints.write(tenant, events.len(), &error);
+                unavailable += events.len();
                 if let PublishError::Refused(refusal) = error {
                     problem = Problem::LogRefuses(refusal);
                 }
@@ -62,6 +71,7 @@ async fn settle(intake: &Intake, tenant: &Tenant, judged: Judged) -> Result<Vec<
     if !acknowledged {
         return Err(problem);
     }
+    charge.settle(outcomes.len() - unavailable);
     intake.meter.count_events(tenant, &outcomes);
     Ok(outcomes)
 }
@@ -87,18 +97,12 @@ impl Complaints {
             return;
         }
         let unwritten = self.unwritten.swap(0, Ordering::Relaxed);
-        let (slug, needs_a_person) = (tenant.slug().as_str(), matches!(error, PublishError::Refused(_)));
-        let error: &dyn std::error::Error = error;
-        if needs_a_person {
-            tracing::error!(tenant.slug = slug, events, error, unwritten, "the log refused a record");
-        } else {
-            tracing::warn!(
-                tenant.slug = slug,
-                events,
-                error,
-                unwritten,
-                "the log did not acknowledge a record"
-            );
+        let slug = tenant.slug().as_str();
+        if let PublishError::Refused(reason) = error {
+            tracing::error!(tenant.slug = slug, events, %reason, unwritten, "the log refused a record");
+            return;
         }
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(tenant.slug = slug, events, error, unwritten, "the log did not acknowledge a record");
     }
 }

@@ -11,9 +11,12 @@ use super::check::Outcome;
 use super::problem::Problem;
 use crate::event::UnixMillis;
 
-/// Room for a reply that lists nothing, and for one line of one that does.
+/// Room for a reply that lists nothing.
 const EMPTY_REPLY_BYTES: usize = 256;
-const LINE_BYTES: usize = 192;
+/// A line whose texts are ours, and the part of any other that is not texts.
+const LINE_BYTES: usize = 208;
+/// What JSON makes of one byte at worst: `\u001f`.
+const ESCAPED_BYTES: usize = 6;
 
 /// Which events the reply lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +35,24 @@ impl Listing {
     }
 }
 
-/// About what a reply takes that lists so many events.
-pub(super) fn most_bytes(events: usize) -> usize {
-    EMPTY_REPLY_BYTES + LINE_BYTES * events
+/// No reply to these is larger, whatever it lists and whatever becomes of those that the log is asked to take.
+pub(super) fn most_bytes(outcomes: &[Outcome]) -> usize {
+    EMPTY_REPLY_BYTES + outcomes.iter().map(most_line_bytes).sum::<usize>()
+}
+
+fn most_line_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Accepted(_) | Outcome::Duplicate(_) | Outcome::Unavailable(_) => LINE_BYTES,
+        Outcome::Rejected(refusal) => {
+            LINE_BYTES + refusal.field.as_deref().map_or(0, json_bytes) + json_bytes(&refusal.message)
+        }
+    }
+}
+
+/// The most that a text takes inside a JSON string.
+fn json_bytes(text: &str) -> usize {
+    let grows = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    text.len() + text.as_bytes().iter().filter(|byte| grows(byte)).count() * (ESCAPED_BYTES - 1)
 }
 
 /// `200` with a verdict on every event.
@@ -61,11 +79,12 @@ pub(super) fn verdicts(
             Outcome::Unavailable(_) => &mut document.retry,
         } += 1;
     }
-    let lines = match listing {
-        Listing::All => outcomes.len(),
-        Listing::Exceptions => outcomes.len() - document.accepted,
+    let unlisted = match listing {
+        Listing::All => 0,
+        Listing::Exceptions => document.accepted,
     };
-    json(StatusCode::OK, "application/json", &document, most_bytes(lines))
+    let bytes = most_bytes(outcomes) - LINE_BYTES * unlisted;
+    json(StatusCode::OK, "application/json", &document, bytes)
 }
 
 /// A problem's status, with its document.
@@ -254,6 +273,31 @@ mod tests {
                 r#"`key`","request_id":"00000000-0000-0000-0000-000000000000"}"#
             )
         );
+    }
+
+    #[test]
+    fn no_reply_is_larger_than_what_is_reserved_for_it() {
+        let id = Uuid::max();
+        let hostile = |text: &str| Refusal {
+            id: Some(id),
+            code: RefusalCode::MissingField,
+            field: Some(text.to_owned()),
+            message: text.to_owned(),
+        };
+        for outcome in [
+            || Outcome::Accepted(Uuid::max()),
+            || Outcome::Duplicate(Uuid::max()),
+            || Outcome::Unavailable(Uuid::max()),
+        ] {
+            let outcomes: Vec<_> = (0..500).map(|_| outcome()).collect();
+            let reply = verdicts(id, UnixMillis::now(), &outcomes, Listing::All).into_body();
+            assert!(reply.len() <= most_bytes(&outcomes), "{} {outcomes:?}", reply.len());
+        }
+        for text in ["", "\u{1}\u{1f}\n\"\\", "é…\u{10ffff}", &"\u{7f}/<>".repeat(400)] {
+            let outcomes: Vec<_> = (0..500).map(|_| Outcome::Rejected(hostile(text))).collect();
+            let reply = verdicts(id, UnixMillis::now(), &outcomes, Listing::All).into_body();
+            assert!(reply.len() <= most_bytes(&outcomes), "{} {text:?}", reply.len());
+        }
     }
 
     #[test]

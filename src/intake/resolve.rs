@@ -10,7 +10,7 @@ use hyper::header::{AUTHORIZATION, ORIGIN};
 
 use super::problem::Problem;
 use crate::event::Envelope;
-use crate::tenant::{Directory, KeyHolder, Organization, ResolveError, Tenant, WriteKey};
+use crate::tenant::{Directory, KeyHolder, Organization, ResolveError, State, Tenant, WriteKey};
 
 const TAG: &str = "organization";
 
@@ -28,6 +28,18 @@ impl From<ResolveError> for Problem {
             ResolveError::OrganizationMismatch => Self::OrganizationMismatch,
             ResolveError::OrganizationSuspended => Self::OrganizationSuspended,
         }
+    }
+}
+
+impl Authorized {
+    /// Whose key it is. What the request names has yet to agree.
+    pub(super) fn organization(&self) -> &Organization {
+        self.holder.organization()
+    }
+
+    /// Whether all that the headers tell speaks for taking the request.
+    pub(super) fn may_write(&self, headers: &HeaderMap) -> bool {
+        self.organization().state == State::Active && check_origin(headers, self.organization()).is_ok()
     }
 }
 

@@ -11,39 +11,36 @@ use hyper::{Method, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::batch::{Batch, Receipt};
 use super::body::Arriving;
 use super::budget::Reservation;
-use super::check::{Judged, Judging};
-use super::decode::Form;
-use super::lines::Stream;
+use super::check::Judged;
+use super::limit::Charge;
+use super::places::Visitor;
 use super::problem::Problem;
+use super::read_away::read_away;
 use super::reply::{self, Listing};
-use super::unpack::{Encoding, Unpacker};
-use super::{Intake, body, cors, linger, publish, resolve};
-use crate::event::{Clock, UnixMillis};
+use super::turn::Owner;
+use super::{Intake, batch, body, cors, publish, resolve};
+use crate::event::UnixMillis;
 use crate::ops::health;
 use crate::tenant::Tenant;
 
 const EVENTS: &str = "/v1/events";
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
-/// When a request began, and what it is called.
-#[derive(Clone, Copy)]
-struct Receipt {
-    id: Uuid,
-    /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
-    at: UnixMillis,
-    started: Instant,
-}
-
 /// Answers one request, whatever it is.
-pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    intake: &Arc<Intake>,
+    request: Request<Incoming>,
+    visitor: &Visitor,
+) -> Response<Full<Bytes>> {
     let receipt = Receipt { id: Uuid::now_v7(), at: UnixMillis::now(), started: Instant::now() };
     let (head, body) = request.into_parts();
     let head = Arc::new(head);
     let mut response = match unmetered(intake, &head) {
         Some(response) => response,
-        None => match take(intake, &head, body, receipt).await {
+        None => match take(intake, &head, body, receipt, visitor).await {
             Ok(response) => {
                 intake.meter.count_answered(receipt.started.elapsed());
                 response
@@ -56,7 +53,7 @@ pub(super) async fn answer(intake: &Arc<Intake>, request: Request<Incoming>) -> 
     };
     cors::allow_reading(response.headers_mut());
     drop_body_for_head(&head, &mut response);
-    if intake.closing.is_cancelled() {
+    if intake.closing.is_cancelled() || visitor.sent_away().is_cancelled() {
         end_connection(&head, &mut response);
     }
     response
@@ -68,7 +65,7 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
     let (head, body) = request.into_parts();
     let mut response = unmetered(intake, &head).unwrap_or_else(|| {
         let problem = Problem::Overloaded;
-        linger::read_away(intake, &head.headers, body, &problem);
+        read_away(intake, &head.headers, body, &problem);
         intake.meter.count_problem(problem.row(), started.elapsed());
         reply::problem(Uuid::now_v7(), &problem)
     });
@@ -111,16 +108,25 @@ async fn take(
     head: &Arc<Parts>,
     mut body: Incoming,
     receipt: Receipt,
+    visitor: &Visitor,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let judged = judge(intake, head, &mut body, receipt).await;
+    let judged = judge(intake, head, &mut body, receipt, visitor).await;
     if let Err(problem) = &judged {
-        linger::read_away(intake, &head.headers, body, problem);
+        read_away(intake, &head.headers, body, problem);
     }
-    let (tenant, judged, reservation) = judged?;
-    let (outcomes, reservation) = publish::publish(intake, tenant, judged, reservation).await?;
+    let Accepted { tenant, judged, charge, reservation } = judged?;
+    let (outcomes, reservation) = publish::publish(intake, tenant, judged, charge, reservation).await?;
     let reply = reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::of(head.uri.query()));
     // A client that does not read its reply keeps it in our memory.
-    Ok(reply.map(|body| Full::new(reservation.hold(body))))
+    Ok(reply.map(|body| Full::new(reservation.stay_with(body))))
+}
+
+/// A batch of which only the log has yet to be asked.
+struct Accepted {
+    tenant: Tenant,
+    judged: Judged,
+    charge: Charge,
+    reservation: Reservation,
 }
 
 /// Everything up to the log.
@@ -129,61 +135,68 @@ async fn judge(
     head: &Arc<Parts>,
     body: &mut Incoming,
     receipt: Receipt,
-) -> Result<(Tenant, Judged, Reservation), Problem> {
-    let mut reservation = admit(intake, body)?;
+    visitor: &Visitor,
+) -> Result<Accepted, Problem> {
+    let declared_bytes = body::declared_bytes(body);
+    let key = resolve::authorize(&head.headers, &intake.directory);
+    let owner = batch::owner(&key);
+    let mut reservation = admit(intake, owner, declared_bytes)?;
     check_route(head)?;
-    let form = Form::of(&head.headers)?;
-    let encoding = Encoding::of(&head.headers)?;
-    body::check_declared_length(body, &intake.settings)?;
-    let authorized = resolve::authorize(&head.headers, &intake.directory)?;
-    let mut arriving = Arriving::new(body, &intake.settings, receipt.started);
-    let (tenant, judged) = match form {
-        Form::Whole(form) => {
-            let wire = arriving.collect(&mut reservation).await?;
-            let likely_bytes = encoding.likely_bytes(wire.len());
-            let (ours, head) = (Arc::clone(intake), Arc::clone(head));
-            // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so
-            // that no more unpacked bodies exist than there are turns.
-            let judging = move || {
-                let wire_bytes = wire.len();
-                let unpacked = encoding.unpack(wire, ours.settings.max_unpacked_bytes)?;
-                ours.meter.count_body(wire_bytes, unpacked.len());
-                let envelope = form.decode(&unpacked)?;
-                let tenant = resolve::resolve(&head.headers, authorized, &envelope, &ours.directory)?;
-                ours.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
-                let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
-                let mut judging = Judging::new(&tenant, receipt.id, clock);
-                judging.take(&envelope.defaults, envelope.events);
-                Ok::<_, Problem>((tenant, judging.finish()))
-            };
-            intake.turns.work(likely_bytes, judging).await??
-        }
-        Form::Lines => {
-            let unpacker = Unpacker::new(encoding, intake.settings.max_unpacked_bytes);
-            let batch = (receipt.id, receipt.at);
-            let stream = Stream::begin(&head.headers, authorized, &intake.directory, batch, unpacker);
-            let (tenant, judged) = stream.read(intake, &mut arriving, &mut reservation).await?;
-            intake.limiter.charge(&tenant, judged.outcomes.len(), receipt.started.into_std())?;
-            (tenant, judged)
-        }
+    let batch = Batch::open(receipt, head, key, declared_bytes, &intake.settings.bodies)?;
+    if owner != Owner::Strangers {
+        visitor.shows_key();
+    }
+    // How many events there are, and so how long to wait, is told by the body: only a flood is refused without it.
+    if intake.turns.are_waited_for(owner)
+        && let Some(welcome) = batch.welcome()
+    {
+        intake.limiter.refuse_if_empty(welcome.organization())?;
+    }
+    let mut arriving = Arriving::new(body, batch.allowance(), receipt.started, visitor.sent_away());
+    let (tenant, judged, charge) = if batch.is_streamed() {
+        let stream = batch.stream(&intake.directory);
+        let (tenant, judged) = stream.read(intake, owner, &mut arriving, &mut reservation).await?;
+        let charge = intake.limiter.charge(&tenant, judged.outcomes.len())?;
+        (tenant, judged, charge)
+    } else {
+        let wire = arriving.collect(&mut reservation).await?;
+        let (ours, most_bytes) = (Arc::clone(intake), batch.most_bytes(wire.len()));
+        // Nothing waits from here to the records: a body is unpacked, borrowed from and dropped in one go, so that no
+        // more unpacked bodies exist than there are turns.
+        let judging = move || {
+            let wire_bytes = wire.len();
+            let unpacked = batch.unpack(wire)?;
+            ours.meter.count_body(wire_bytes, unpacked.len());
+            batch.judge(unpacked, &ours.directory, |tenant, events| ours.limiter.charge(tenant, events))
+        };
+        intake.turns.work(owner, most_bytes, judging).await??
     };
-    let records_bytes: usize = judged.records.iter().map(|record| record.bytes.len()).sum();
-    reservation.set(records_bytes.max(reply::most_bytes(judged.outcomes.len())))?;
-    Ok((tenant, judged, reservation))
+    let bytes = judged.most_bytes();
+    if owner == Owner::Strangers {
+        // The body has named a live key.
+        visitor.shows_key();
+        reservation = reservation.move_to(&intake.budget, bytes)?;
+    } else {
+        reservation.set(bytes)?;
+    }
+    Ok(Accepted { tenant, judged, charge, reservation })
 }
 
 /// Whether this process takes anything at all now.
-fn admit(intake: &Intake, body: &Incoming) -> Result<Reservation, Problem> {
+fn admit(intake: &Intake, owner: Owner, body_bytes: usize) -> Result<Reservation, Problem> {
     if intake.directory.taken_at().is_none() {
         return Err(Problem::Starting);
     }
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
     }
-    if intake.turns.are_late() {
+    if intake.turns.are_late(owner) {
         return Err(Problem::Overloaded);
     }
-    intake.budget.reserve(body::declared_bytes(body))
+    match owner {
+        Owner::Organization(_) => intake.budget.reserve(body_bytes),
+        Owner::Strangers => intake.strangers.reserve(body_bytes),
+    }
 }
 
 fn check_route(head: &Parts) -> Result<(), Problem> {

@@ -8,6 +8,7 @@ mod drain;
 mod lines;
 mod order;
 mod replies;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

@@ -17,7 +17,8 @@ use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-use super::problem::{BodyForm, Problem};
+use super::allowance::SizeLimit;
+use super::problem::Problem;
 
 /// 8 MiB: what RFC 8878 asks every decoder to take, and what streaming encoders use up to their highest levels.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -41,8 +42,13 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// How much a body of this size usually unpacks to.
-    pub(super) fn likely_bytes(self, wire_bytes: usize) -> usize {
+    fn likely_bytes(self, wire_bytes: usize) -> usize {
         if self == Self::Identity { wire_bytes } else { wire_bytes.saturating_mul(USUAL_RATIO) }
+    }
+
+    /// How much it can unpack to.
+    pub(super) fn most_bytes(self, wire_bytes: usize, limit: SizeLimit) -> usize {
+        if self == Self::Identity { wire_bytes } else { limit.bytes() }
     }
 
     /// What the headers say: one encoding, once.
@@ -67,8 +73,8 @@ impl Encoding {
         .ok_or(Problem::UnsupportedEncoding)
     }
 
-    /// Unpacks a whole body; at most `limit` bytes come out.
-    pub(super) fn unpack(self, wire: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    /// Unpacks a whole body; no more than the limit comes out.
+    pub(super) fn unpack(self, wire: Bytes, limit: SizeLimit) -> Result<Bytes, Problem> {
         let mut unpacker = Unpacker::new(self, limit);
         let unpacked = unpacker.feed(wire)?;
         unpacker.finish().map(|()| unpacked)
@@ -88,7 +94,7 @@ impl Encoding {
 pub(super) struct Unpacker {
     encoding: Encoding,
     /// The most that may come out, and how much of that is left.
-    limit: usize,
+    limit: SizeLimit,
     left: usize,
     decoder: Decoder,
     /// The body may end here.
@@ -103,9 +109,9 @@ enum Decoder {
 }
 
 impl Unpacker {
-    pub(super) fn new(encoding: Encoding, limit: usize) -> Self {
+    pub(super) fn new(encoding: Encoding, limit: SizeLimit) -> Self {
         let decoder = Decoder::new(encoding);
-        Self { encoding, limit, left: limit, decoder, is_complete: encoding == Encoding::Identity }
+        Self { encoding, limit, left: limit.bytes(), decoder, is_complete: encoding == Encoding::Identity }
     }
 
     /// What the next piece unpacks to. After an error no more can be unpacked.
@@ -113,7 +119,7 @@ impl Unpacker {
         let unpacked = if self.encoding == Encoding::Identity {
             wire
         } else {
-            let mut unpacked = Vec::with_capacity(self.likely_bytes(wire.len()).min(self.left));
+            let mut unpacked = Vec::with_capacity(self.encoding.likely_bytes(wire.len()).min(self.left));
             self.unpack(&wire, &mut unpacked).map_err(|_| self.failed())?;
             Bytes::from(unpacked)
         };
@@ -124,9 +130,9 @@ impl Unpacker {
         Ok(unpacked)
     }
 
-    /// How much a piece of this size usually unpacks to.
-    pub(super) fn likely_bytes(&self, wire_bytes: usize) -> usize {
-        self.encoding.likely_bytes(wire_bytes)
+    /// How much a piece of this size can unpack to.
+    pub(super) fn most_bytes(&self, wire_bytes: usize) -> usize {
+        self.encoding.most_bytes(wire_bytes, self.limit)
     }
 
     /// The body has ended.
@@ -136,7 +142,7 @@ impl Unpacker {
 
     /// Bytes so far.
     pub(super) fn unpacked_bytes(&self) -> usize {
-        self.limit - self.left
+        self.limit.bytes() - self.left
     }
 
     /// The decoder's own memory.
@@ -181,7 +187,7 @@ impl Unpacker {
     }
 
     fn too_large(&self) -> Problem {
-        Problem::BodyTooLarge { form: BodyForm::Unpacked, limit: self.limit }
+        Problem::BodyTooLarge(self.limit)
     }
 
     fn malformed(&self) -> Problem {

@@ -25,6 +25,13 @@ pub(super) use catching_up::{Brought, Stretch};
 
 /// A time-out may be the server's: so long it is waited for what the others say.
 const DOUBT: Duration = Duration::from_millis(200);
+/// Work that takes too long, and keeps its place all the same, is judged again after so long.
+const JUDGE_AGAIN: Duration = Duration::from_millis(100);
+/// Work that is over within this time makes room when it takes too long, but leaves its organization where it is: any may
+/// meet with a short delay, and the line beside the others may be long.
+const TOLERATED: Duration = Duration::from_secs(1);
+/// Where nothing passes for anybody, only one is given up in so long.
+const TRY_ANOTHER: Duration = Duration::from_millis(250);
 
 /// What the dispatcher keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +74,8 @@ struct UnderWay {
     rows: usize,
     bytes: usize,
     is_measured: bool,
-    /// It took too long, and so does everything.
-    is_left_alone: bool,
+    /// It took too long, and keeps its place until then at least.
+    left_until: Option<Instant>,
 }
 
 /// What is to be done about work that takes long.
@@ -101,6 +108,8 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
+    /// So much was in memory when what was read again found no room: with less it is tried once more.
+    full_at: Option<usize>,
     /// Partitions of which the log could not bring a stretch, and until when they are let alone.
     unreadable: HashMap<i32, Instant>,
     memory: usize,
@@ -108,6 +117,7 @@ pub(super) struct Dispatcher {
     trips: Trips,
     doubts: VecDeque<Doubt>,
     outage: Outage,
+    tried_another_at: Option<Instant>,
     turns: Vec<(LaneId, Turn)>,
     last_id: u64,
 }
@@ -124,12 +134,14 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             left: BTreeSet::new(),
             is_reading_again: false,
+            full_at: None,
             unreadable: HashMap::new(),
             memory: 0,
             patience: Patience::default(),
             trips: Trips::default(),
             doubts: VecDeque::new(),
             outage: Outage::default(),
+            tried_another_at: None,
             turns: Vec::new(),
             last_id: 0,
         }
@@ -227,11 +239,8 @@ impl Dispatcher {
     /// What is to be done about work that took too long.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         self.settle_doubts(now);
-        let is_overdue = |under_way: &UnderWay| {
-            under_way.side == Some(Side::Fast)
-                && !under_way.is_left_alone
-                && self.patience_ends(under_way) <= now
-        };
+        let is_overdue =
+            |under_way: &UnderWay| under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now;
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
         overdue.sort_unstable();
@@ -241,7 +250,7 @@ impl Dispatcher {
     /// When the dispatcher is to be asked again, though nothing happens.
     pub(super) fn asks_again_at(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast) && !one.is_left_alone;
+        let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast);
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
         let outage = self.outage.until().filter(|_| self.side_with_room().is_some());
         let doubt = self.doubts.front().map(|doubt| doubt.until);
@@ -262,14 +271,15 @@ impl Dispatcher {
         self.partitions.get_mut(&partition)
     }
 
+    /// What waits in memory, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// What became of lanes since this was last asked, for people.
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, Turn)> {
         std::mem::take(&mut self.turns)
-    }
-
-    /// What waits in memory, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.memory
     }
 
     /// Looks at what the lane wants.
@@ -324,7 +334,7 @@ impl Dispatcher {
             rows: records.iter().map(|record| record.events).sum(),
             bytes: records.iter().map(|record| record.bytes.len()).sum(),
             is_measured: matches!(task, Task::Flush { .. }),
-            is_left_alone: false,
+            left_until: None,
         };
         match side {
             Side::Fast => self.fast += 1,
@@ -359,11 +369,8 @@ impl Dispatcher {
         self.outage.answered();
         if has_passed {
             self.trips.passed(key, now);
-            // The server is well: what was left alone is only slow.
-            self.under_way.values_mut().for_each(|one| one.is_left_alone = false);
-            let is_slow = took > self.patience.of(under_way.rows);
-            self.schedule.set_slow(key, is_slow);
-            if under_way.is_measured && !is_slow {
+            self.schedule.set_slow(key, took > self.patience.of(under_way.rows).max(TOLERATED));
+            if under_way.is_measured {
                 self.patience.learn(under_way.rows, took);
             }
         }
@@ -371,33 +378,46 @@ impl Dispatcher {
     }
 
     fn patience_ends(&self, under_way: &UnderWay) -> Instant {
-        under_way.begun + self.patience.of(under_way.rows)
+        let ends = under_way.begun + self.patience.of(under_way.rows);
+        under_way.left_until.map_or(ends, |left_until| left_until.max(ends))
     }
 
     /// Work that took too long goes on beside the others, or is given up.
     fn move_aside(&mut self, id: u64, now: Instant) -> Option<Overdue> {
+        let key = self.under_way.get(&id)?.lane.key;
+        self.schedule.set_slow(key, true);
         let has_room = self.slow < self.limits.slow_writers;
+        let may_give_up = !has_room && self.may_give_up(key, now);
         let under_way = self.under_way.get_mut(&id)?;
-        self.schedule.set_slow(under_way.lane.key, true);
         if has_room {
             under_way.side = Some(Side::Slow);
             self.fast -= 1;
             self.slow += 1;
             return Some(Overdue::Moved(id));
         }
-        // Where nothing passes for anybody it is the server, and giving up would only make it worse. But one writer goes on
-        // trying others: that nothing passes may be because nobody else was tried.
-        let key = under_way.lane.key;
-        let left_alone = self.under_way.values().filter(|one| one.is_left_alone).count();
-        let is_left_alone = left_alone + 1 < self.limits.writers && !self.trips.others_pass(key, now);
-        let under_way = self.under_way.get_mut(&id)?;
-        if is_left_alone {
-            under_way.is_left_alone = true;
+        if !may_give_up {
+            under_way.left_until = Some(now + JUDGE_AGAIN);
             return None;
         }
         under_way.side = None;
         self.fast -= 1;
         Some(Overdue::GiveUp(id))
+    }
+
+    /// Whether this organization's work makes room for another's that waits: only where none is free. Where nothing passes
+    /// for anybody it may be the server, and giving up all would make it worse; one at a time finds out.
+    fn may_give_up(&mut self, key: LaneKey, now: Instant) -> bool {
+        if self.fast < self.limits.writers || !self.schedule.has_waiting(Side::Fast) {
+            return false;
+        }
+        if self.trips.others_pass(key, now) {
+            return true;
+        }
+        let may = self.tried_another_at.is_none_or(|at| at + TRY_ANOTHER <= now);
+        if may {
+            self.tried_another_at = Some(now);
+        }
+        may
     }
 
     /// A lock or a statement took too long: one schema's trouble, unless most of the others say so, too.
@@ -426,13 +446,13 @@ impl Dispatcher {
 }
 
 /// Whether a lane with so much in memory may take a record. Where all the memory is taken, a lane that has nothing may
-/// still take one, up to a quarter beyond.
+/// still take one, up to a quarter beyond; and a record for which there would never be room is taken alone.
 fn room(limits: &DispatcherLimits, memory: usize, pending: usize, cost: usize) -> Room {
     let has_room = match memory + cost <= limits.memory_bytes {
         true => pending == 0 || pending + cost <= limits.lane_bytes,
         false => pending == 0 && memory + cost <= limits.memory_bytes + limits.memory_bytes / 4,
     };
-    if has_room { Room::Free } else { Room::None }
+    if has_room || memory == 0 { Room::Free } else { Room::None }
 }
 
 fn memory_of(partition: &Partition) -> usize {

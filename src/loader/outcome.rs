@@ -5,26 +5,35 @@ use std::time::Duration;
 use metrics::{SharedString, counter, gauge, histogram};
 
 use super::Shared;
-use super::held_record::Drained;
 use super::lane::Waiting;
 use super::partition::LaneKey;
+use super::holding::Drained;
 use super::writer::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;
+use crate::ops::metrics::catalogue::{
+    DB_CONNECTIONS, FRESHNESS, LOADER_BATCH_ROWS, LOADER_BATCH_SECONDS, LOADER_EVENTS, LOADER_LANES,
+    LOADER_PARTITIONS, LOADER_REWINDS, LOADER_UNREADABLE_RECORDS,
+};
 
 /// All samples whose labels are known begin with the process: a first record that is unreadable is then an increase.
 pub(super) fn start_counting() {
-    for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
-        counter!("rollbook_loader_events_total", "organization" => OTHER, "fate" => fate).increment(0);
+    Outcomes { label: OTHER.into() }.begin();
+    counter!(LOADER_UNREADABLE_RECORDS).increment(0);
+    counter!(LOADER_REWINDS).increment(0);
+    let states = [
+        (LOADER_LANES, ["live", "held"]),
+        (LOADER_PARTITIONS, ["running", "stopped"]),
+        (DB_CONNECTIONS, ["idle", "busy"]),
+    ];
+    for (name, states) in states {
+        for state in states {
+            gauge!(name, "state" => state).increment(0);
+        }
     }
-    counter!("rollbook_loader_unreadable_records_total").increment(0);
-    counter!("rollbook_loader_rewinds_total").increment(0);
-    for state in ["live", "held"] {
-        gauge!("rollbook_loader_lanes", "state" => state).increment(0);
-    }
-    let _rows = histogram!("rollbook_loader_batch_rows");
-    let _seconds = histogram!("rollbook_loader_batch_seconds");
-    let _freshness = histogram!("rollbook_freshness_seconds");
+    let _rows = histogram!(LOADER_BATCH_ROWS);
+    let _seconds = histogram!(LOADER_BATCH_SECONDS);
+    let _freshness = histogram!(FRESHNESS);
 }
 
 /// One lane's counters, under its organization's label.
@@ -36,6 +45,13 @@ pub(super) struct Outcomes {
 impl Outcomes {
     pub(super) fn new(label: SharedString) -> Self {
         Self { label }
+    }
+
+    /// Every fate begins at zero: an organization's first record that is held is then an increase.
+    pub(super) fn begin(&self) {
+        for fate in ["stored", "duplicate", "dead", "held", "unattributed"] {
+            self.events(fate, 0);
+        }
     }
 
     /// Those of a lane.
@@ -51,8 +67,8 @@ impl Outcomes {
         self.events("stored", fates.stored);
         self.events("duplicate", fates.duplicate);
         self.events("dead", fates.dead);
-        histogram!("rollbook_loader_batch_rows").record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
-        histogram!("rollbook_loader_batch_seconds").record(took.as_secs_f64());
+        histogram!(LOADER_BATCH_ROWS).record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
+        histogram!(LOADER_BATCH_SECONDS).record(took.as_secs_f64());
     }
 
     /// Held records were drained in one transaction.
@@ -66,7 +82,7 @@ impl Outcomes {
     /// These records can be seen by analysts now: from received to visible, once a record.
     pub(super) fn visible(&self, records: &[Waiting]) {
         let now = UnixMillis::now();
-        let freshness = histogram!("rollbook_freshness_seconds");
+        let freshness = histogram!(FRESHNESS);
         for record in records {
             let age_ms = now.0.saturating_sub(record.received_at.0).max(0);
             freshness.record(Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64());
@@ -84,12 +100,11 @@ impl Outcomes {
     }
 
     fn events(&self, fate: &'static str, count: u64) {
-        counter!("rollbook_loader_events_total", "organization" => self.label.clone(), "fate" => fate)
-            .increment(count);
+        counter!(LOADER_EVENTS, "organization" => self.label.clone(), "fate" => fate).increment(count);
     }
 }
 
 /// A record was written down as unreadable.
 pub(super) fn unreadable() {
-    counter!("rollbook_loader_unreadable_records_total").increment(1);
+    counter!(LOADER_UNREADABLE_RECORDS).increment(1);
 }

@@ -12,5 +12,5 @@ pub(super) async fn end_overdue(client: &Client) -> Result<bool, Error> {
     const END: &str = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity \
          WHERE usename = session_user AND datname = current_database() AND pid <> pg_backend_pid() \
          AND state = 'active' AND wait_event = 'ClientRead' AND query_start < now() - interval '12 s'";
-    Ok(client.query_one(END, &[]).await?.get(0))
+    Ok(client.query_typed_one(END, &[]).await?.get(0))
 }

@@ -16,7 +16,7 @@ const OLDEST_SCHEMA_VERSION: i32 = TENANT_SCHEMA_VERSION;
 #[derive(Debug)]
 pub(super) enum Owner {
     /// In this schema.
-    Schema(Statements),
+    Schema(Box<Statements>),
     /// In a schema that this release must not touch, for this reason.
     Unusable(String),
     /// In the schema of an organization that is newer than the snapshot, which will know it in a moment.
@@ -37,7 +37,7 @@ pub(super) async fn owner_of(shared: &Shared, client: &Client, id: OrganizationI
 
 fn in_schema(shared: &Shared, tenant: &Tenant) -> Owner {
     match refuse_version(tenant) {
-        Ok(()) => Owner::Schema(Statements::new(tenant, &shared.roles, &shared.settings)),
+        Ok(()) => Owner::Schema(Box::new(Statements::new(tenant, &shared.roles, &shared.settings))),
         Err(reason) => Owner::Unusable(reason),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use uuid::Uuid;
+
 use super::lane::{Arrival, Lane, Nobody, Room, Waiting};
 use super::position::{Position, Watermark};
 use crate::event::UnixMillis;
@@ -77,7 +79,12 @@ impl Partition {
         self.lane_or_new(key).arrive(record, room)
     }
 
-    /// The log has no record below `next_offset` that it did not bring.
+    /// Whether everything that the log brought is safe.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.low_water() == self.next_offset
+    }
+
+    /// The log has no record below `next_offset` that it did not bring: what lies there are marks of its own.
     pub(super) fn reach(&mut self, next_offset: i64) {
         self.next_offset = self.next_offset.max(next_offset);
     }
@@ -131,6 +138,10 @@ impl Partition {
     /// The highest place that is safe and known by the record below it: what the next owner begins at.
     pub(super) fn safe_place(&mut self) -> Option<Watermark> {
         let low_water = self.low_water();
+        // Behind the last record come marks of the log's own, which retention takes like records.
+        if self.next_offset == low_water && self.last.is_none_or(|last| last.next_offset < low_water) {
+            return Some(Watermark { next_offset: low_water, last_record_id: Uuid::nil() });
+        }
         if let Some(last) = self.last.filter(|last| last.next_offset <= low_water) {
             self.places.clear();
             self.places.push_back(last);

@@ -28,7 +28,7 @@ use anchors::Anchored;
 use closing::Closing;
 use looks::Found;
 use measure::Moving;
-use rereading::{Reread, Rereader, waiting};
+use rereading::{Reread, Rereader};
 
 mod anchors;
 mod closing;
@@ -37,12 +37,15 @@ mod measure;
 mod rereading;
 
 pub(super) use anchors::{Anchoring, Remembered};
+pub(super) use rereading::waiting;
 
 /// How often anchors are written and lag is measured.
 const COMMIT_PERIOD: Duration = Duration::from_secs(1);
-/// How long giving partitions up waits for transactions in flight, each statement of which is bounded to ten seconds.
-/// Less than the consumer waits for us.
-const CLOSE_GRACE: Duration = Duration::from_secs(20);
+/// How long giving partitions up waits for transactions in flight when the loader stops. Each statement is bounded to ten
+/// seconds. Less than the consumer waits for us.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// The same when they go to another loader: the partitions that stay are not read meanwhile.
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How often records held by an earlier owner are looked for.
 const HELD_PERIOD: Duration = Duration::from_secs(15);
 /// So many deliveries are taken before writers are looked after again.
@@ -79,6 +82,7 @@ pub(super) struct ReceiveLoop<'a> {
     moving: HashMap<i32, Moving>,
     looks: JoinSet<Found>,
     is_looking_at_log: bool,
+    is_looking_for_gaps: bool,
     ending: Option<Ended>,
 }
 
@@ -105,6 +109,7 @@ impl<'a> ReceiveLoop<'a> {
             moving: HashMap::new(),
             looks: JoinSet::new(),
             is_looking_at_log: false,
+            is_looking_for_gaps: false,
             ending: None,
         }
     }
@@ -127,6 +132,9 @@ impl<'a> ReceiveLoop<'a> {
                 _ = commit.tick() => {
                     self.heartbeats.turns.beat();
                     self.anchor();
+                    if self.consumer.has_commits_to_repeat() {
+                        self.consumer.commit(&[]);
+                    }
                     self.measure();
                 }
                 Some(found) = self.looks.join_next() => {
@@ -268,6 +276,10 @@ impl<'a> ReceiveLoop<'a> {
                 tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
                 self.end(Ended::NewGeneration);
             }
+            Found::Reached(next) => {
+                self.is_looking_for_gaps = false;
+                next.into_iter().for_each(|(partition, offset)| self.dispatcher.reach(partition, offset));
+            }
             Found::Reread(Reread::Brought(brought)) => self.dispatcher.brought(brought, Instant::now()),
             Found::Reread(Reread::NotNow { partition }) => {
                 self.dispatcher.brought_nothing(partition, Instant::now());
@@ -323,7 +335,8 @@ impl<'a> ReceiveLoop<'a> {
                 partition.begin_close();
             }
         }
-        self.closing.add(revocation, Instant::now() + CLOSE_GRACE);
+        let grace = if self.ending.is_some() { STOP_GRACE } else { CLOSE_GRACE };
+        self.closing.add(revocation, Instant::now() + grace);
     }
 
     /// Gives partitions back that have written what they had, or may not be waited for any longer.

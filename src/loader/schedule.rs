@@ -177,7 +177,7 @@ mod tests {
         for turn in 0..600 {
             let next = schedule.next(Side::Fast).expect("all wait");
             let bytes = if next == lane(1) { 1 << 20 } else { 1 << 18 };
-            *given.entry(next).or_insert(0) += bytes;
+            *given.entry(next).or_insert(0) += TURN_BYTES + bytes as u64;
             served(&mut schedule, next, bytes);
             assert!(turn < 10 || given.len() == 3);
         }

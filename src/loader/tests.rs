@@ -1,16 +1,20 @@
 //! The loader against a real Postgres that refuses: every test has a database, a role prefix and logins of its own.
 //!
-//! Lanes and flushes are driven from inside, because what is tested is what no front door lets through.
+//! Dispatcher, writers and flushes are driven from inside, because what is tested is what no front door lets through.
 
 mod accepted;
+mod anchors;
 mod crowding;
+mod driver;
 mod events;
+mod fairness;
 mod fence;
 mod flushing;
 mod forms;
 mod holding;
 mod names;
 mod nobody;
+mod opening;
 mod scopes;
 mod site;
 mod ways;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::config::log::LogSettings;
 
@@ -31,6 +32,9 @@ fn client_config(settings: &LogSettings) -> ClientConfig {
         .set("metadata.broker.list", &settings.brokers)
         // A producer's default is to make a topic that is not there, with whatever the broker thinks fit: `setup` makes it.
         .set("allow.auto.create.topics", "false");
+    // We listen to what it says, whatever of it is written down: why a broker cannot be reached, that a commit failed.
+    let is_debugging = config.get("debug").is_some();
+    config.set_log_level(if is_debugging { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config
 }
 

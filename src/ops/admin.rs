@@ -11,20 +11,21 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::health::{self, Health};
-use super::metrics::Exporter;
+use super::listener::Listener;
+use super::metrics::{Exporter, exposition};
 
 /// Scrapers and probes are few; the next one waits.
 const MAX_CONNECTIONS: usize = 64;
-/// For a request's headers, and between two requests.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// After a failed accept, usually for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For a request's headers, and between two requests. No interval at which anybody scrapes, for then the next request
+/// meets the connection's end, and more than the five minutes after which Prometheus closes its own: who asks closes.
+const PATIENCE: Duration = Duration::from_secs(370);
 
 /// What the operator's listener answers from.
 #[derive(Clone, Debug)]
@@ -39,14 +40,11 @@ impl Admin {
     /// Serves until `stop`. Give it a `stop` that comes after the drain, so that the drain can be watched.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let admin = Arc::new(self);
+        let mut listener = Listener::new(listener, "operator");
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = TaskTracker::new();
         while let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await {
-            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+            let Some(stream) = stop.run_until_cancelled(listener.accept()).await else { break };
             let (admin, stop) = (Arc::clone(&admin), stop.clone());
             connections.spawn(async move {
                 let _slot = slot;
@@ -57,10 +55,9 @@ impl Admin {
         connections.wait().await;
     }
 
-    async fn serve(&self, stream: TcpStream) {
-        let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()))
-        });
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service =
+            service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(&request)));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
@@ -71,7 +68,8 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
         if let Some(reply) = health::reply(&self.health, method, path) {
             return reply;
         }
@@ -83,25 +81,42 @@ impl Admin {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return reply;
         }
-        plain(StatusCode::OK, self.exporter.render())
+        exposition::reply(self.exporter.render(), request.headers())
     }
 }
 
-/// Plain text; `version` is what Prometheus calls its text format.
 fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::ops::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_over_every_interval_at_which_anybody_scrapes() {
+        let admin =
+            Admin { exporter: Exporter::install().expect("the only recorder"), health: Health::new() };
+        let (mut scraper, stream) = duplex(64 * 1024);
+        let serving = tokio::spawn(async move { admin.serve(stream).await });
+        for seconds in [15, 30, 60, 120, 300] {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            scraper.write_all(b"GET /healthz HTTP/1.1\r\nhost: admin\r\n\r\n").await.expect("it is open");
+            let mut reply = [0; 1024];
+            let length = scraper.read(&mut reply).await.expect("it is open");
+            assert!(reply[..length].starts_with(b"HTTP/1.1 200 "), "after {seconds} s");
+        }
+        drop(scraper);
+        serving.await.expect("no panic");
+    }
 
     #[tokio::test]
     async fn an_operator_sees_metrics_and_health_and_nothing_else() {

@@ -5,18 +5,20 @@
 //! [`organization_label`].
 
 pub mod catalogue;
+pub mod exposition;
 mod organizations;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::stderr;
 use crate::tenant::Directory;
-use catalogue::{BUILD_INFO, CATALOGUE, Kind, SNAPSHOT_AGE_SECONDS};
+use catalogue::{BUILD_INFO, CATALOGUE, Kind, SNAPSHOT_AGE_SECONDS, STDERR_LINES_LOST};
 pub use organizations::{MAX_ORGANIZATIONS, OTHER, organization_label};
 
 /// How often samples that nobody scraped are folded into their histograms.
@@ -61,6 +63,7 @@ impl Exporter {
     /// Everything, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.refresh.iter().for_each(|refresh| refresh());
+        counter!(STDERR_LINES_LOST).absolute(stderr::lost());
         self.handle.render()
     }
 
@@ -95,6 +98,29 @@ fn install_recorder() -> Result<PrometheusHandle, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_metrics_name_stands_once_in_the_code() {
+        fn names_in(folder: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(folder).expect("our own sources") {
+                let path = entry.expect("our own sources").path();
+                if path.is_dir() {
+                    names_in(&path, found);
+                } else if !path.to_string_lossy().contains("/tests") {
+                    let text = std::fs::read_to_string(&path).expect("our own sources");
+                    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                    let named =
+                        CATALOGUE.iter().filter(|metric| text.contains(&format!("\"{}\"", metric.name)));
+                    found.extend(named.map(|metric| format!("{}: {}", path.display(), metric.name)));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        names_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        let elsewhere: Vec<_> = found.iter().filter(|place| !place.contains("catalogue.rs: ")).collect();
+        assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+        assert_eq!(found.len(), CATALOGUE.len(), "the others are in the catalogue");
+    }
 
     #[test]
     fn the_age_of_the_snapshot_appears_with_the_first_one() {

@@ -5,6 +5,8 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::stderr;
+
 /// As a shell reports a process that a second signal ended: 128 and SIGTERM.
 const EXIT_AT_ONCE: i32 = 143;
 
@@ -22,6 +24,7 @@ pub fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
         stop.cancel();
         let name = either(&mut terminate, &mut interrupt).await;
         tracing::warn!(signal = name, "second signal: what was unfinished is dropped");
+        stderr::flush();
         std::process::exit(EXIT_AT_ONCE);
     });
     Ok(())

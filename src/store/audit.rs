@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
+use super::session::Mark;
 use super::{Error, connect, organizations, roles};
 use crate::config::DatabaseUrl;
 use crate::tenant::Organization;
@@ -68,12 +69,14 @@ impl Snapshot {
     /// Looks at the database as it is now.
     ///
     /// # Errors
-    /// [`Error::NotSetUp`] when no log was ever declared; Postgres.
+    /// [`Error::NotSetUp`] when no log was ever declared; [`Error::SharedSession`]; Postgres.
     pub async fn open(url: &DatabaseUrl) -> Result<Self, Error> {
         let keeper = connect(url).await?;
+        Mark::put(&keeper, url).await?;
         keeper
             .batch_execute(
-                "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                 SET LOCAL search_path = ''",
             )
             .await?;
         let name = keeper.query_one("SELECT pg_export_snapshot()", &[]).await?.get(0);
@@ -112,6 +115,18 @@ impl Snapshot {
         let sql = format!("SELECT {} FROM rollbook.organization ORDER BY slug", organizations::COLUMNS);
         let rows = transaction.query(&sql, &[]).await?;
         rows.iter().map(organizations::read).collect()
+    }
+
+    /// Up to where each partition is safe: what lies below must be somewhere.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn anchors(&mut self) -> Result<HashMap<i32, i64>, Error> {
+        let generation = self.generation;
+        let transaction = begin(&mut self.reader, &self.name).await?;
+        let sql = "SELECT partition, next_offset FROM rollbook.partition_anchor WHERE generation = $1";
+        let rows = transaction.query(sql, &[&generation]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// What one organization's schema holds, and what is held for it.

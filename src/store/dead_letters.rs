@@ -12,7 +12,7 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
 
 use super::organizations::{self, Lock};
-use super::{Admin, Error, roles, trail};
+use super::{Admin, Error, roles};
 use crate::tenant::{Organization, Slug, State};
 
 /// An event that Postgres refused, without the event.
@@ -124,18 +124,14 @@ pub async fn replay(
 ) -> Result<Replayed, Error> {
     let organization = standing(&admin.client, slug).await?;
     let schema = roles::quoted(&organization.schema_name);
-    let transaction = admin.client.transaction().await?;
+    let change = admin.begin().await?;
     // Deferred constraints have to speak up before the commit, as they do for the loader.
-    transaction
-        .batch_execute(
-            "SET LOCAL search_path = ''; SET LOCAL lock_timeout = '10s'; SET CONSTRAINTS ALL IMMEDIATE",
-        )
-        .await?;
-    let Some(letter) = lock_letter(&transaction, &schema, id).await? else { return Ok(Replayed::NotFound) };
+    change.batch_execute("SET LOCAL lock_timeout = '10s'; SET CONSTRAINTS ALL IMMEDIATE").await?;
+    let Some(letter) = lock_letter(&change, &schema, id).await? else { return Ok(Replayed::NotFound) };
     if letter.is_discarded {
         return Ok(Replayed::Discarded);
     }
-    let inserted = match insert(&transaction, &schema, id, letter.record).await {
+    let inserted = match insert(&change, &schema, id, letter.record).await {
         Ok(inserted) => inserted,
         Err(error) => match error.as_db_error() {
             Some(refused) => {
@@ -157,15 +153,15 @@ pub async fn replay(
             return Ok(Replayed::Refused { sqlstate: "22000".to_owned(), reason });
         }
     };
-    transaction.execute(&format!("DELETE FROM {schema}.dead_letter WHERE id = $1"), &[&id]).await?;
+    change.execute(&format!("DELETE FROM {schema}.dead_letter WHERE id = $1"), &[&id]).await?;
     let moved = format!(
         "UPDATE {schema}.ingest_watermark SET {column} = {column} + 1, dead = dead - 1 \
          WHERE generation = $1 AND partition = $2"
     );
-    transaction.execute(&moved, &[&letter.generation, &letter.partition]).await?;
+    change.execute(&moved, &[&letter.generation, &letter.partition]).await?;
     let what = json!({ "dead_letter": id, "event_id": letter.event_id, "fate": column });
-    trail::record(&transaction, &admin.operator, "letter.replay", Some(organization.id), &what).await?;
-    transaction.commit().await?;
+    change.record("letter.replay", Some(organization.id), &what).await?;
+    change.commit().await?;
     Ok(outcome)
 }
 
@@ -177,26 +173,26 @@ pub async fn replay(
 pub async fn discard(admin: &mut Admin, slug: &Slug, only: &[i64]) -> Result<Vec<DeadLetter>, Error> {
     let organization = standing(&admin.client, slug).await?;
     let schema = roles::quoted(&organization.schema_name);
-    let transaction = admin.client.transaction().await?;
+    let change = admin.begin().await?;
     let mark = format!(
         "UPDATE {schema}.dead_letter SET discarded_at = now() \
          WHERE discarded_at IS NULL AND (cardinality($1::bigint[]) = 0 OR id = ANY ($1)) RETURNING id"
     );
-    let marked = transaction.query(&mark, &[&only]).await?;
+    let marked = change.query(&mark, &[&only]).await?;
     let mut marked: Vec<i64> = marked.iter().map(|row| row.get(0)).collect();
     marked.sort_unstable();
     let letters = if only.is_empty() && marked.is_empty() {
         Vec::new()
     } else {
         let asked = if only.is_empty() { &marked } else { only };
-        read_letters(&transaction, &organization, asked, Extent::Envelope).await?
+        read_letters(&*change, &organization, asked, Extent::Envelope).await?
     };
     refuse_unknown(only, &letters)?;
     if !marked.is_empty() {
         let what = json!({ "dead_letters": marked });
-        trail::record(&transaction, &admin.operator, "letter.discard", Some(organization.id), &what).await?;
+        change.record("letter.discard", Some(organization.id), &what).await?;
     }
-    transaction.commit().await?;
+    change.commit().await?;
     Ok(letters)
 }
 

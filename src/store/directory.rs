@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::poll_fn;
 use tokio::sync::Notify;
-use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::connect::{Driver, connect_with_driver};
+use super::connect::{Driver, NOTHING_ON_THE_PATH, connect, connect_with_driver};
 use super::{Backoff, Error, organizations};
 use crate::config::DatabaseUrl;
 use crate::tenant::{Directory, KeyDigest, OrganizationId, Snapshot};
@@ -61,6 +61,15 @@ pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: 
     }
 }
 
+/// Reads it once, on a connection of its own, as a login does that follows it.
+///
+/// # Errors
+/// Postgres is not reachable, refuses the login, or has not what it reads.
+pub async fn read_once(url: &DatabaseUrl, view: View) -> Result<Snapshot, Error> {
+    let client = connect(url).await?;
+    in_time(read(&client, view)).await
+}
+
 /// What a connection's life ends with: always an error.
 type Ended = Result<std::convert::Infallible, Error>;
 
@@ -100,9 +109,9 @@ async fn read_on_announcement(
     announced: &Notify,
     failures: &mut u32,
 ) -> Ended {
-    let queries = in_time(Queries::prepare(client, view)).await?;
+    in_time(listen(client)).await?;
     loop {
-        let snapshot = in_time(queries.read(client)).await?;
+        let snapshot = in_time(read(client, view)).await?;
         directory.replace(snapshot);
         if *failures > 0 {
             tracing::info!("organizations can be read again");
@@ -117,38 +126,29 @@ async fn in_time<T>(read: impl Future<Output = Result<T, Error>>) -> Result<T, E
     tokio::time::timeout(READ_TIMEOUT, read).await.map_err(|_| Error::ReadTimedOut)?
 }
 
-/// What is asked again and again on one connection.
-struct Queries {
-    organizations: Statement,
-    /// `None`: the login may not read keys.
-    keys: Option<Statement>,
+/// Before the first read: what changes in between is then announced. A pooler in transaction mode passes no announcement
+/// on; there the poll has to do.
+async fn listen(client: &Client) -> Result<(), Error> {
+    client.batch_execute(NOTHING_ON_THE_PATH).await?;
+    Ok(client.batch_execute("LISTEN rollbook_organization").await?)
 }
 
-impl Queries {
-    /// Starts to listen, before the first read: what changes in between is then announced.
-    async fn prepare(client: &Client, view: View) -> Result<Self, Error> {
-        client.batch_execute("LISTEN rollbook_organization").await?;
-        let organizations = format!("SELECT {} FROM rollbook.organization", organizations::COLUMNS);
-        let organizations = client.prepare(&organizations).await?;
-        let keys = "SELECT digest, organization_id FROM rollbook.write_key WHERE revoked_at IS NULL";
-        let keys = match view {
-            View::Intake => Some(client.prepare(keys).await?),
-            View::Loader => None,
-        };
-        Ok(Self { organizations, keys })
-    }
-
-    async fn read(&self, client: &Client) -> Result<Snapshot, Error> {
-        let taken_at = Instant::now();
-        // Keys first: a key made between the two reads then waits for the next snapshot, with its organization.
-        let keys = match &self.keys {
-            Some(keys) => client.query(keys, &[]).await?.iter().map(read_key).collect::<Result<_, _>>()?,
-            None => Vec::new(),
-        };
-        let rows = client.query(&self.organizations, &[]).await?;
-        let organizations: Vec<_> = rows.iter().map(organizations::read).collect::<Result<_, _>>()?;
-        Ok(Snapshot::new(organizations, keys, taken_at))
-    }
+/// Reads the tables. The statements have no names, for a pooler may lend another server session to each; and they call
+/// no function and no operator, for there the path may be anybody's.
+async fn read(client: &Client, view: View) -> Result<Snapshot, Error> {
+    let taken_at = Instant::now();
+    // Keys first: a key made between the two reads then waits for the next snapshot, with its organization.
+    let keys = match view {
+        View::Intake => {
+            let keys = "SELECT digest, organization_id FROM rollbook.write_key WHERE revoked_at IS NULL";
+            client.query_typed(keys, &[]).await?.iter().map(read_key).collect::<Result<_, _>>()?
+        }
+        View::Loader => Vec::new(),
+    };
+    let rows = format!("SELECT {} FROM rollbook.organization", organizations::COLUMNS);
+    let rows = client.query_typed(&rows, &[]).await?;
+    let organizations: Vec<_> = rows.iter().map(organizations::read).collect::<Result<_, _>>()?;
+    Ok(Snapshot::new(organizations, keys, taken_at))
 }
 
 fn read_key(row: &Row) -> Result<(KeyDigest, OrganizationId), Error> {

@@ -1,5 +1,7 @@
 //! What an administrator's command can meet in Postgres.
 
+use tokio_postgres::error::SqlState;
+
 use crate::tenant::{OrganizationId, RolePrefix, Slug, State};
 
 /// Why the store did not do it. A variant is something that the caller, or a person, would do differently.
@@ -19,7 +21,7 @@ pub enum Error {
     Tls(String),
     /// A statement failed.
     #[error("Postgres refused a statement")]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(#[source] tokio_postgres::Error),
     /// A read took longer than a healthy server ever needs.
     #[error("Postgres did not answer in time")]
     ReadTimedOut,
@@ -45,6 +47,16 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The administrator's connection is not its own.
+    #[error(
+        "a pooler lends this session to others between transactions, and nothing was changed: administrators' commands \
+         take a connection of their own, to the server itself or to a pooler in session mode \
+         (ROLLBOOK_ADMIN_DATABASE_URL)"
+    )]
+    SharedSession,
+    /// The server or the database has something otherwise than we rely on.
+    #[error("this Postgres will not do: {}", .0.join("; and "))]
+    UnfitServer(Vec<String>),
     /// The administrator's login may not do what is needed.
     #[error("the administrator `{login}` lacks {}", .missing.join(", and "))]
     AdministratorLacks {
@@ -83,10 +95,39 @@ pub enum Error {
     /// A role or schema of that name exists and is not ours.
     #[error("the {kind} `{name}` exists and was not made by this installation: {}", way_out(kind))]
     NameTaken {
-        /// `role` or `schema`.
+        /// `role`, `login` or `schema`.
         kind: &'static str,
         /// Its name.
         name: String,
+    },
+    /// A login that bears another installation's mark.
+    #[error(
+        "the login `{0}` belongs to another installation, as its COMMENT says, whose password must not be changed: write \
+         other logins into the URLs (ROLLBOOK_INTAKE_DATABASE_URL, ROLLBOOK_LOADER_DATABASE_URL), which setup makes"
+    )]
+    LoginOfAnother(String),
+    /// A login that serves another database, too, and has another password than the URL says.
+    #[error(
+        "the login `{login}` also lets the service into the database `{other}` of this cluster, with another password than \
+         the URL has: setting it here would lock that service out"
+    )]
+    LoginServesAnother {
+        /// The login role.
+        login: String,
+        /// The other database.
+        other: String,
+    },
+    /// Removing the schema would take along what is not the organization's.
+    #[error(
+        "nothing was removed, for outside of the schema `{schema}` this hangs on it and would go along: {}. Drop it or \
+         change it first, or let it go along with --cascade",
+        .dependents.join(", ")
+    )]
+    HasDependents {
+        /// The organization's schema.
+        schema: String,
+        /// What hangs on it, in Postgres' words.
+        dependents: Vec<String>,
     },
     /// No organization of that slug.
     #[error("there is no organization `{0}`")]
@@ -138,14 +179,30 @@ pub enum Error {
     },
 }
 
+impl From<tokio_postgres::Error> for Error {
+    /// A statement that was prepared in one session and is unknown in the next tells more than the statement itself.
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::DUPLICATE_PSTATEMENT) => {
+                Self::SharedSession
+            }
+            _ => Self::Postgres(error),
+        }
+    }
+}
+
 /// Roles are the whole cluster's, and may be another installation's.
 fn way_out(kind: &str) -> &'static str {
     match kind {
         "role" => {
-            "rename or drop it, or, where another installation of this cluster has it, set ROLLBOOK_ROLE_PREFIX \
+            "give it another name, or, where another installation of this cluster has it, set ROLLBOOK_ROLE_PREFIX \
              before the first `rollbook setup`"
         }
-        _ => "rename or drop it first",
+        "login" => {
+            "write other logins into the URLs (ROLLBOOK_INTAKE_DATABASE_URL, ROLLBOOK_LOADER_DATABASE_URL), which setup \
+             makes; or, where it is nobody else's, say so with `rollbook setup --adopt-logins`"
+        }
+        _ => "give it another name first",
     }
 }
 
@@ -158,11 +215,15 @@ impl Error {
             Self::Migration { .. } => "migration_failed",
             Self::NotSetUp => "not_set_up",
             Self::ControlVersion { .. } => "control_schema_version",
+            Self::SharedSession => "shared_session",
+            Self::UnfitServer(_) => "unfit_server",
             Self::AdministratorLacks { .. } => "insufficient_rights",
             Self::LoginIsSuperuser { .. } => "login_is_superuser",
             Self::PrefixContradiction { .. } => "contradiction",
             Self::AnotherLog { .. } => "another_log",
-            Self::NameTaken { .. } => "name_taken",
+            Self::NameTaken { .. } | Self::LoginOfAnother(_) => "name_taken",
+            Self::LoginServesAnother { .. } => "login_serves_another",
+            Self::HasDependents { .. } => "has_dependents",
             Self::NoSuchOrganization(_) => "organization_not_found",
             Self::OrganizationExists { .. } => "organization_exists",
             Self::OrganizationRemoved(_) => "organization_removed",

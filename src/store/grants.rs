@@ -3,9 +3,8 @@
 //! Tables that a later migration adds get the reader's grant by themselves and the writer's only when they are named
 //! here: no right comes by default.
 
-use tokio_postgres::GenericClient;
-
-use super::{Admin, Error, Installation, TenantNames, retry, roles};
+use super::change::Change;
+use super::{Error, Installation, TenantNames, roles};
 
 /// What `org_<slug>` may do, by table. It may do nothing else.
 const WRITER: [(&str, &str); 3] = [
@@ -16,27 +15,21 @@ const WRITER: [(&str, &str); 3] = [
 
 /// Gives an organization's roles what they need, unless they have it.
 pub(super) async fn ensure(
-    admin: &mut Admin,
+    change: &Change<'_>,
     installation: &Installation,
     names: &TenantNames,
 ) -> Result<(), Error> {
-    if are_complete(&admin.client, installation, names).await? {
+    if are_complete(change, installation, names).await? {
         return Ok(());
     }
-    retry::on_conflict(async || {
-        let membership = membership(admin, installation, &names.writer);
-        let transaction = admin.client.transaction().await?;
-        transaction.batch_execute(&statements(installation, names)).await?;
-        transaction.batch_execute(&membership).await?;
-        Ok(transaction.commit().await?)
-    })
-    .await
+    change.batch_execute(&statements(installation, names)).await?;
+    Ok(change.batch_execute(&membership(change, installation, &names.writer)).await?)
 }
 
 /// Whether everything is granted already. Asked first, because a grant that changes nothing still makes every
 /// session of the loader read its memberships again.
-pub(super) async fn are_complete(
-    client: &impl GenericClient,
+async fn are_complete(
+    change: &Change<'_>,
     installation: &Installation,
     names: &TenantNames,
 ) -> Result<bool, Error> {
@@ -50,7 +43,7 @@ pub(super) async fn are_complete(
                   AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = $3::text::regnamespace \
                                      AND relkind IN ('r', 'p', 'v', 'm', 'f') \
                                      AND NOT has_table_privilege($2, oid, 'SELECT'))";
-    let row = client
+    let row = change
         .query_one(
             sql,
             &[
@@ -84,9 +77,9 @@ fn statements(installation: &Installation, names: &TenantNames) -> String {
 }
 
 /// Lets the loader become the writer, without having the writer's rights before it does.
-pub(super) fn membership(admin: &Admin, installation: &Installation, writer: &str) -> String {
+pub(super) fn membership(change: &Change<'_>, installation: &Installation, writer: &str) -> String {
     let (writer, loader) = (roles::quoted(writer), roles::quoted(&installation.loader_login));
     // Before PostgreSQL 16 it is the login's NOINHERIT that says so.
-    let how = if admin.grants_say_inherit() { " WITH INHERIT FALSE, SET TRUE" } else { "" };
+    let how = if change.by.grants_say_inherit() { " WITH INHERIT FALSE, SET TRUE" } else { "" };
     format!("GRANT {writer} TO {loader}{how}")
 }

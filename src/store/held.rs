@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::dead_letters::standing;
-use super::{Admin, Error, trail};
+use super::{Admin, Error};
 use crate::tenant::{Organization, OrganizationId, Slug};
 
 /// One held record.
@@ -69,7 +69,7 @@ pub async fn record_drain(
     organization: OrganizationId,
     what: &Value,
 ) -> Result<(), Error> {
-    let transaction = admin.client.transaction().await?;
-    trail::record(&transaction, &admin.operator, "held.drain", Some(organization), what).await?;
-    Ok(transaction.commit().await?)
+    let change = admin.begin().await?;
+    change.record("held.drain", Some(organization), what).await?;
+    change.commit().await
 }

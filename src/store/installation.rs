@@ -1,6 +1,8 @@
 //! What `setup` was told, for the commands that run later with nothing but the administrator's URL.
 
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::roles::Mark;
 use super::{Admin, CONTROL_SCHEMA_VERSION, Error, migrations};
@@ -60,16 +62,18 @@ impl Installation {
 
 const READERS: &str = "rollbook_readers";
 
-/// The prefix of the installation in this database as any login can see it, which the table is not for: from the mark
-/// on the readers' role. `None`: `setup` did not run here.
+/// The prefix of the installation in this database as any login can see it, which the table is not for: from the readers'
+/// role, which bears the same mark as the control schema. `None`: `setup` did not run here.
 ///
 /// # Errors
 /// Postgres.
-pub async fn installed_prefix(client: &Client) -> Result<Option<RolePrefix>, tokio_postgres::Error> {
-    let database = client.query_one("SELECT current_database()::text", &[]).await?;
-    let mark = Mark::of_installation(database.get(0));
-    let sql = "SELECT rolname::text FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = $1";
-    let marked = client.query(sql, &[&mark.as_str()]).await?;
+pub async fn installed_prefix(
+    client: &impl GenericClient,
+) -> Result<Option<RolePrefix>, tokio_postgres::Error> {
+    let sql = "SELECT rolname::text FROM pg_roles JOIN pg_namespace n ON nspname = 'rollbook' \
+               WHERE starts_with(shobj_description(pg_roles.oid, 'pg_authid'), $1) \
+                 AND shobj_description(pg_roles.oid, 'pg_authid') = obj_description(n.oid, 'pg_namespace')";
+    let marked = client.query_typed(sql, &[(&Mark::OF_ANY_INSTALLATION, Type::TEXT)]).await?;
     Ok(marked.iter().find_map(|row| row.get::<_, &str>(0).strip_suffix(READERS)?.parse().ok()))
 }
 
@@ -85,11 +89,20 @@ pub(super) async fn find(client: &impl GenericClient) -> Result<Option<Installat
     }))
 }
 
-/// Writes the row. The prefix stays what it was when there is one.
-pub(super) async fn save(client: &impl GenericClient, installation: &Installation) -> Result<(), Error> {
-    let sql = "INSERT INTO rollbook.installation (role_prefix, intake_login, loader_login) VALUES ($1, $2, $3) \
-               ON CONFLICT (only_row) DO UPDATE SET intake_login = $2, loader_login = $3";
+/// What names the installation for good, if setup has come that far.
+pub(super) async fn id(client: &impl GenericClient) -> Result<Option<Uuid>, tokio_postgres::Error> {
+    Ok(client.query_opt("SELECT id FROM rollbook.installation", &[]).await?.map(|row| row.get(0)))
+}
+
+/// Writes the row. The prefix and the id stay what they were when there is one.
+pub(super) async fn save(
+    client: &impl GenericClient,
+    installation: &Installation,
+    id: Uuid,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO rollbook.installation (role_prefix, intake_login, loader_login, id) \
+               VALUES ($1, $2, $3, $4) ON CONFLICT (only_row) DO UPDATE SET intake_login = $2, loader_login = $3";
     let Installation { prefix, intake_login, loader_login } = installation;
-    client.execute(sql, &[&prefix.as_str(), intake_login, loader_login]).await?;
+    client.execute(sql, &[&prefix.as_str(), intake_login, loader_login, &id]).await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::organizations::{self, Lock};
-use super::{Admin, Error, trail};
+use super::{Admin, Error};
 use crate::tenant::{OrganizationId, Slug, State, WriteKey};
 
 /// A key that was just made: the only time that it is there to be shown.
@@ -38,17 +38,17 @@ pub struct ListedKey {
 /// # Errors
 /// The organization does not exist, is not complete, or was removed.
 pub async fn add(admin: &mut Admin, slug: &Slug, label: Option<&str>) -> Result<NewKey, Error> {
-    let transaction = admin.client.transaction().await?;
-    let organization = organizations::find(&transaction, slug, Lock::ForUpdate).await?.organization;
+    let change = admin.begin().await?;
+    let organization = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
     match organization.state {
         State::Active | State::Suspended => {}
         State::Provisioning => return Err(Error::OrganizationProvisioning(slug.clone())),
         State::Removed => return Err(Error::OrganizationRemoved(slug.clone())),
     }
-    let new = insert(&transaction, organization.id, label).await?;
+    let new = insert(&change, organization.id, label).await?;
     let what = json!({ "key_id": new.id, "label": label });
-    trail::record(&transaction, &admin.operator, "key.add", Some(organization.id), &what).await?;
-    transaction.commit().await?;
+    change.record("key.add", Some(organization.id), &what).await?;
+    change.commit().await?;
     Ok(new)
 }
 
@@ -91,10 +91,10 @@ pub async fn list(admin: &Admin, slug: &Slug) -> Result<Vec<ListedKey>, Error> {
 /// # Errors
 /// [`Error::NoSuchKey`], or Postgres.
 pub async fn revoke(admin: &mut Admin, key: Uuid) -> Result<RevokedKey, Error> {
-    let transaction = admin.client.transaction().await?;
+    let change = admin.begin().await?;
     let find = "SELECT k.organization_id, o.slug, k.revoked_at FROM rollbook.write_key k \
                 JOIN rollbook.organization o ON o.id = k.organization_id WHERE k.id = $1 FOR UPDATE OF k";
-    let row = transaction.query_opt(find, &[&key]).await?.ok_or(Error::NoSuchKey(key))?;
+    let row = change.query_opt(find, &[&key]).await?.ok_or(Error::NoSuchKey(key))?;
     let (id, organization) = (OrganizationId(row.get(0)), row.get(1));
     let before: Option<SystemTime> = row.get(2);
     let revoked_at: SystemTime = match before {
@@ -102,13 +102,13 @@ pub async fn revoke(admin: &mut Admin, key: Uuid) -> Result<RevokedKey, Error> {
         None => {
             let revoke =
                 "UPDATE rollbook.write_key SET revoked_at = now() WHERE id = $1 RETURNING revoked_at";
-            let revoked_at = transaction.query_one(revoke, &[&key]).await?.get(0);
+            let revoked_at = change.query_one(revoke, &[&key]).await?.get(0);
             let what = json!({ "key_id": key });
-            trail::record(&transaction, &admin.operator, "key.revoke", Some(id), &what).await?;
+            change.record("key.revoke", Some(id), &what).await?;
             revoked_at
         }
     };
-    transaction.commit().await?;
+    change.commit().await?;
     let revoked_at = Timestamp::try_from(revoked_at)
         .map_err(|error| Error::UnreadableRow { id, why: error.to_string() })?;
     Ok(RevokedKey { organization, revoked_at })

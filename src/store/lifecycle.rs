@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde_json::json;
 
 use super::organizations::{self, Described, Lock};
-use super::{Admin, Error, trail};
+use super::{Admin, Error};
 use crate::tenant::{Slug, State};
 
 /// Intake answers 403 from now on; what was accepted before is still stored.
@@ -25,17 +25,17 @@ pub async fn resume(admin: &mut Admin, slug: &Slug) -> Result<Described, Error> 
 }
 
 async fn move_to(admin: &mut Admin, slug: &Slug, to: State, action: &str) -> Result<Described, Error> {
-    let transaction = admin.client.transaction().await?;
-    let found = organizations::find(&transaction, slug, Lock::ForUpdate).await?;
+    let change = admin.begin().await?;
+    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
     refuse_unless_standing(&found)?;
     if found.organization.state != to {
         let id = found.organization.id;
         let sql = "UPDATE rollbook.organization SET state = $2 WHERE id = $1";
-        transaction.execute(sql, &[&id.0, &to.as_str()]).await?;
+        change.execute(sql, &[&id.0, &to.as_str()]).await?;
         let what = json!({ "state": to.as_str() });
-        trail::record(&transaction, &admin.operator, action, Some(id), &what).await?;
+        change.record(action, Some(id), &what).await?;
     }
-    transaction.commit().await?;
+    change.commit().await?;
     organizations::show(admin, slug).await
 }
 
@@ -64,8 +64,8 @@ pub enum RateLimit {
 /// # Errors
 /// As [`suspend`].
 pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<Described, Error> {
-    let transaction = admin.client.transaction().await?;
-    let found = organizations::find(&transaction, slug, Lock::ForUpdate).await?;
+    let change = admin.begin().await?;
+    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
     refuse_unless_standing(&found)?;
 
     let old = &found.organization;
@@ -91,10 +91,10 @@ pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<De
             "UPDATE rollbook.organization SET name = $2, rate_limit = $3, allowed_origins = $4 WHERE id = $1";
         // The command line takes no limit that the column cannot hold.
         let limit = rate_limit.map(|limit| i32::try_from(limit.get()).unwrap_or(i32::MAX));
-        transaction.execute(sql, &[&old.id.0, name, &limit, origins]).await?;
-        trail::record(&transaction, &admin.operator, "org.set", Some(old.id), &what.into()).await?;
+        change.execute(sql, &[&old.id.0, name, &limit, origins]).await?;
+        change.record("org.set", Some(old.id), &what.into()).await?;
     }
-    transaction.commit().await?;
+    change.commit().await?;
     organizations::show(admin, slug).await
 }
 

@@ -1,7 +1,7 @@
 //! `rollbook migrate`: every organization's schema to this release's version.
 //!
-//! Schemas are independent: several are done at once, each under an advisory lock of its own, and one that fails or is
-//! busy does not stop the others. What is done stays done; a second run does the rest.
+//! Schemas are independent: several are done at once, each in one transaction under an advisory lock of its own, and one
+//! that fails or is busy does not stop the others. What is done stays done; a second run does the rest.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -11,9 +11,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
+use super::change::Change;
 use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
-use super::{grants, migrations, provision, retry, trail};
+use super::{grants, migrations, provision, retry};
 use crate::config::{DatabaseUrl, Operator};
 use crate::tenant::{Organization, Slug, State};
 
@@ -124,15 +125,12 @@ pub async fn migrate(
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut admins = Vec::with_capacity(jobs);
     for _ in 0..jobs {
-        let admin = Admin::connect(url, operator.clone()).await?;
-        let timeout = format!("SET lock_timeout = {}", manner.lock_timeout.as_millis());
-        admin.client.batch_execute(&timeout).await?;
-        admins.push(admin);
+        admins.push(Admin::connect(url, operator.clone()).await?);
     }
     let workers = admins.into_iter().map(async |mut admin| {
         let mut reports = Vec::new();
         while let Some(one) = next() {
-            let report = one_schema(&mut admin, installation, &one, manner.mode).await;
+            let report = one_schema(&mut admin, installation, &one, manner).await;
             progress(&report);
             reports.push(report);
         }
@@ -143,15 +141,20 @@ pub async fn migrate(
     Ok(reports)
 }
 
-async fn one_schema(admin: &mut Admin, installation: &Installation, one: &Described, mode: Mode) -> Report {
+async fn one_schema(
+    admin: &mut Admin,
+    installation: &Installation,
+    one: &Described,
+    manner: Manner,
+) -> Report {
     let from = version(admin, one).await;
-    let (from, outcome) = match (from, mode) {
+    let (from, outcome) = match (from, manner.mode) {
         (Err(problem), _) => (None, Outcome::Failed(problem)),
         (Ok(from), _) if from > TENANT_SCHEMA_VERSION => (Some(from), Outcome::Failed(Problem::Newer(from))),
         (Ok(from), Mode::DryRun) if from == TENANT_SCHEMA_VERSION => (Some(from), Outcome::Current),
         (Ok(from), Mode::DryRun) => (Some(from), Outcome::WouldMigrate),
         (Ok(from), Mode::Apply) => {
-            let outcome = match under_lock(admin, installation, one).await {
+            let outcome = match bring_up_to_date(admin, installation, one, manner.lock_timeout).await {
                 Ok(()) if from == TENANT_SCHEMA_VERSION => Outcome::Current,
                 Ok(()) => Outcome::Migrated,
                 Err(problem) => Outcome::Failed(problem),
@@ -175,52 +178,43 @@ async fn version(admin: &Admin, one: &Described) -> Result<i32, Problem> {
     }
 }
 
-async fn under_lock(admin: &mut Admin, installation: &Installation, one: &Described) -> Result<(), Problem> {
-    let key = retry::lock_key(&one.organization.schema_name);
-    let row = admin.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await?;
-    if !row.get::<_, bool>(0) {
-        return Err(Problem::Locked);
-    }
-    let outcome = if_it_stands(admin, installation, one).await;
-    let unlocked = admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await;
-    outcome?;
-    unlocked?;
-    Ok(())
-}
-
-/// Removal takes the same lock, and what it dropped must not be made again.
-async fn if_it_stands(
-    admin: &mut Admin,
-    installation: &Installation,
-    one: &Described,
-) -> Result<(), Problem> {
-    let now = organizations::show(admin, &one.organization.slug).await?;
-    if now.organization.state == State::Removed {
-        return Err(Problem::Removed);
-    }
-    Ok(bring_up_to_date(admin, installation, one).await?)
-}
-
+/// In one transaction: all that the schema lacks, and that it lacks nothing any more.
 async fn bring_up_to_date(
     admin: &mut Admin,
     installation: &Installation,
     one: &Described,
-) -> Result<(), Error> {
+    lock_timeout: Duration,
+) -> Result<(), Problem> {
     let names = TenantNames::new(installation, &one.organization.slug);
-    admin.run_migrations(&migrations::TENANT, &names.schema).await?;
-    provision::pin_organization(admin, &names.schema, one.organization.id).await?;
-    grants::ensure(admin, installation, &names).await?;
-    record_version(admin, one).await
+    // A grant of another administrator's may come in between; a schema that is locked is reported and not waited for.
+    let outcome = retry::on_conflict(async || {
+        let change = admin.begin().await?;
+        change.batch_execute(&format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis())).await?;
+        if !change.try_lock(&names.schema).await? {
+            return Ok(Err(Problem::Locked));
+        }
+        // Removal takes the same lock, and what it dropped must not be made again.
+        let now = organizations::find(&*change, &one.organization.slug, organizations::Lock::None).await?;
+        if now.organization.state == State::Removed {
+            return Ok(Err(Problem::Removed));
+        }
+        migrations::run(&change, &migrations::TENANT, &names.schema).await?;
+        provision::pin_organization(&change, &names.schema, one.organization.id).await?;
+        grants::ensure(&change, installation, &names).await?;
+        record_version(&change, one).await?;
+        change.commit().await?;
+        Ok(Ok(()))
+    });
+    outcome.await?
 }
 
-/// Last of all, so that the loader takes the schema for new when it is.
-async fn record_version(admin: &mut Admin, one: &Described) -> Result<(), Error> {
+/// Last of all: the loader takes the schema for new by it.
+async fn record_version(change: &Change<'_>, one: &Described) -> Result<(), Error> {
     let id = one.organization.id;
-    let transaction = admin.client.transaction().await?;
     let sql = "UPDATE rollbook.organization SET schema_version = $2 WHERE id = $1 AND schema_version <> $2";
-    if transaction.execute(sql, &[&id.0, &TENANT_SCHEMA_VERSION]).await? > 0 {
+    if change.execute(sql, &[&id.0, &TENANT_SCHEMA_VERSION]).await? > 0 {
         let what = json!({ "schema_version": TENANT_SCHEMA_VERSION });
-        trail::record(&transaction, &admin.operator, "migrate", Some(id), &what).await?;
+        change.record("migrate", Some(id), &what).await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
 }

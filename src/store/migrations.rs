@@ -1,14 +1,18 @@
 //! The migrations that this binary carries, and how they run.
 //!
-//! refinery keeps a history table in each schema, and runs each file in a transaction of its own. Plain SQL files
-//! cannot name `org_<slug>`, so they run with the schema as `search_path`; what needs its name (grants, the CHECK that
-//! pins the organization) is done in Rust afterwards.
+//! refinery keeps a history table in each schema. All that a schema lacks runs in one transaction, with what is done in
+//! Rust afterwards because it needs the schema's name (grants, the CHECK that pins the organization): plain SQL files
+//! cannot name `org_<slug>`, so they run with the schema as the transaction's `search_path`.
 
 use std::sync::LazyLock;
 
-use refinery::Runner;
-use tokio_postgres::{Client, GenericClient};
+use refinery::{Migration, Runner};
+use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_postgres::{GenericClient, Transaction};
 
+use super::change::Change;
 use super::{Error, roles};
 
 #[allow(missing_docs, unreachable_pub, reason = "written by refinery's macro")]
@@ -21,7 +25,7 @@ mod tenant_files {
 }
 
 /// The newest migration of `rollbook` that this binary carries.
-pub const CONTROL_SCHEMA_VERSION: i32 = 9;
+pub const CONTROL_SCHEMA_VERSION: i32 = 10;
 /// The newest migration of an organization's schema that this binary carries. The loader knows this version.
 pub const TENANT_SCHEMA_VERSION: i32 = 4;
 
@@ -35,21 +39,50 @@ pub(super) static CONTROL: LazyLock<Runner> = LazyLock::new(control_files::migra
 /// Brings one organization's schema up to date.
 pub(super) static TENANT: LazyLock<Runner> = LazyLock::new(tenant_files::migrations::runner);
 
-/// Runs what is missing in `schema`, as `owner`. The connection is left as an administrator's always is.
-pub(super) async fn run(
-    client: &mut Client,
-    runner: &Runner,
-    schema: &str,
-    owner: &str,
-) -> Result<(), Error> {
-    let (path, role) = (roles::quoted(schema), roles::quoted(owner));
-    client.batch_execute(&format!("SET search_path = {path}; SET ROLE {role}")).await?;
-    let outcome = runner.run_async(client).await;
-    let reset = client.batch_execute("RESET ROLE; SET search_path = ''").await;
+/// Runs what is missing in `schema`, as the owner of the database. Afterwards the change is again what it was.
+pub(super) async fn run(change: &Change<'_>, runner: &Runner, schema: &str) -> Result<(), Error> {
+    let (path, role) = (roles::quoted(schema), roles::quoted(&change.by.owner));
+    // Where `pg_temp` is not named it comes first, before Postgres' own.
+    change.batch_execute(&format!("SET LOCAL search_path = {path}, pg_temp; SET LOCAL ROLE {role}")).await?;
     let failed = |source| Error::Migration { schema: schema.to_owned(), source: Box::new(source) };
-    outcome.map_err(failed)?;
-    Ok(reset?)
+    runner.run_async(&mut Within(change)).await.map_err(failed)?;
+    Ok(change.batch_execute("SET LOCAL ROLE NONE; SET LOCAL search_path = ''").await?)
 }
+
+/// A transaction that is already under way, as refinery takes connections: it would begin its own on those.
+struct Within<'a>(&'a Transaction<'a>);
+
+impl AsyncTransaction for Within<'_> {
+    type Error = tokio_postgres::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        queries: T,
+    ) -> Result<usize, Self::Error> {
+        let mut executed = 0;
+        for query in queries {
+            self.0.batch_execute(query).await?;
+            executed += 1;
+        }
+        Ok(executed)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for Within<'_> {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Self::Error> {
+        let rows = self.0.query(query, &[]).await?;
+        // Time and checksum are refinery's own writing; an unreadable one is a history that somebody made up, and then
+        // the checksum says that it is another migration.
+        let applied = rows.iter().map(|row| {
+            let at = OffsetDateTime::parse(row.get(2), &Rfc3339).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            let checksum = row.get::<_, &str>(3).parse().unwrap_or_default();
+            Migration::applied(row.get(0), row.get(1), at, checksum)
+        });
+        Ok(applied.collect())
+    }
+}
+
+impl AsyncMigrate for Within<'_> {}
 
 /// The newest migration that ran in `schema`; 0: none.
 pub(super) async fn version(client: &impl GenericClient, schema: &str) -> Result<i32, tokio_postgres::Error> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
+use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::{CancelToken, Client};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connect::driver_config;
+use super::connect::{NOTHING_ON_THE_PATH, driver_config};
 use super::{Error, tls};
 use crate::config::DatabaseUrl;
 
@@ -84,7 +84,7 @@ impl DerefMut for PooledClient<'_> {
 
 /// How connections are made, for those that cancel.
 #[derive(Clone)]
-struct Tls(MakeRustlsConnect);
+struct Tls(MakeTlsConnector);
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,7 +102,7 @@ struct Link {
 /// Makes connections, and tells which are of no further use.
 #[derive(Debug)]
 struct Manager {
-    postgres: PostgresConnectionManager<MakeRustlsConnect>,
+    postgres: PostgresConnectionManager<MakeTlsConnector>,
 }
 
 impl ManageConnection for Manager {
@@ -110,7 +110,9 @@ impl ManageConnection for Manager {
     type Error = tokio_postgres::Error;
 
     async fn connect(&self) -> Result<Link, Self::Error> {
-        Ok(Link { client: self.postgres.connect().await?, may_be_lent: true })
+        let client = self.postgres.connect().await?;
+        client.batch_execute(NOTHING_ON_THE_PATH).await?;
+        Ok(Link { client, may_be_lent: true })
     }
 
     async fn is_valid(&self, link: &mut Link) -> Result<(), Self::Error> {

@@ -1,17 +1,17 @@
 //! `org add`: roles, schema and tables in one go, and the first key.
 //!
-//! Each step looks before it makes, and the state becomes `active` last, in the transaction that makes the key. So a
-//! crash anywhere leaves an organization in state `provisioning`, and the same command takes it up again.
+//! One transaction: all of it is there, or nothing. Each step looks before it makes all the same, and the state becomes
+//! `active` last: an organization that an earlier release, which took several, left in state `provisioning` is taken up
+//! by the same command.
 
 use serde_json::json;
-use tokio_postgres::Transaction;
 use uuid::Uuid;
 
+use super::change::Change;
 use super::keys::{self, NewKey};
 use super::organizations::{self, Lock};
-use super::roles::{self, Found, Mark};
-use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames, grants, migrations, trail};
-use crate::config::Operator;
+use super::roles::{self, Mark};
+use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames, grants, migrations, retry};
 use crate::tenant::{OrganizationId, Slug, State};
 
 /// An organization that is complete, and its first key.
@@ -26,8 +26,7 @@ pub struct Provisioned {
 /// Makes an organization, or finishes one that was begun. Two at a time for one slug wait for each other.
 ///
 /// # Errors
-/// [`Error::OrganizationExists`], [`Error::OrganizationRemoved`], [`Error::NameTaken`]; or Postgres, and then the
-/// organization is still in state `provisioning`.
+/// [`Error::OrganizationExists`], [`Error::OrganizationRemoved`], [`Error::NameTaken`]; or Postgres. Then nothing was made.
 pub async fn add(
     admin: &mut Admin,
     installation: &Installation,
@@ -35,55 +34,48 @@ pub async fn add(
     name: Option<&str>,
 ) -> Result<Provisioned, Error> {
     let names = TenantNames::new(installation, slug);
-    admin
-        .locked(&names.schema, async |admin| {
-            let id = register(admin, &names, slug, name).await?;
-            let mark = Mark::of(id);
-            roles::ensure_role(admin, &names.writer, &mark).await?;
-            roles::ensure_role(admin, &names.reader, &mark).await?;
-            roles::ensure_schema(admin, &names.schema, &mark).await?;
-            admin.run_migrations(&migrations::TENANT, &names.schema).await?;
-            pin_organization(admin, &names.schema, id).await?;
-            grants::ensure(admin, installation, &names).await?;
-            let key = activate(admin, id).await?;
-            let organization = organizations::show(admin, slug).await?;
-            Ok(Provisioned { organization, key })
-        })
-        .await
+    let key = retry::on_conflict(async || {
+        let change = admin.begin().await?;
+        change.lock(&names.schema).await?;
+        let id = register(&change, &names, slug, name).await?;
+        let mark = Mark::of(id);
+        roles::ensure_role(&change, &names.writer, &mark).await?;
+        roles::ensure_role(&change, &names.reader, &mark).await?;
+        roles::ensure_schema(&change, &names.schema, &mark).await?;
+        migrations::run(&change, &migrations::TENANT, &names.schema).await?;
+        pin_organization(&change, &names.schema, id).await?;
+        grants::ensure(&change, installation, &names).await?;
+        let key = activate(&change, id).await?;
+        change.commit().await?;
+        Ok(key)
+    });
+    let key = key.await?;
+    let organization = organizations::show(admin, slug).await?;
+    Ok(Provisioned { organization, key })
 }
 
 /// Writes the organization's row, or finds the one that a former attempt left.
 async fn register(
-    admin: &mut Admin,
+    change: &Change<'_>,
     names: &TenantNames,
     slug: &Slug,
     name: Option<&str>,
 ) -> Result<OrganizationId, Error> {
-    let transaction = admin.client.transaction().await?;
     let new = OrganizationId(Uuid::now_v7());
     let insert = "INSERT INTO rollbook.organization (id, slug, name, schema_name) VALUES ($1, $2, $3, $4) \
                   ON CONFLICT (slug) DO NOTHING";
     let display = name.unwrap_or(slug.as_str());
-    let inserted = transaction.execute(insert, &[&new.0, &slug.as_str(), &display, &names.schema]).await? > 0;
-    let id = if inserted {
-        refuse_taken_names(&transaction, names, new).await?;
-        let what = json!({ "slug": slug.as_str(), "name": display });
-        trail::record(&transaction, &admin.operator, "org.add", Some(new), &what).await?;
-        new
-    } else {
-        resume(&transaction, &admin.operator, slug, name).await?
-    };
-    transaction.commit().await?;
-    Ok(id)
+    let inserted = change.execute(insert, &[&new.0, &slug.as_str(), &display, &names.schema]).await? > 0;
+    if !inserted {
+        return resume(change, slug, name).await;
+    }
+    let what = json!({ "slug": slug.as_str(), "name": display });
+    change.record("org.add", Some(new), &what).await?;
+    Ok(new)
 }
 
-async fn resume(
-    transaction: &Transaction<'_>,
-    operator: &Operator,
-    slug: &Slug,
-    name: Option<&str>,
-) -> Result<OrganizationId, Error> {
-    let found = organizations::find(transaction, slug, Lock::ForUpdate).await?.organization;
+async fn resume(change: &Change<'_>, slug: &Slug, name: Option<&str>) -> Result<OrganizationId, Error> {
+    let found = organizations::find(&**change, slug, Lock::ForUpdate).await?.organization;
     match found.state {
         State::Provisioning => {}
         State::Removed => return Err(Error::OrganizationRemoved(slug.clone())),
@@ -93,63 +85,41 @@ async fn resume(
     }
     if let Some(name) = name {
         let rename = "UPDATE rollbook.organization SET name = $2 WHERE id = $1 AND name <> $2";
-        if transaction.execute(rename, &[&found.id.0, &name]).await? > 0 {
-            trail::record(transaction, operator, "org.set", Some(found.id), &json!({ "name": name })).await?;
+        if change.execute(rename, &[&found.id.0, &name]).await? > 0 {
+            change.record("org.set", Some(found.id), &json!({ "name": name })).await?;
         }
     }
     Ok(found.id)
 }
 
-/// A new organization finds none of its names in use. Asked before the row stands, so that no half-made
-/// organization is left behind for a name that can never be had.
-async fn refuse_taken_names(
-    transaction: &Transaction<'_>,
-    names: &TenantNames,
-    id: OrganizationId,
-) -> Result<(), Error> {
-    let mark = Mark::of(id);
-    for role in [&names.writer, &names.reader] {
-        if roles::find_role(transaction, role, &mark).await? != Found::Nothing {
-            return Err(Error::NameTaken { kind: "role", name: role.clone() });
-        }
-    }
-    if roles::find_schema(transaction, &names.schema, &mark).await? != Found::Nothing {
-        return Err(Error::NameTaken { kind: "schema", name: names.schema.clone() });
-    }
-    Ok(())
-}
-
 /// The second fence: the watermark takes only this organization's id, so that a batch in the wrong schema fails in
 /// Postgres even when our code is consistently wrong about where it belongs.
 pub(super) async fn pin_organization(
-    admin: &mut Admin,
+    change: &Change<'_>,
     schema: &str,
     id: OrganizationId,
 ) -> Result<(), Error> {
     let table = format!("{}.ingest_watermark", roles::quoted(schema));
-    let transaction = admin.client.transaction().await?;
     let exists = "SELECT FROM pg_constraint WHERE conrelid = $1::text::regclass AND conname = $2";
-    if transaction.query_opt(exists, &[&table, &PIN]).await?.is_none() {
-        transaction
+    if change.query_opt(exists, &[&table, &PIN]).await?.is_none() {
+        change
             .batch_execute(&format!(
                 "ALTER TABLE {table} ADD CONSTRAINT {PIN} CHECK (organization_id = '{id}')"
             ))
             .await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
 }
 
 /// Name of the CHECK that pins a schema to its organization.
 const PIN: &str = "ingest_watermark_is_of_this_organization";
 
 /// The last step. A former attempt left no key: keys are made here only, with the state.
-async fn activate(admin: &mut Admin, id: OrganizationId) -> Result<NewKey, Error> {
-    let transaction = admin.client.transaction().await?;
+async fn activate(change: &Change<'_>, id: OrganizationId) -> Result<NewKey, Error> {
     let update = "UPDATE rollbook.organization SET state = 'active', schema_version = $2 WHERE id = $1";
-    transaction.execute(update, &[&id.0, &TENANT_SCHEMA_VERSION]).await?;
-    let key = keys::insert(&transaction, id, Some("first")).await?;
+    change.execute(update, &[&id.0, &TENANT_SCHEMA_VERSION]).await?;
+    let key = keys::insert(change, id, Some("first")).await?;
     let what = json!({ "state": "active", "key_id": key.id, "schema_version": TENANT_SCHEMA_VERSION });
-    trail::record(&transaction, &admin.operator, "org.ready", Some(id), &what).await?;
-    transaction.commit().await?;
+    change.record("org.ready", Some(id), &what).await?;
     Ok(key)
 }

@@ -4,82 +4,179 @@
 //! from here on the loader holds nothing for it. Then what provisioning made is dropped. A crash in between leaves a
 //! removed organization with things to sweep, and the same command sweeps them.
 
+mod dependents;
+
 use serde_json::json;
 
+use super::change::Change;
 use super::organizations::{self, Described, Lock};
 use super::roles::{self, Found, Mark};
-use super::{Admin, Error, Installation, TenantNames, retry, trail};
+use super::{Admin, Error, Installation, TenantNames, retry};
 use crate::tenant::{OrganizationId, Slug, State};
 
 /// Dropping waits for the loader's open transactions (10 s at most), but not for an analyst's long query.
 const LOCK_TIMEOUT: &str = "15s";
 
+/// What is to become of things elsewhere that hang on the organization's schema, such as a view over two organizations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dependents {
+    /// They are not the organization's: where there are any, nothing is removed.
+    Refuse,
+    /// They go along.
+    Cascade,
+}
+
+/// What was removed.
+#[derive(Debug)]
+pub struct Removed {
+    /// The organization.
+    pub organization: Described,
+    /// What went along outside of its schema, in Postgres' words.
+    pub cascaded: Vec<String>,
+}
+
+/// What hangs on an organization's schema from outside and would go with it, in Postgres' words.
+///
+/// # Errors
+/// Postgres.
+pub async fn dependents(
+    admin: &Admin,
+    installation: &Installation,
+    slug: &Slug,
+) -> Result<Vec<String>, Error> {
+    Ok(dependents::list(&admin.client, &TenantNames::new(installation, slug).schema).await?)
+}
+
 /// Removes an organization with everything that it has. Can be repeated.
 ///
 /// # Errors
-/// [`Error::NoSuchOrganization`]; or [`Error::NotSwept`], when its schema or a role is in use: the organization is
-/// removed all the same, and repeating the command sweeps up.
-pub async fn remove(admin: &mut Admin, installation: &Installation, slug: &Slug) -> Result<Described, Error> {
-    let names = TenantNames::new(installation, slug);
-    admin
-        .locked(&names.schema, async |admin| {
-            let id = end(admin, slug).await?;
-            sweep(admin, &names, &Mark::of(id)).await?;
-            organizations::show(admin, slug).await
-        })
-        .await
+/// [`Error::NoSuchOrganization`]; [`Error::HasDependents`], and then nothing was done; or [`Error::NotSwept`], when its
+/// schema or a role is in use: the organization is removed all the same, and repeating the command sweeps up.
+pub async fn remove(admin: &mut Admin, installation: &Installation, slug: &Slug) -> Result<Removed, Error> {
+    remove_and(admin, installation, slug, Dependents::Refuse).await
 }
 
-async fn end(admin: &mut Admin, slug: &Slug) -> Result<OrganizationId, Error> {
-    let transaction = admin.client.transaction().await?;
-    let found = organizations::find(&transaction, slug, Lock::ForUpdate).await?.organization;
+/// The same, and lets go along what hangs on the schema from outside.
+///
+/// # Errors
+/// As [`remove`], but for [`Error::HasDependents`].
+pub async fn remove_cascading(
+    admin: &mut Admin,
+    installation: &Installation,
+    slug: &Slug,
+) -> Result<Removed, Error> {
+    remove_and(admin, installation, slug, Dependents::Cascade).await
+}
+
+async fn remove_and(
+    admin: &mut Admin,
+    installation: &Installation,
+    slug: &Slug,
+    dependents: Dependents,
+) -> Result<Removed, Error> {
+    let names = TenantNames::new(installation, slug);
+    let id = end(admin, &names, slug, dependents).await?;
+    let cascaded = sweep(admin, &names, &Mark::of(id), dependents).await?;
+    Ok(Removed { organization: organizations::show(admin, slug).await?, cascaded })
+}
+
+async fn end(
+    admin: &mut Admin,
+    names: &TenantNames,
+    slug: &Slug,
+    dependents: Dependents,
+) -> Result<OrganizationId, Error> {
+    let change = admin.begin().await?;
+    change.lock(&names.schema).await?;
+    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
     if found.state == State::Removed {
         return Ok(found.id);
     }
+    if roles::find_schema(&*change, &names.schema, &Mark::of(found.id)).await? == Found::Ours {
+        judge(&change, &names.schema, dependents).await?;
+    }
     let id = &found.id.0;
-    transaction.execute("UPDATE rollbook.organization SET state = 'removed' WHERE id = $1", &[id]).await?;
+    change.execute("UPDATE rollbook.organization SET state = 'removed' WHERE id = $1", &[id]).await?;
     let keys =
         "UPDATE rollbook.write_key SET revoked_at = now() WHERE organization_id = $1 AND revoked_at IS NULL";
-    let keys_revoked = transaction.execute(keys, &[id]).await?;
+    let keys_revoked = change.execute(keys, &[id]).await?;
     let held = "DELETE FROM rollbook.held_record WHERE organization_id = $1";
-    let held_records_deleted = transaction.execute(held, &[id]).await?;
+    let held_records_deleted = change.execute(held, &[id]).await?;
     let what = json!({
         "state": "removed",
         "keys_revoked": keys_revoked,
         "held_records_deleted": held_records_deleted,
     });
-    trail::record(&transaction, &admin.operator, "org.remove", Some(found.id), &what).await?;
-    transaction.commit().await?;
+    change.record("org.remove", Some(found.id), &what).await?;
+    change.commit().await?;
     Ok(found.id)
+}
+
+/// Lists what would go along, and refuses where that was not asked for.
+async fn judge(change: &Change<'_>, schema: &str, dependents: Dependents) -> Result<Vec<String>, Error> {
+    let found = dependents::list(&**change, schema).await?;
+    if dependents == Dependents::Refuse && !found.is_empty() {
+        return Err(Error::HasDependents { schema: schema.to_owned(), dependents: found });
+    }
+    Ok(found)
 }
 
 /// Drops what carries the organization's mark, and nothing else. The schema first and for itself: a role that is still
 /// named in somebody's rights must not keep the events.
-async fn sweep(admin: &mut Admin, names: &TenantNames, mark: &Mark) -> Result<(), Error> {
-    let schema = retry::on_conflict(async || drop_schema(admin, &names.schema, mark).await).await;
-    schema.map_err(|source| not_swept("schema", &names.schema, source))?;
+async fn sweep(
+    admin: &mut Admin,
+    names: &TenantNames,
+    mark: &Mark,
+    dependents: Dependents,
+) -> Result<Vec<String>, Error> {
+    let dropped =
+        retry::on_conflict(async || drop_schema(admin, &names.schema, mark, dependents).await).await;
+    let cascaded = dropped.map_err(|source| not_swept("schema", &names.schema, source))?;
     for role in [&names.writer, &names.reader] {
-        let role_dropped = retry::on_conflict(async || drop_role(admin, role, mark).await).await;
+        let role_dropped = retry::on_conflict(async || drop_role(admin, names, role, mark).await).await;
         role_dropped.map_err(|source| not_swept("role", role, source))?;
+    }
+    Ok(cascaded)
+}
+
+async fn drop_schema(
+    admin: &mut Admin,
+    schema: &str,
+    mark: &Mark,
+    dependents: Dependents,
+) -> Result<Vec<String>, Error> {
+    let change = admin.begin().await?;
+    change.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
+    change.lock(schema).await?;
+    if roles::find_schema(&*change, schema, mark).await? != Found::Ours {
+        return Ok(Vec::new());
+    }
+    // From here on nobody can make anything that hangs on the tables. (Locking a view would lock what it reads elsewhere.)
+    lock_tables(&change, schema).await?;
+    let cascaded = judge(&change, schema, dependents).await?;
+    change.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(schema))).await?;
+    change.commit().await?;
+    Ok(cascaded)
+}
+
+async fn lock_tables(change: &Change<'_>, schema: &str) -> Result<(), Error> {
+    let sql = "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+               WHERE nspname = $1 AND relkind IN ('r', 'p')";
+    let tables = change.query(sql, &[&schema]).await?;
+    let tables: Vec<&str> = tables.iter().map(|row| row.get(0)).collect();
+    if !tables.is_empty() {
+        change.batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))).await?;
     }
     Ok(())
 }
 
-async fn drop_schema(admin: &mut Admin, schema: &str, mark: &Mark) -> Result<(), Error> {
-    let transaction = admin.client.transaction().await?;
-    transaction.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
-    if roles::find_schema(&transaction, schema, mark).await? == Found::Ours {
-        transaction.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(schema))).await?;
+async fn drop_role(admin: &mut Admin, names: &TenantNames, role: &str, mark: &Mark) -> Result<(), Error> {
+    let change = admin.begin().await?;
+    change.lock(&names.schema).await?;
+    if roles::find_role(&*change, role, mark).await? == Found::Ours {
+        change.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
     }
-    Ok(transaction.commit().await?)
-}
-
-async fn drop_role(admin: &mut Admin, role: &str, mark: &Mark) -> Result<(), Error> {
-    let transaction = admin.client.transaction().await?;
-    if roles::find_role(&transaction, role, mark).await? == Found::Ours {
-        transaction.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
-    }
-    Ok(transaction.commit().await?)
+    change.commit().await
 }
 
 fn not_swept(kind: &'static str, name: &str, source: Error) -> Error {

@@ -7,7 +7,8 @@ mod writers;
 
 use std::collections::HashSet;
 
-use tokio_postgres::Client;
+use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
 
 use super::roles::Mark;
 use crate::tenant::{OrganizationId, RolePrefix, Slug};
@@ -29,24 +30,28 @@ const LOADER: &[&str] = &[
 /// More of the same says nothing new.
 const MOST_NAMED: usize = 5;
 
-/// What intake's login may do beyond its need; empty: nothing.
+/// What intake's login may do beyond its need; empty: nothing. Asked in a transaction of [`look`].
 ///
 /// # Errors
 /// Postgres.
-pub async fn check_intake(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+///
+/// [`look`]: super::look
+pub async fn check_intake(client: &Transaction<'_>) -> Result<Vec<String>, tokio_postgres::Error> {
     excess(client, INTAKE, |_| false).await
 }
 
 /// What the loader's login may do beyond its need; empty: nothing. It may become the `org_…` roles of this
-/// installation, must not have their rights before it does, and none but theirs afterwards.
+/// installation, must not have their rights before it does, and none but theirs afterwards. Asked in a transaction of
+/// [`look`](super::look).
 ///
 /// # Errors
 /// Postgres.
 pub async fn check_loader(
-    client: &Client,
+    client: &Transaction<'_>,
     prefix: &RolePrefix,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let organizations = client.query("SELECT slug, schema_name, id FROM rollbook.organization", &[]).await?;
+    let organizations =
+        client.query_typed("SELECT slug, schema_name, id FROM rollbook.organization", &[]).await?;
     let writers: Vec<Writer> = organizations
         .iter()
         .filter_map(|row| {
@@ -65,7 +70,7 @@ pub async fn check_loader(
 
 /// Everything that a login may do, but for privileges that are `needed` and memberships that it `may_have`.
 async fn excess(
-    client: &Client,
+    client: &Transaction<'_>,
     needed: &[&str],
     may_have: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
@@ -94,7 +99,7 @@ fn shortened(mut list: Vec<String>, of_what: &str) -> Vec<String> {
 const SUPERUSER: &str = "is a superuser";
 
 /// What the login is, and what it may do with the database itself.
-async fn attributes(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn attributes(client: &Transaction<'_>) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
         SELECT says FROM pg_roles, pg_database, LATERAL (VALUES
             (rolsuper, $1),
@@ -105,11 +110,11 @@ async fn attributes(client: &Client) -> Result<Vec<String>, tokio_postgres::Erro
             (datdba = pg_roles.oid, 'owns the database'),
             (has_database_privilege(datname, 'CREATE'), 'may create schemas')) AS attribute (has_it, says)
         WHERE rolname = current_user AND datname = current_database() AND has_it";
-    Ok(client.query(sql, &[&SUPERUSER]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(client.query_typed(sql, &[(&SUPERUSER, Type::TEXT)]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Schemas that the login owns, or may make things in.
-async fn schemas(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn schemas(client: &Transaction<'_>) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
         SELECT CASE WHEN pg_get_userbyid(nspowner) = current_user THEN 'owns the schema `' || nspname || '`'
                     ELSE 'may create things in the schema `' || nspname || '`' END
@@ -117,11 +122,11 @@ async fn schemas(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> 
         WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
           AND (pg_get_userbyid(nspowner) = current_user OR has_schema_privilege(oid, 'CREATE'))
         ORDER BY nspname";
-    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Roles that the login is in, directly or through another: what it inherits, or can become.
-async fn memberships(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn memberships(client: &Transaction<'_>) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
         WITH RECURSIVE member_of (oid) AS (
             SELECT roleid FROM pg_auth_members
@@ -129,11 +134,11 @@ async fn memberships(client: &Client) -> Result<Vec<String>, tokio_postgres::Err
             UNION SELECT roleid FROM pg_auth_members JOIN member_of ON member = member_of.oid
         )
         SELECT rolname::text FROM pg_roles JOIN member_of USING (oid) ORDER BY 1";
-    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Tables and views that the login owns, or has privileges on that are not in `needed`.
-async fn tables(client: &Client, needed: &[&str]) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn tables(client: &Transaction<'_>, needed: &[&str]) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
         SELECT CASE WHEN pg_get_userbyid(relowner) = current_user THEN 'owns `' || name || '`'
                     ELSE 'may ' || string_agg(privilege, ', ' ORDER BY privilege) || ' `' || name || '`' END
@@ -146,5 +151,5 @@ async fn tables(client: &Client, needed: &[&str]) -> Result<Vec<String>, tokio_p
                        THEN has_any_column_privilege(pg_class.oid, privilege) ELSE false END)
           AND NOT name || ' ' || privilege = ANY ($1)
         GROUP BY relowner, name ORDER BY name";
-    Ok(client.query(sql, &[&needed]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(client.query_typed(sql, &[(&needed, Type::TEXT_ARRAY)]).await?.iter().map(|row| row.get(0)).collect())
 }

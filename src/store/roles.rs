@@ -1,9 +1,11 @@
 //! The roles of an organization, and the mark that says whose they are.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
-use tokio_postgres::{GenericClient, Transaction};
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
-use super::{Admin, Error, Installation, retry};
+use super::change::Change;
+use super::{Error, Installation};
 use crate::tenant::{OrganizationId, Slug};
 
 /// What one organization's things are called in Postgres.
@@ -28,22 +30,31 @@ impl TenantNames {
     }
 }
 
-/// A COMMENT that says who made a role or a schema, and for whom.
+/// A COMMENT that says who made a role or a schema, and for whom: by an id, for names change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark(String);
 
 impl Mark {
     /// How the mark of every organization begins.
     pub(super) const OF_ANY_ORGANIZATION: &str = "Rollbook organization ";
+    /// How the mark of every installation begins.
+    pub(super) const OF_ANY_INSTALLATION: &str = "Rollbook installation ";
+    /// How it began before an installation had an id: the name of its database followed.
+    pub(super) const BY_DATABASE: &str = "Rollbook installation in database ";
 
     /// What belongs to one organization.
     pub(super) fn of(organization: OrganizationId) -> Self {
         Self(format!("{}{organization}", Self::OF_ANY_ORGANIZATION))
     }
 
-    /// What belongs to the installation in one database.
-    pub(super) fn of_installation(database: &str) -> Self {
-        Self(format!("Rollbook installation in database {database}"))
+    /// What belongs to one installation.
+    pub(super) fn of_installation(id: Uuid) -> Self {
+        Self(format!("{}{id}", Self::OF_ANY_INSTALLATION))
+    }
+
+    /// The installation that a comment names.
+    pub(super) fn installation_in(comment: &str) -> Option<Uuid> {
+        comment.strip_prefix(Self::OF_ANY_INSTALLATION)?.parse().ok()
     }
 
     /// As Postgres keeps it.
@@ -53,11 +64,12 @@ impl Mark {
 }
 
 /// Whether something of a name exists, and whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
     Ours,
-    SomebodyElses,
+    /// With the comment that it bears.
+    SomebodyElses(Option<String>),
 }
 
 impl Found {
@@ -65,7 +77,7 @@ impl Found {
         match row.map(|row| row.get::<_, Option<String>>(0)) {
             None => Self::Nothing,
             Some(Some(comment)) if comment == mark.0 => Self::Ours,
-            Some(_) => Self::SomebodyElses,
+            Some(comment) => Self::SomebodyElses(comment),
         }
     }
 }
@@ -91,59 +103,62 @@ pub(super) async fn find_schema(
 }
 
 /// Makes a role that nobody can log in as, unless it is there and ours.
-pub(super) async fn ensure_role(admin: &mut Admin, role: &str, mark: &Mark) -> Result<(), Error> {
-    retry::on_conflict(async || {
-        let share = admin.must_share_roles().then(|| admin.owner().to_owned());
-        let transaction = admin.client.transaction().await?;
-        match find_role(&transaction, role, mark).await? {
-            Found::Ours => return Ok(()),
-            Found::SomebodyElses => return Err(Error::NameTaken { kind: "role", name: role.to_owned() }),
-            Found::Nothing => {}
-        }
-        let (name, comment) = (quoted(role), literal(&mark.0));
-        transaction
-            .batch_execute(&format!("CREATE ROLE {name} NOLOGIN; COMMENT ON ROLE {name} IS {comment}"))
-            .await?;
-        share_role(&transaction, role, share.as_deref()).await?;
-        Ok(transaction.commit().await?)
-    })
-    .await
+pub(super) async fn ensure_role(change: &Change<'_>, role: &str, mark: &Mark) -> Result<(), Error> {
+    match find_role(&**change, role, mark).await? {
+        Found::Ours => Ok(()),
+        Found::SomebodyElses(_) => Err(Error::NameTaken { kind: "role", name: role.to_owned() }),
+        Found::Nothing => make_role(change, role, "NOLOGIN", mark).await,
+    }
+}
+
+/// Makes a role with these attributes.
+pub(super) async fn make_role(
+    change: &Change<'_>,
+    role: &str,
+    attributes: &str,
+    mark: &Mark,
+) -> Result<(), Error> {
+    change.batch_execute(&format!("CREATE ROLE {} {attributes}", quoted(role))).await?;
+    mark_role(change, role, mark).await?;
+    if change.by.must_share_roles() {
+        share_role(change, role).await?;
+    }
+    Ok(())
+}
+
+/// Says on a role whose it is.
+pub(super) async fn mark_role(change: &Change<'_>, role: &str, mark: &Mark) -> Result<(), Error> {
+    let (role, comment) = (quoted(role), literal(&mark.0));
+    Ok(change.batch_execute(&format!("COMMENT ON ROLE {role} IS {comment}")).await?)
 }
 
 /// Makes a schema that belongs to the owner of the database, unless it is there and ours.
-pub(super) async fn ensure_schema(admin: &mut Admin, schema: &str, mark: &Mark) -> Result<(), Error> {
-    retry::on_conflict(async || {
-        let owner = quoted(admin.owner());
-        let transaction = admin.client.transaction().await?;
-        match find_schema(&transaction, schema, mark).await? {
-            Found::Ours => return Ok(()),
-            Found::SomebodyElses => return Err(Error::NameTaken { kind: "schema", name: schema.to_owned() }),
-            Found::Nothing => {}
+pub(super) async fn ensure_schema(change: &Change<'_>, schema: &str, mark: &Mark) -> Result<(), Error> {
+    match find_schema(&**change, schema, mark).await? {
+        Found::Ours => Ok(()),
+        Found::SomebodyElses(_) => Err(Error::NameTaken { kind: "schema", name: schema.to_owned() }),
+        Found::Nothing => {
+            let (name, owner) = (quoted(schema), quoted(&change.by.owner));
+            change.batch_execute(&format!("CREATE SCHEMA {name} AUTHORIZATION {owner}")).await?;
+            mark_schema(change, schema, mark).await
         }
-        let (name, comment) = (quoted(schema), literal(&mark.0));
-        transaction
-            .batch_execute(&format!(
-                "CREATE SCHEMA {name} AUTHORIZATION {owner}; COMMENT ON SCHEMA {name} IS {comment}"
-            ))
-            .await?;
-        Ok(transaction.commit().await?)
-    })
-    .await
+    }
 }
 
-/// Lets the owner of the database grant and drop a role that somebody else makes (see [`Admin::must_share_roles`]).
-pub(super) async fn share_role(
-    transaction: &Transaction<'_>,
-    role: &str,
-    owner: Option<&str>,
-) -> Result<(), Error> {
-    if let Some(owner) = owner {
-        let (role, owner) = (quoted(role), quoted(owner));
-        transaction
-            .batch_execute(&format!("GRANT {role} TO {owner} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"))
-            .await?;
-    }
-    Ok(())
+/// Says on a schema whose it is.
+pub(super) async fn mark_schema(change: &Change<'_>, schema: &str, mark: &Mark) -> Result<(), Error> {
+    let (schema, comment) = (quoted(schema), literal(&mark.0));
+    Ok(change.batch_execute(&format!("COMMENT ON SCHEMA {schema} IS {comment}")).await?)
+}
+
+/// Lets the owner of the database grant and drop a role that somebody else makes (see
+/// [`Administrator::must_share_roles`]).
+///
+/// [`Administrator::must_share_roles`]: super::admin::Administrator::must_share_roles
+pub(super) async fn share_role(change: &Change<'_>, role: &str) -> Result<(), Error> {
+    let (role, owner) = (quoted(role), quoted(&change.by.owner));
+    let share = format!("GRANT {role} TO {owner} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE");
+    Ok(change.batch_execute(&share).await?)
 }
 
 /// A name as it can stand in a statement.

@@ -1,22 +1,27 @@
 //! `rollbook setup`: the control schema, the service's logins with exactly their rights, and the log's generation.
 //!
-//! Every step looks before it makes, so that setup can be repeated: after a crash, to change a password, to name other
-//! logins, to bring the control schema to a newer release's version, or to follow the database to another owner.
+//! All of it is one transaction, but for following the database to another owner. Every step looks before it makes, so
+//! that setup can be repeated: to change a password, to name other logins, to bring the control schema to a newer
+//! release's version, to go on under another name of the database.
 
+mod claim;
 mod generation;
 mod handover;
 mod logins;
 mod ownership;
 
 use serde_json::json;
-use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
+use super::change::Change;
 use super::migrations::{self, CONTROL_SCHEMA};
-use super::roles::{self, Mark};
-use super::{Admin, Error, Installation, installation, retry, trail};
+use super::roles::{self, Found, Mark};
+use super::server::{self, Purpose};
+use super::{Admin, Error, Installation, installation, retry};
 use crate::config::DatabaseUrl;
 use crate::tenant::RolePrefix;
 
+use claim::{Claim, Unmarked};
 pub use generation::{LogIdentity, NewGeneration};
 
 /// What setup is asked to make.
@@ -46,16 +51,46 @@ pub struct Outcome {
 /// Sets the database up, or brings it up to date.
 ///
 /// # Errors
-/// Everything that [`Error`] says of roles, schemas and rights. What was done until then stays, and is found again.
+/// Everything that [`Error`] says of servers, roles, schemas and rights. Then nothing was made.
 pub async fn setup(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
-    admin.locked("setup", async |admin| set_up(admin, plan).await).await
+    set_up(admin, plan, Unmarked::Refuse).await
 }
 
-async fn set_up(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
-    logins::refuse_superusers(admin, plan).await?;
-    control_schema(admin).await?;
+/// The same, and takes logins that exist and that nobody marked for this installation's: their passwords become those of
+/// the URLs.
+///
+/// # Errors
+/// As [`setup`].
+pub async fn setup_adopting(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
+    set_up(admin, plan, Unmarked::Adopt).await
+}
 
-    let former = installation::find(&admin.client).await?;
+async fn set_up(admin: &mut Admin, plan: &Plan, unmarked: Unmarked) -> Result<Outcome, Error> {
+    let misfits = server::misfits(&admin.client, Purpose::Writing).await?;
+    if !misfits.is_empty() {
+        return Err(Error::UnfitServer(misfits.into_iter().map(|misfit| misfit.what).collect()));
+    }
+    let found = migrations::version(&admin.client, CONTROL_SCHEMA).await?;
+    if found > super::CONTROL_SCHEMA_VERSION {
+        let (known, hint) = (super::CONTROL_SCHEMA_VERSION, "use a newer release");
+        return Err(Error::ControlVersion { found, known, hint });
+    }
+    ownership::follow_the_database(admin).await?;
+    retry::on_conflict(async || {
+        let change = admin.begin().await?;
+        change.lock("setup").await?;
+        let outcome = make(&change, plan, unmarked).await?;
+        change.commit().await?;
+        Ok(outcome)
+    })
+    .await
+}
+
+async fn make(change: &Change<'_>, plan: &Plan, unmarked: Unmarked) -> Result<Outcome, Error> {
+    logins::refuse_superusers(change, plan).await?;
+    let id = control_schema(change).await?;
+
+    let former = installation::find(&**change).await?;
     if let Some(former) = &former {
         former.refuse_other_prefix(plan.prefix.as_ref())?;
     }
@@ -66,42 +101,57 @@ async fn set_up(admin: &mut Admin, plan: &Plan) -> Result<Outcome, Error> {
         loader_login: plan.loader.user().to_owned(),
     };
 
-    let mark = Mark::of_installation(admin.database());
-    roles::ensure_role(admin, &installation.readers_role(), &mark).await?;
-    logins::ensure(admin, &plan.intake).await?;
-    logins::ensure_loader(admin, &plan.loader).await?;
-    ownership::share_roles(admin, &installation).await?;
-    retry::on_conflict(async || close_to_the_public(admin, &installation).await).await?;
-    retry::on_conflict(async || logins::grant(admin, &installation, former.as_ref()).await).await?;
-    retry::on_conflict(async || handover::hand_over(admin, &installation, former.as_ref()).await).await?;
-    let generation = finish(admin, &installation, plan).await?;
+    let claim = Claim { mark: Mark::of_installation(id), former: former.as_ref(), unmarked };
+    claim.ensure_readers_role(change, &installation.readers_role()).await?;
+    logins::ensure(change, &plan.intake, &claim).await?;
+    logins::ensure_loader(change, &plan.loader, &claim).await?;
+    ownership::share_roles(change, &installation, id).await?;
+    close_to_the_public(change, &installation).await?;
+    logins::grant(change, &installation, former.as_ref()).await?;
+    handover::hand_over(change, &installation, former.as_ref()).await?;
+    let generation = finish(change, &installation, id, plan).await?;
     Ok(Outcome { installation, generation })
 }
 
-async fn control_schema(admin: &mut Admin) -> Result<(), Error> {
-    let found = migrations::version(&admin.client, CONTROL_SCHEMA).await?;
-    if found > super::CONTROL_SCHEMA_VERSION {
-        let (known, hint) = (super::CONTROL_SCHEMA_VERSION, "use a newer release");
-        return Err(Error::ControlVersion { found, known, hint });
-    }
-    let mark = Mark::of_installation(admin.database());
-    roles::ensure_schema(admin, CONTROL_SCHEMA, &mark).await?;
-    ownership::follow_the_database(admin).await?;
-    admin.run_migrations(&migrations::CONTROL, CONTROL_SCHEMA).await
+/// Makes the control schema or brings it up to date, and gives what names the installation for good.
+async fn control_schema(change: &Change<'_>) -> Result<Uuid, Error> {
+    let new = Uuid::new_v4();
+    let comment = match roles::find_schema(&**change, CONTROL_SCHEMA, &Mark::of_installation(new)).await? {
+        Found::SomebodyElses(Some(comment)) if comment.starts_with(Mark::OF_ANY_INSTALLATION) => comment,
+        Found::SomebodyElses(None) if is_restored_without_comments(change).await? => String::new(),
+        _ => {
+            roles::ensure_schema(change, CONTROL_SCHEMA, &Mark::of_installation(new)).await?;
+            String::new()
+        }
+    };
+    migrations::run(change, &migrations::CONTROL, CONTROL_SCHEMA).await?;
+    // The row is what the database itself says; a comment can be an earlier release's, or lost in a dump.
+    let id = installation::id(&**change).await?.or_else(|| Mark::installation_in(&comment)).unwrap_or(new);
+    roles::mark_schema(change, CONTROL_SCHEMA, &Mark::of_installation(id)).await?;
+    Ok(id)
+}
+
+/// A dump can leave comments out. What then tells ours from anybody's is whose it is: nobody but the owner of the database
+/// makes something as the owner of the database.
+async fn is_restored_without_comments(change: &Change<'_>) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+                                   JOIN pg_database ON datname = current_database() \
+                              WHERE nspname = $1 AND nspowner = datdba \
+                                AND relname = 'installation' AND relowner = datdba)";
+    Ok(change.query_one(sql, &[&CONTROL_SCHEMA]).await?.get(0))
 }
 
 /// Whoever may log in to the cluster may not even connect here, unless a role of ours says so.
-async fn close_to_the_public(admin: &mut Admin, installation: &Installation) -> Result<(), Error> {
-    let database = roles::quoted(admin.database());
+async fn close_to_the_public(change: &Change<'_>, installation: &Installation) -> Result<(), Error> {
+    let database = roles::quoted(&change.by.database);
     let readers = roles::quoted(&installation.readers_role());
     // Some drop it from every database that they make.
     let has_public = "SELECT to_regnamespace('public') IS NOT NULL";
-    let in_public = match admin.client.query_one(has_public, &[]).await?.get(0) {
+    let in_public = match change.query_one(has_public, &[]).await?.get(0) {
         true => "REVOKE CREATE ON SCHEMA public FROM PUBLIC; ",
         false => "",
     };
-    admin
-        .client
+    change
         .batch_execute(&format!(
             "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC; {in_public}\
              REVOKE ALL ON SCHEMA {CONTROL_SCHEMA} FROM PUBLIC; \
@@ -111,11 +161,15 @@ async fn close_to_the_public(admin: &mut Admin, installation: &Installation) -> 
     Ok(())
 }
 
-/// The last step, in one transaction: what was told is kept, and the generation declared.
-async fn finish(admin: &mut Admin, installation: &Installation, plan: &Plan) -> Result<i32, Error> {
-    let transaction = admin.client.transaction().await?;
-    installation::save(&transaction, installation).await?;
-    let generation = generation::declare(&transaction, &plan.log, plan.new_generation).await?;
+/// The last step: what was told is kept, and the generation declared.
+async fn finish(
+    change: &Change<'_>,
+    installation: &Installation,
+    id: Uuid,
+    plan: &Plan,
+) -> Result<i32, Error> {
+    installation::save(&**change, installation, id).await?;
+    let generation = generation::declare(change, &plan.log, plan.new_generation).await?;
     let what = json!({
         "intake_login": installation.intake_login,
         "loader_login": installation.loader_login,
@@ -123,13 +177,12 @@ async fn finish(admin: &mut Admin, installation: &Installation, plan: &Plan) -> 
         "log": plan.log.to_string(),
         "generation": generation,
     });
-    trail::record(&transaction, &admin.operator, "setup", None, &what).await?;
-    transaction.commit().await?;
+    change.record("setup", None, &what).await?;
     Ok(generation)
 }
 
 /// Whether a role of that name exists.
-async fn role_exists(client: &impl GenericClient, role: &str) -> Result<bool, Error> {
+async fn role_exists(change: &Change<'_>, role: &str) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-    Ok(client.query_one(sql, &[&role]).await?.get(0))
+    Ok(change.query_one(sql, &[&role]).await?.get(0))
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::organizations::{self, Described};
@@ -82,47 +81,33 @@ async fn totals(client: &Client, schema: &str) -> Option<Totals> {
     }
 }
 
-/// How far the current log is loaded, over all organizations.
+/// How far the current log is safe.
 #[derive(Clone, Debug)]
-pub struct LoadedUpTo {
+pub struct Anchors {
     /// The log's current generation.
     pub generation: i32,
-    /// The highest watermark of each partition.
+    /// The anchor of each partition that was ever loaded.
     pub partitions: HashMap<i32, Place>,
 }
 
-/// A watermark.
+/// An anchor: below it every record is stored, held or written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The next offset to store.
+    /// Where a loader begins.
     pub next_offset: i64,
-    /// The record just below it.
-    pub last_record_id: Uuid,
+    /// The record just below it; `None`: that one says nothing of itself, or there is none.
+    pub record_id: Option<Uuid>,
 }
 
-/// Reads every schema's watermarks of the current generation. A schema that cannot be read is passed over.
+/// Reads the anchors of the current generation.
 ///
 /// # Errors
 /// [`Error::NotSetUp`] when no log was ever declared; Postgres.
-pub async fn loaded_up_to(admin: &Admin) -> Result<LoadedUpTo, Error> {
+pub async fn anchors(admin: &Admin) -> Result<Anchors, Error> {
     let generation = admin.client.query_one("SELECT max(generation) FROM rollbook.log", &[]).await?;
     let generation = generation.get::<_, Option<i32>>(0).ok_or(Error::NotSetUp)?;
-    let schemas = "SELECT schema_name FROM rollbook.organization WHERE state <> 'removed'";
-    let mut partitions: HashMap<i32, Place> = HashMap::new();
-    for row in admin.client.query(schemas, &[]).await? {
-        let schema: &str = row.get(0);
-        let sql = format!(
-            "SELECT partition, next_offset, last_record_id FROM {}.ingest_watermark WHERE generation = $1",
-            roles::quoted(schema)
-        );
-        let Ok(rows) = admin.client.query_typed(&sql, &[(&generation, Type::INT4)]).await else { continue };
-        for row in rows {
-            let found = Place { next_offset: row.get(1), last_record_id: row.get(2) };
-            let highest = partitions.entry(row.get(0)).or_insert(found);
-            if highest.next_offset < found.next_offset {
-                *highest = found;
-            }
-        }
-    }
-    Ok(LoadedUpTo { generation, partitions })
+    let sql = "SELECT partition, next_offset, record_id FROM rollbook.partition_anchor WHERE generation = $1";
+    let rows = admin.client.query(sql, &[&generation]).await?;
+    let place = |row: &tokio_postgres::Row| Place { next_offset: row.get(1), record_id: row.get(2) };
+    Ok(Anchors { generation, partitions: rows.iter().map(|row| (row.get(0), place(row))).collect() })
 }

@@ -1,96 +1,72 @@
-//! TLS for Postgres connections, with libpq's meanings of `sslmode`.
+//! TLS for Postgres connections, with libpq's meanings of `sslmode`: by OpenSSL, as libpq has it, so that a certificate
+//! that one of them takes is taken by the other.
 
-use std::sync::Arc;
+use std::fmt::Display;
+use std::path::Path;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
 use super::Error;
-use crate::config::database::TlsPolicy;
+use crate::config::database::{OwnCertificate, Roots, TlsPolicy, Verify};
 
 /// Makes the connector that a URL asks for. Whether it is used at all, `sslmode` decides in the driver.
-pub(super) fn connector(policy: &TlsPolicy) -> Result<MakeRustlsConnect, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Tls(error.to_string()))?;
-    let config = match policy {
-        TlsPolicy::Unverified => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
-            .with_no_client_auth(),
-        TlsPolicy::Verified { roots } => {
-            let certificates = match roots {
-                Some(file) => from_file(file)?,
-                None => from_machine()?,
-            };
-            let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(certificates);
-            builder.with_root_certificates(store).with_no_client_auth()
-        }
-    };
-    Ok(MakeRustlsConnect::new(config))
+pub(super) fn connector(policy: &TlsPolicy) -> Result<MakeTlsConnector, Error> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(refused)?;
+    set_postgresql_alpn(&mut builder).map_err(refused)?;
+    if policy.verify == Verify::Nothing {
+        builder.set_verify(SslVerifyMode::NONE);
+    } else if let Roots::File(file) = &policy.roots {
+        trust_only(&mut builder, file)?;
+    }
+    if let Some(own) = &policy.own {
+        show(&mut builder, own)?;
+    }
+    let mut connector = MakeTlsConnector::new(builder.build());
+    let by_name = policy.verify == Verify::SignerAndName;
+    connector.set_callback(move |connection, _| {
+        connection.set_verify_hostname(by_name);
+        Ok(())
+    });
+    Ok(connector)
 }
 
-fn from_file(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| Error::Tls(format!("sslrootcert {}: {error}", file.display())))
+/// The roots in `file`, and not the machine's.
+fn trust_only(builder: &mut SslConnectorBuilder, file: &Path) -> Result<(), Error> {
+    let roots = X509::stack_from_pem(&read("sslrootcert", file)?).map_err(of("sslrootcert", file))?;
+    if roots.is_empty() {
+        return Err(of("sslrootcert", file)("it holds no certificate in PEM form"));
+    }
+    let mut store = X509StoreBuilder::new().map_err(refused)?;
+    for root in roots {
+        store.add_cert(root).map_err(of("sslrootcert", file))?;
+    }
+    builder.set_cert_store(store.build());
+    Ok(())
 }
 
-fn from_machine() -> Result<Vec<CertificateDer<'static>>, Error> {
-    let loaded = rustls_native_certs::load_native_certs();
-    if loaded.certs.is_empty() {
-        let why = loaded.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-        return Err(Error::Tls(format!("the machine's root certificates: {why}")));
-    }
-    Ok(loaded.certs)
+fn show(builder: &mut SslConnectorBuilder, own: &OwnCertificate) -> Result<(), Error> {
+    // OpenSSL would say of a file that is not there what it says of one that is no certificate.
+    read("sslcert", &own.chain)?;
+    builder.set_certificate_chain_file(&own.chain).map_err(of("sslcert", &own.chain))?;
+    // Without a callback OpenSSL asks the terminal for the key's password.
+    let key = PKey::private_key_from_pem_callback(&read("sslkey", &own.key)?, |_| Ok(0));
+    let key = key.map_err(of("sslkey", &own.key))?;
+    builder.set_private_key(&key).map_err(of("sslkey", &own.key))
 }
 
-/// Believes whoever answers: what `prefer` and `require` mean to libpq. Signatures are still checked, so that the
-/// connection is with the holder of the certificate that was shown.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
+fn read(parameter: &'static str, file: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(file).map_err(of(parameter, file))
 }
 
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
+/// An error of one of the URL's files.
+fn of<E: Display>(parameter: &'static str, file: &Path) -> impl FnOnce(E) -> Error {
+    move |error| Error::Tls(format!("{parameter} {}: {error}", file.display()))
+}
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+fn refused(error: openssl::error::ErrorStack) -> Error {
+    Error::Tls(error.to_string())
 }

@@ -80,6 +80,11 @@ pub struct KeyHolder {
 }
 
 impl KeyHolder {
+    /// Whose key it is.
+    pub fn organization(&self) -> &Organization {
+        &self.organization
+    }
+
     /// The first door: the tenant, if `tag` is the slug of the key's own organization and that one is active.
     ///
     /// # Errors

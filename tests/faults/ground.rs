@@ -5,8 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollbook::config::log::LogSettings;
-use rollbook::log::Scanner;
 use tokio::sync::MutexGuard;
 
 use super::client::Client;
@@ -151,18 +149,9 @@ impl Ground {
         eventually(&format!("{events} more promises"), async || promised() >= before + events).await;
     }
 
-    /// The log, for an onlooker.
-    pub(super) fn log(&self) -> LogSettings {
-        LogSettings { brokers: self.kafka().address(), topic: self.database.clone(), properties: Vec::new() }
-    }
-
-    /// The offset up to which the group has told Kafka that it is done, in the partition that has one.
-    pub(super) async fn committed(&self) -> i64 {
-        let (settings, group) = (self.log(), self.database.clone());
-        let asked =
-            tokio::task::spawn_blocking(move || Scanner::new(&settings, &group)?.committed(&[0, 1, 2]));
-        let committed = asked.await.expect("no panic").expect("Kafka answers");
-        committed.into_values().filter_map(|one| one.in_generation(1)).max().unwrap_or_default()
+    /// The highest anchor: where the next loader begins in that partition.
+    pub(super) async fn anchored(&self) -> i64 {
+        self.number("SELECT coalesce(max(next_offset), 0) FROM rollbook.partition_anchor").await
     }
 
     /// Postgres takes no writes, or takes them again.

@@ -1,6 +1,6 @@
 //! Several loaders: more, fewer, and one that sleeps through its own replacement.
 
-use super::{Clients, Ground, Then, Trap, wire};
+use super::{Clients, Ground, Passage, Then, Trap, wire};
 use crate::harness::{Service, eventually, played};
 
 async fn takes_part(loader: &Service) {
@@ -104,4 +104,40 @@ async fn a_broker_that_knows_only_the_classic_protocol_is_joined_with_it() {
     assert_eq!(all.dead, 0, "{all:?}");
     drop(second);
     ground.kafka().restart_with("");
+}
+
+#[tokio::test]
+async fn a_loader_without_partitions_is_ready_for_as_long_as_the_group_answers_it() {
+    let ground = Ground::with(&["acme"]).await;
+    ground.delete_topic().await;
+    ground.rollbook("setup").env("ROLLBOOK_LOG_PARTITIONS", "1").run().await.done();
+    let (busy, spare) = (ground.loader().await, ground.loader().await);
+    ground.kafka().kill();
+    for loader in [&busy, &spare] {
+        let unready = async || loader.admin.get("/readyz").await.status == 503;
+        eventually("the loader misses the group", unready).await;
+    }
+    ground.kafka().start();
+    for loader in [&busy, &spare] {
+        loader.becomes_ready().await;
+    }
+}
+
+#[tokio::test]
+async fn a_loader_that_is_not_told_where_to_begin_asks_again_and_goes_on() {
+    let ground = Ground::with(&["acme"]).await;
+    let mut loader = ground.loader().await;
+    let running = async |partitions: f64| {
+        loader.metric("rollbook_loader_partitions{state=\"running\"}").await == partitions
+    };
+    eventually("it has them all", async || running(3.0).await).await;
+    // It goes on being a member over the connections that it has, and cannot ask over others.
+    ground.loader_to_kafka.set(Passage::Refused);
+    ground.widen_topic(4).await;
+    let asks = "where to begin is not known yet; asking Kafka again";
+    eventually("it was assigned one more", async || loader.said().contains(asks)).await;
+    ground.loader_to_kafka.set(Passage::Open);
+    eventually("it reads all of them", async || running(4.0).await).await;
+    assert!(!loader.has_ended());
+    loader.stop().await;
 }

@@ -11,7 +11,7 @@ async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice() {
     let (_intake, loader) = (ground.intake().await, ground.loader().await);
     let client = ground.first();
     client.insist(&played(300)).await;
-    eventually("the first batch", async || ground.committed().await > 0).await;
+    eventually("the first batch", async || ground.anchored().await > 0).await;
 
     let trap = ground.loader_to_postgres.trap(Trap { said: wire::COMMIT_OF_FLUSH, then: Then::Hold });
     client.insist(&played(300)).await;
@@ -24,7 +24,7 @@ async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice() {
     ground.loader_to_kafka.set(Passage::Open);
 
     let watermark = ground.number("SELECT max(next_offset) FROM org_acme.ingest_watermark").await;
-    assert!(ground.committed().await < watermark, "the next loader has to read the batch again");
+    assert!(ground.anchored().await < watermark, "the next loader has to read the batch again");
     let _loader = ground.loader().await;
     let all = ground.reckon(Clients::new()).await;
     assert_eq!((all.stored, all.duplicate), (601, 0), "the watermark says what was done, not the ids");

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use disk::SmallDisk;
-pub(super) use kafka::{Kafka, Side};
+pub(super) use kafka::{Kafka, Side, WITH_RULES};
 pub(super) use postgres::Postgres;
 
 /// One of each, stopped and removed when dropped.

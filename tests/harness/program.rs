@@ -43,6 +43,17 @@ impl Rollbook {
         self
     }
 
+    /// Lets it have so many file descriptors, and give itself so many.
+    pub(crate) fn with_descriptors(mut self, soft: u32, hard: u32) -> Self {
+        let program = self.command.as_std();
+        let mut limited = tokio::process::Command::new("/usr/bin/prlimit");
+        limited.arg(format!("--nofile={soft}:{hard}")).arg("--").arg(program.get_program());
+        limited.args(program.get_args()).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+        limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = limited;
+        self
+    }
+
     /// Starts it, to go on by itself; what it says goes into a pipe.
     pub(crate) fn start(mut self) -> tokio::process::Child {
         self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")

@@ -7,6 +7,8 @@ use hyper::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
+use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 
 use super::{Form, Http, Organization, Reply, Rollbook, eventually};
 
@@ -15,6 +17,10 @@ use super::{Form, Http, Organization, Reply, Rollbook, eventually};
 pub(crate) struct Service {
     child: Child,
     said: Said,
+    /// Reads what it says.
+    reader: JoinHandle<()>,
+    /// Is held by the reader while it reads a line.
+    reading: Arc<Gate<()>>,
     pub(crate) intake: Option<Http>,
     pub(crate) admin: Http,
 }
@@ -50,10 +56,12 @@ impl Service {
         let mut child = serve.start();
         let said = Said::default();
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        tokio::spawn({
-            let said = said.clone();
+        let reading = Arc::new(Gate::default());
+        let reader = tokio::spawn({
+            let (said, reading) = (said.clone(), Arc::clone(&reading));
             async move {
                 while let Ok(Some(line)) = lines.next_line().await {
+                    let _reading = reading.lock().await;
                     said.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
             }
@@ -66,7 +74,7 @@ impl Service {
         .await;
         let intake = said.field("http_addr").map(|address| Http::new(&address));
         let admin = Http::new(&said.field("admin_addr").expect("it was waited for"));
-        Self { child, said, intake, admin }
+        Self { child, said, reader, reading, intake, admin }
     }
 
     /// Waits until `/readyz` says that it would take work.
@@ -78,6 +86,15 @@ impl Service {
             reply.status == StatusCode::OK
         })
         .await;
+    }
+
+    /// What it said so far that a person should look at, but for the log, whose broker other tests start up with.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let lines = self.said.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_complaint = |line: &&String| {
+            (line.contains("\"WARN\"") || line.contains("\"ERROR\"")) && !line.contains("rollbook::log")
+        };
+        lines.iter().filter(is_complaint).cloned().collect()
     }
 
     /// Intake's address.
@@ -124,6 +141,27 @@ impl Service {
     pub(crate) fn forget_peak_memory(&self) {
         let id = self.child.id().expect("it was not waited for");
         std::fs::write(format!("/proc/{id}/clear_refs"), "5").expect("a child of ours");
+    }
+
+    /// Goes away with the other end of the pipe that it writes its log into.
+    pub(crate) async fn close_its_log(&mut self) {
+        self.reader.abort();
+        let ended = (&mut self.reader).await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()), "it was still reading");
+    }
+
+    /// Reads nothing of its log until the guard is dropped.
+    pub(crate) async fn leave_its_log_unread(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.reading).lock_owned().await
+    }
+
+    /// How many files and sockets it may have open now.
+    pub(crate) fn most_open_files(&self) -> u64 {
+        let id = self.child.id().expect("it was not waited for");
+        let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).expect("it is running");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().next()).expect("the kernel says it");
+        soft.parse().expect("a number")
     }
 
     /// Files and sockets that the process has open.

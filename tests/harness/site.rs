@@ -226,6 +226,48 @@ impl Site {
         client
     }
 
+    /// Puts another database in the place of this site's, made with these options.
+    pub(crate) async fn make_anew(&self, options: &str) {
+        self.in_cluster(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await;
+        self.in_cluster(&format!("CREATE DATABASE {} TEMPLATE template0 {options}", self.database)).await;
+    }
+
+    /// Does something in the cluster, outside of this site's database.
+    pub(crate) async fn in_cluster(&self, sql: &str) {
+        let client = connect(&self.server).await;
+        client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// A copy of this site's database under another name, in the same cluster; it is dropped with the site that is given
+    /// back, and so are the roles.
+    pub(crate) async fn copied(&self) -> Self {
+        let database = format!("{}copy", self.database);
+        eventually("the site can be copied", async || {
+            let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+            self.number(idle).await == 1
+        })
+        .await;
+        self.in_cluster(&format!("CREATE DATABASE {database} TEMPLATE {}", self.database)).await;
+        Self {
+            server: self.server.clone(),
+            address: self.address.clone(),
+            database,
+            prefix: self.prefix.clone(),
+            brokers: self.brokers.clone(),
+        }
+    }
+
+    /// Where the server is: `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The superuser's name and password.
+    pub(crate) fn superusers_login(&self) -> (&str, String) {
+        let password = self.server.get_password().unwrap_or_default();
+        (self.server.get_user().expect("a user"), String::from_utf8_lossy(password).into_owned())
+    }
+
     /// Does something as the superuser.
     pub(crate) async fn execute(&self, sql: &str) {
         self.superuser().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use rollbook::config::log::LogSettings;
 
 use super::{Site, eventually};
 
@@ -15,8 +18,7 @@ impl Site {
     /// Deletes this site's topic and makes it anew, with as many partitions.
     pub(crate) async fn make_topic_anew(&self) {
         let (admin, partitions) = (self.log_admin(), self.log_ends().len());
-        let deleted = admin.delete_topics(&[&self.database], &AdminOptions::new()).await;
-        deleted.expect("an answer").pop().expect("one topic").expect("the topic is deleted");
+        self.delete_topic().await;
         let partitions = i32::try_from(partitions).expect("few");
         let new = NewTopic::new(&self.database, partitions, TopicReplication::Fixed(1));
         // The broker remembers the name for a moment.
@@ -36,6 +38,60 @@ impl Site {
         }
         let deleted = self.log_admin().delete_records(&below, &AdminOptions::new()).await;
         deleted.expect("records are deleted");
+    }
+
+    /// Writes two records into a partition in a transaction that is then taken back: three offsets without a record, for
+    /// the mark at the end takes one, too.
+    pub(crate) async fn withdraw_two_records(&self, partition: i32) {
+        let mut config = self.log_client();
+        config.set("transactional.id", &self.database);
+        let topic = self.database.clone();
+        let withdrawing = tokio::task::spawn_blocking(move || {
+            let guest: FutureProducer = config.create().expect("a client");
+            guest.init_transactions(ASK_TIMEOUT).expect("transactions");
+            guest.begin_transaction().expect("a transaction");
+            for _ in 0..2 {
+                let record = FutureRecord::<(), _>::to(&topic).partition(partition).payload("withdrawn");
+                drop(guest.send_result(record).expect("room for it"));
+            }
+            guest.flush(ASK_TIMEOUT).expect("they are in the log");
+            guest.abort_transaction(ASK_TIMEOUT).expect("they are taken back");
+        });
+        withdrawing.await.expect("no panic");
+    }
+
+    /// Adds partitions, up to so many.
+    pub(crate) async fn widen_topic(&self, partitions: usize) {
+        let more = [NewPartitions::new(&self.database, partitions)];
+        let made = self.log_admin().create_partitions(&more, &AdminOptions::new()).await;
+        let made = made.expect("an answer");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
+    /// Deletes this site's topic.
+    pub(crate) async fn delete_topic(&self) {
+        let deleted = self.log_admin().delete_topics(&[&self.database], &AdminOptions::new()).await;
+        deleted.expect("an answer").pop().expect("one topic").expect("the topic is deleted");
+        eventually("the topic is gone", async || self.log_ends().is_empty()).await;
+    }
+
+    /// The log, for who uses its room and not the program.
+    pub(crate) fn log(&self) -> LogSettings {
+        LogSettings { brokers: self.brokers.clone(), topic: self.database.clone(), properties: Vec::new() }
+    }
+
+    /// Where the loaders' group goes on in a partition, by what it has told Kafka.
+    pub(crate) async fn committed(&self, partition: i32) -> Option<i64> {
+        let (mut config, group, topic) = (self.log_client(), self.database.clone(), self.database.clone());
+        let asking = tokio::task::spawn_blocking(move || {
+            let onlooker: BaseConsumer = config.set("group.id", &group).create().expect("a client");
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(&topic, partition);
+            onlooker.committed_offsets(asked, ASK_TIMEOUT).expect("Kafka answers")
+        });
+        let committed = asking.await.expect("no panic");
+        let offset = committed.elements().first().map(|element| element.offset());
+        offset.and_then(|offset| if let Offset::Offset(next_offset) = offset { Some(next_offset) } else { None })
     }
 
     /// First and next offset of each partition.

@@ -201,5 +201,9 @@ async fn a_preflight_needs_no_key() {
     assert_eq!(reply.status.as_u16(), 204);
     assert_eq!(reply.headers["access-control-max-age"], "86400");
     let allowed = reply.headers["access-control-allow-headers"].to_str().expect("text");
-    assert_eq!(allowed, "authorization, content-type, content-encoding, organization, rollbook-sent-at");
+    assert_eq!(
+        allowed,
+        "authorization, content-type, content-encoding, organization, rollbook-sent-at, traceparent, tracestate, baggage, \
+         sentry-trace, x-request-id, *"
+    );
 }

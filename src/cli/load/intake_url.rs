@@ -22,7 +22,7 @@ impl FromStr for IntakeUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let no_url = || "is not a URL such as http://127.0.0.1:8080".to_owned();
+        let no_url = || "not a URL such as http://127.0.0.1:8080".to_owned();
         let uri: Uri = text.parse().map_err(|_| no_url())?;
         let scheme = uri.scheme().ok_or_else(no_url)?;
         if scheme == &Scheme::HTTPS {
@@ -62,7 +62,7 @@ mod tests {
     fn anything_but_http_is_refused() {
         for text in ["", "127.0.0.1:8080", "intake", "/v1/events", "ftp://intake", "http://"] {
             let why = text.parse::<IntakeUrl>().expect_err(text);
-            assert_eq!(why, "is not a URL such as http://127.0.0.1:8080");
+            assert_eq!(why, "not a URL such as http://127.0.0.1:8080");
         }
         assert!("https://intake".parse::<IntakeUrl>().expect_err("https").contains("load balancer"));
     }

@@ -11,13 +11,15 @@ use crate::tenant::Slug;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Names the organization in requests, and its schema: 2 to 48 characters, a lower-case letter, then letters a-z,
-    /// digits or `_`. Never used again, even after the organization is removed.
+    /// digits or `_`; not `rebuild`, which is a word of `rollbook report`. Never used again, even after the organization
+    /// is removed.
+    #[arg(value_parser = new_slug)]
     slug: Slug,
     /// For display. Default: the slug.
     #[arg(long, value_parser = super::set::display_name)]
     name: Option<String>,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
 }
 
 #[derive(Serialize)]
@@ -29,6 +31,19 @@ struct Answer {
     key_id: String,
     key: String,
 }
+
+/// Only for new ones: whoever has that slug already keeps it.
+fn new_slug(text: &str) -> Result<Slug, String> {
+    match text.parse::<Slug>() {
+        Ok(slug) if slug.as_str() == RESERVED => {
+            Err(format!("`{RESERVED}` is a word of `rollbook report`, and would be taken for it"))
+        }
+        slug => slug.map_err(|bad| bad.to_string()),
+    }
+}
+
+/// `rollbook report rebuild SLUG` stands beside `rollbook report SLUG`.
+const RESERVED: &str = "rebuild";
 
 impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, stdin};
 
+use serde::Serialize;
+
 use crate::cli::admin::AdminArguments;
 use crate::cli::{Failure, output};
 use crate::store::{organizations, removal};
@@ -15,8 +17,20 @@ pub(in crate::cli) struct Arguments {
     /// Does not ask. Without it, and on a terminal, the slug has to be typed once more.
     #[arg(long)]
     yes: bool,
+    /// Lets go along what hangs on the organization's schema from outside, such as a view over two organizations.
+    /// Without it such things are named, and nothing is removed.
+    #[arg(long)]
+    cascade: bool,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
+}
+
+/// An organization as other commands show it, and what went along.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    organization: super::Answer<'a>,
+    cascaded: Vec<String>,
 }
 
 impl Arguments {
@@ -25,21 +39,33 @@ impl Arguments {
         if !self.yes {
             // Nobody is asked about an organization that is not there.
             organizations::show(&admin, &self.slug).await?;
-            confirm(&self.slug)?;
+            let along = removal::dependents(&admin, &installation, &self.slug).await?;
+            confirm(&self.slug, if self.cascade { &along } else { &[] })?;
         }
-        super::print(self.admin.output, &removal::remove(&mut admin, &installation, &self.slug).await?);
+        let removed = match self.cascade {
+            true => removal::remove_cascading(&mut admin, &installation, &self.slug).await?,
+            false => removal::remove(&mut admin, &installation, &self.slug).await?,
+        };
+        let organization = super::Answer::new(&removed.organization);
+        let answer = Answer { organization, cascaded: removed.cascaded };
+        output::one(self.admin.output, &answer, |answer| {
+            let along: String = answer.cascaded.iter().map(|one| format!("\n  went along  {one}")).collect();
+            format!("{}{along}", answer.organization.text())
+        });
         Ok(())
     }
 }
 
-fn confirm(slug: &Slug) -> Result<(), Failure> {
+fn confirm(slug: &Slug, along: &[String]) -> Result<(), Failure> {
     if !stdin().is_terminal() {
         return Err(Failure::new(
             "not_confirmed",
             "nothing was removed: add --yes where nobody can be asked",
         ));
     }
-    output::ask(&format!("Every event of {slug} will be deleted. Type {slug} to go on: "));
+    let along: String =
+        along.iter().map(|one| format!("Outside of its schema this goes along: {one}\n")).collect();
+    output::ask(&format!("{along}Every event of {slug} will be deleted. Type {slug} to go on: "));
     let mut typed = String::new();
     match stdin().read_line(&mut typed) {
         Ok(_) if typed.trim() == slug.as_str() => Ok(()),

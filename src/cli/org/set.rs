@@ -24,7 +24,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, group = "changes", value_name = "ORIGIN", value_parser = origin)]
     origin: Option<Vec<Origin>>,
     #[command(flatten)]
-    admin: AdminArguments,
+    pub(super) admin: AdminArguments,
 }
 
 /// One word of `--origin`.

@@ -7,15 +7,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::failure::chain;
 use crate::config::{ConfigError, DatabaseUrl};
-use crate::store::{Error, connect, installed_prefix, rights};
+use crate::store::server::{self, Purpose};
+use crate::store::{Error, connect, installed_prefix, look, rights};
 use crate::tenant::RolePrefix;
 
 /// How often a database that did not answer at the start is asked again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A role's login, to be looked at.
+/// A login of the service, to be looked at, and its server with it.
 #[derive(Clone, Debug)]
-pub(super) enum Login {
+pub(super) struct Login {
+    pub(super) role: Role,
+    pub(super) rights: Rights,
+}
+
+/// What rights it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Those that its role needs.
+    Needed,
+    /// Whatever it has: nobody looks.
+    Any,
+}
+
+/// What it is for.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
     /// Reads organizations and keys.
     Intake(DatabaseUrl),
     /// Becomes organizations' roles.
@@ -27,43 +44,52 @@ pub(super) enum Login {
 pub(super) enum Checked {
     /// It may do what it needs, and no more.
     Fitting,
-    /// It may do more, or the settings name other roles than the installation has.
+    /// It may do more, the settings name other roles than the installation has, or the server will not do.
     Refused(ConfigError),
-    /// Postgres did not say.
+    /// Postgres did not say, or cannot be written to now.
     Unanswered(String),
 }
 
 impl Login {
     /// Asks Postgres once.
     pub(super) async fn check(&self) -> Checked {
-        let (url, role, variable) = match self {
-            Self::Intake(url) => (url, "intake", "ROLLBOOK_INTAKE_DATABASE_URL"),
-            Self::Loader(url, _) => (url, "loader", "ROLLBOOK_LOADER_DATABASE_URL"),
-        };
-        let client = match connect(url).await {
-            Ok(client) => client,
-            Err(error) => return Checked::Unanswered(chain(&error)),
-        };
-        let excess = match self {
-            Self::Intake(_) => rights::check_intake(&client).await,
-            Self::Loader(_, prefix) => match installed_prefix(&client).await {
-                Ok(Some(installed)) if installed != *prefix => {
-                    return Checked::Refused(another_prefix(prefix, installed));
-                }
-                Ok(_) => rights::check_loader(&client, prefix).await,
-                Err(error) => Err(error),
-            },
-        };
-        match excess {
-            Ok(excess) if excess.is_empty() => Checked::Fitting,
-            Ok(excess) => Checked::Refused(ConfigError::PrivilegedLogin {
-                login: url.user().to_owned(),
-                role,
-                variable,
-                excess,
-            }),
+        match self.look().await {
+            Ok(checked) => checked,
             Err(error) => Checked::Unanswered(chain(&error)),
         }
+    }
+
+    async fn look(&self) -> Result<Checked, Error> {
+        let (url, role, variable, purpose) = match &self.role {
+            Role::Intake(url) => (url, "intake", "ROLLBOOK_INTAKE_DATABASE_URL", Purpose::Reading),
+            Role::Loader(url, _) => (url, "loader", "ROLLBOOK_LOADER_DATABASE_URL", Purpose::Writing),
+        };
+        let mut client = connect(url).await?;
+        let transaction = look(&mut client).await?;
+        let (passing, lasting): (Vec<_>, Vec<_>) =
+            server::misfits(&transaction, purpose).await?.into_iter().partition(|misfit| misfit.may_pass);
+        if !lasting.is_empty() {
+            let misfits = lasting.into_iter().chain(passing).map(|misfit| misfit.what).collect();
+            return Ok(Checked::Refused(ConfigError::UnfitDatabase { variable, misfits }));
+        }
+        if let Some(misfit) = passing.first() {
+            return Ok(Checked::Unanswered(misfit.what.clone()));
+        }
+        let excess = match &self.role {
+            _ if self.rights == Rights::Any => Vec::new(),
+            Role::Intake(_) => rights::check_intake(&transaction).await?,
+            Role::Loader(_, prefix) => match installed_prefix(&transaction).await? {
+                Some(installed) if installed != *prefix => {
+                    return Ok(Checked::Refused(another_prefix(prefix, installed)));
+                }
+                _ => rights::check_loader(&transaction, prefix).await?,
+            },
+        };
+        if excess.is_empty() {
+            return Ok(Checked::Fitting);
+        }
+        let login = url.user().to_owned();
+        Ok(Checked::Refused(ConfigError::PrivilegedLogin { login, role, variable, excess }))
     }
 
     /// Asks until Postgres answers, for a service that was started while it was away.

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::logins::{Checked, Login};
+use super::logins::{self, Checked, Login, Rights};
 use super::{IntakeRole, LoaderRole, Settings};
 use crate::cli::Failure;
 use crate::config::ConfigError;
@@ -18,7 +18,7 @@ use crate::intake;
 use crate::loader::{self, Condition, Heartbeats};
 use crate::log::{ConsumerSettings, Publisher};
 use crate::ops::metrics::Exporter;
-use crate::ops::{Health, Role, admin::Admin, signals, supervise};
+use crate::ops::{Health, Role, admin::Admin, descriptors, signals, supervise};
 use crate::store::directory::{View, follow};
 use crate::store::{Pool, PoolSettings};
 use crate::tenant::Directory;
@@ -37,8 +37,9 @@ const LOADER_SILENCE: Duration = Duration::from_secs(60);
 type Parts = JoinSet<anyhow::Result<()>>;
 
 /// Runs the service until a signal, or until a part of it fails.
-pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
-    let unchecked = refuse_privileged_logins(&settings).await?;
+pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
+    limit_connections(&mut settings);
+    let unchecked = refuse_unfit_logins(&settings).await?;
     let stop = CancellationToken::new();
     serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
         Ok(config) => config.into(),
@@ -47,20 +48,21 @@ pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 /// Gives back the logins that Postgres, being away, says nothing about yet.
-async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, ConfigError> {
-    if settings.allow_privileged_login {
+async fn refuse_unfit_logins(settings: &Settings) -> Result<Vec<Login>, ConfigError> {
+    let rights = if settings.allow_privileged_login { Rights::Any } else { Rights::Needed };
+    if rights == Rights::Any {
         tracing::warn!(
             "logins are not checked for their rights: the second fence between organizations is down"
         );
-        return Ok(Vec::new());
     }
-    let intake = settings.intake.as_ref().map(|intake| Login::Intake(intake.database.clone()));
+    let intake = settings.intake.as_ref().map(|intake| logins::Role::Intake(intake.database.clone()));
     let loader = settings
         .loader
         .as_ref()
-        .map(|loader| Login::Loader(loader.database.clone(), settings.prefix.clone()));
+        .map(|loader| logins::Role::Loader(loader.database.clone(), settings.prefix.clone()));
     let mut unchecked = Vec::new();
-    for login in intake.into_iter().chain(loader) {
+    for role in intake.into_iter().chain(loader) {
+        let login = Login { role, rights };
         match login.check().await {
             Checked::Fitting => {}
             Checked::Refused(error) => return Err(error),
@@ -71,6 +73,23 @@ async fn refuse_privileged_logins(settings: &Settings) -> Result<Vec<Login>, Con
         }
     }
     Ok(unchecked)
+}
+
+/// Lets in no more clients than the system has descriptors for, and says so once.
+fn limit_connections(settings: &mut Settings) {
+    let limit = descriptors::raise_limit();
+    let writers = settings.loader.as_ref().map_or(0, |loader| loader.settings.connections.get());
+    let Some(intake) = &mut settings.intake else { return };
+    let wanted = intake.settings.connections;
+    intake.settings.connections = descriptors::connections_that_fit(wanted, limit, writers);
+    if intake.settings.connections < wanted {
+        tracing::warn!(
+            ROLLBOOK_HTTP_CONNECTIONS = wanted,
+            let_in = intake.settings.connections,
+            descriptors = limit,
+            "the system gives too few file descriptors (`ulimit -n`, LimitNOFILE) for so many connections: fewer are let in"
+        );
+    }
 }
 
 async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToken) -> anyhow::Result<()> {

@@ -14,17 +14,47 @@ pub struct DatabaseUrl {
     tls: TlsPolicy,
 }
 
-/// What a connection asks of TLS, with libpq's meanings of `sslmode`.
+/// What a connection asks of TLS, with libpq's meanings of `sslmode`. Whether it is used at all, the driver's own
+/// `SslMode` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// What the server has to prove.
+    pub verify: Verify,
+    /// Whose signature proves it.
+    pub roots: Roots,
+    /// What this client shows of itself.
+    pub own: Option<OwnCertificate>,
+}
+
+/// What a server has to prove before it is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: `prefer` (the default) and `require`, unless they name roots. Who did not ask gets encryption.
+    #[default]
+    Nothing,
+    /// That one of the roots signed its certificate: `verify-ca`, and naming `sslrootcert`.
+    Signer,
+    /// That too, and that the certificate names the host: `verify-full`.
+    SignerAndName,
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// Those that the machine trusts: `sslrootcert=system`, or none named.
+    #[default]
+    Machine,
+    /// Those in this PEM file, and no others.
+    File(PathBuf),
+}
+
+/// What a client shows to a server that asks for certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TlsPolicy {
-    /// `disable`, `prefer` (the default) and `require`: if encrypted, then whoever answers is believed, as libpq does.
-    Unverified,
-    /// `verify-full`: the certificate must name the host, and be signed by one of the machine's roots or by the file
-    /// named in `sslrootcert`.
-    Verified {
-        /// PEM file of the only roots to trust.
-        roots: Option<PathBuf>,
-    },
+pub struct OwnCertificate {
+    /// `sslcert`: PEM file of the certificate and those that signed it.
+    pub chain: PathBuf,
+    /// `sslkey`: PEM file of its key.
+    pub key: PathBuf,
 }
 
 /// Why a text is no URL. Repeats nothing of it: whatever it is, a password may be in it.
@@ -42,9 +72,42 @@ pub enum BadDatabaseUrl {
     #[error("names no user: postgres://user:password@host:port/database")]
     NoUser,
     /// An `sslmode` that we do not have.
-    #[error("has an sslmode that is none of disable, prefer, require, verify-full")]
+    #[error("has an sslmode that is none of disable, prefer, require, verify-ca, verify-full")]
     SslMode,
+    /// The machine's roots would be trusted for any host at all.
+    #[error("has sslrootcert=system, which goes with sslmode=verify-full only")]
+    RootsOfTheMachine,
+    /// Half of a client's certificate.
+    #[error("names one of sslcert and sslkey: a client's certificate takes both")]
+    HalfACertificate,
+    /// A parameter that libpq has and we have not.
+    #[error("has the parameter {0}, which is not supported here")]
+    Unsupported(&'static str),
 }
+
+/// What libpq takes and we do not: named, so that nobody believes that it works.
+const UNSUPPORTED: [&str; 20] = [
+    "sslcrl",
+    "sslcrldir",
+    "sslpassword",
+    "sslcompression",
+    "sslsni",
+    "sslcertmode",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "gssencmode",
+    "gsslib",
+    "gssdelegation",
+    "krbsrvname",
+    "requirepeer",
+    "require_auth",
+    "requiressl",
+    "service",
+    "passfile",
+    "replication",
+    "client_encoding",
+    "fallback_application_name",
+];
 
 impl DatabaseUrl {
     /// Reads a URL.
@@ -59,7 +122,7 @@ impl DatabaseUrl {
         if has_an_unescaped_at(text) {
             return Err(BadDatabaseUrl::Shape);
         }
-        let (plain, tls) = split_tls(text);
+        let (plain, tls) = TlsParameters::split(text)?;
         let mut config: tokio_postgres::Config = plain.parse().map_err(|_| BadDatabaseUrl::Shape)?;
         if config.get_user().is_none_or(str::is_empty) {
             return Err(BadDatabaseUrl::NoUser);
@@ -101,25 +164,90 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// The parameters that tokio-postgres does not know, or knows too few values of.
+/// The parameters that tokio-postgres does not know, or knows too few values of. An empty value is none.
 #[derive(Default)]
-struct TlsParameters<'a> {
-    mode: Option<&'a str>,
-    roots: Option<&'a str>,
+struct TlsParameters {
+    mode: Option<String>,
+    roots: Option<String>,
+    chain: Option<String>,
+    key: Option<String>,
 }
 
-impl TlsParameters<'_> {
-    fn policy(&self) -> Result<(SslMode, TlsPolicy), BadDatabaseUrl> {
-        Ok(match self.mode {
-            Some("disable") => (SslMode::Disable, TlsPolicy::Unverified),
-            None | Some("prefer") => (SslMode::Prefer, TlsPolicy::Unverified),
-            Some("require") => (SslMode::Require, TlsPolicy::Unverified),
-            Some("verify-full") => {
-                (SslMode::Require, TlsPolicy::Verified { roots: self.roots.map(PathBuf::from) })
-            }
-            Some(_) => return Err(BadDatabaseUrl::SslMode),
-        })
+impl TlsParameters {
+    /// Takes them out of a URL.
+    fn split(url: &str) -> Result<(String, Self), BadDatabaseUrl> {
+        let mut tls = Self::default();
+        let Some((base, query)) = url.split_once('?') else {
+            return Ok((url.to_owned(), tls));
+        };
+        let mut others = Vec::new();
+        for parameter in query.split('&') {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let place = match name {
+                "sslmode" => &mut tls.mode,
+                "sslrootcert" => &mut tls.roots,
+                "sslcert" => &mut tls.chain,
+                "sslkey" => &mut tls.key,
+                _ => {
+                    if let Some(known) = UNSUPPORTED.iter().find(|known| **known == name) {
+                        return Err(BadDatabaseUrl::Unsupported(known));
+                    }
+                    others.push(parameter);
+                    continue;
+                }
+            };
+            let value = unescaped(value).ok_or(BadDatabaseUrl::Shape)?;
+            *place = Some(value).filter(|value| !value.is_empty());
+        }
+        let plain = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+        Ok((plain, tls))
     }
+
+    fn policy(self) -> Result<(SslMode, TlsPolicy), BadDatabaseUrl> {
+        let own = match (self.chain, self.key) {
+            (None, None) => None,
+            (Some(chain), Some(key)) => Some(OwnCertificate { chain: chain.into(), key: key.into() }),
+            _ => return Err(BadDatabaseUrl::HalfACertificate),
+        };
+        let roots = match self.roots.as_deref() {
+            None | Some("system") => Roots::Machine,
+            Some(file) => Roots::File(file.into()),
+        };
+        let is_system = self.roots.as_deref() == Some("system");
+        // Naming roots is asking for them, whatever the mode: so libpq has it for `require`.
+        let if_named = if self.roots.is_some() { Verify::Signer } else { Verify::Nothing };
+        let (mode, verify) = match self.mode.as_deref() {
+            None if is_system => (SslMode::Require, Verify::SignerAndName),
+            Some("verify-full") => (SslMode::Require, Verify::SignerAndName),
+            Some("disable") => (SslMode::Disable, Verify::Nothing),
+            _ if is_system => return Err(BadDatabaseUrl::RootsOfTheMachine),
+            None | Some("prefer") => (SslMode::Prefer, if_named),
+            Some("require") => (SslMode::Require, if_named),
+            Some("verify-ca") => (SslMode::Require, Verify::Signer),
+            Some(_) => return Err(BadDatabaseUrl::SslMode),
+        };
+        Ok((mode, TlsPolicy { verify, roots, own }))
+    }
+}
+
+/// A value with its `%20` and the like read; `None`: not readable.
+fn unescaped(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Whether an `@` stands where none ends the login: a second one before the parameters, or the first of all among them.
@@ -127,24 +255,6 @@ impl TlsParameters<'_> {
 fn has_an_unescaped_at(url: &str) -> bool {
     let Some((login, after)) = url.split_once('@') else { return false };
     login.contains('?') || after.split('?').next().is_some_and(|place| place.contains('@'))
-}
-
-/// Takes the TLS parameters out of a URL.
-fn split_tls(url: &str) -> (String, TlsParameters<'_>) {
-    let mut tls = TlsParameters::default();
-    let Some((base, query)) = url.split_once('?') else {
-        return (url.to_owned(), tls);
-    };
-    let mut others = Vec::new();
-    for parameter in query.split('&') {
-        match parameter.split_once('=') {
-            Some(("sslmode", mode)) => tls.mode = Some(mode),
-            Some(("sslrootcert", path)) => tls.roots = Some(path),
-            _ => others.push(parameter),
-        }
-    }
-    let plain = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
-    (plain, tls)
 }
 
 #[cfg(test)]
@@ -161,7 +271,8 @@ mod tests {
             .expect("a good URL");
         assert_eq!((url.user(), url.database()), ("ann", "school"));
         assert_eq!(url.password(), Some(&b"s@cret"[..]));
-        assert_eq!(url.tls(), &TlsPolicy::Verified { roots: None });
+        let full = TlsPolicy { verify: Verify::SignerAndName, ..TlsPolicy::default() };
+        assert_eq!(url.tls(), &full);
         assert!(parse("postgres://ann@db/school?password=p@w").is_ok());
         assert_eq!(url.config().get_ssl_mode(), SslMode::Require);
         let printed = format!("{url:?}");
@@ -178,11 +289,42 @@ mod tests {
             ("postgres://db/school?user=ann&password=sec@ret", BadDatabaseUrl::Shape),
             ("postgres://db/school?secret=1", BadDatabaseUrl::Shape),
             ("postgres:///school", BadDatabaseUrl::NoUser),
-            ("postgres://ann:secret@db/school?sslmode=verify-ca", BadDatabaseUrl::SslMode),
+            ("postgres://ann:secret@db/school?sslmode=secret", BadDatabaseUrl::SslMode),
+            ("postgres://ann:secret@db/school?sslrootcert=%secret", BadDatabaseUrl::Shape),
+            ("postgres://ann:secret@db/school?sslcert=secret", BadDatabaseUrl::HalfACertificate),
+            ("postgres://ann:secret@db/school?sslkey=secret", BadDatabaseUrl::HalfACertificate),
+            ("postgres://ann:secret@db/x?sslpassword=secret", BadDatabaseUrl::Unsupported("sslpassword")),
+            (
+                "postgres://ann:secret@db/x?sslrootcert=system&sslmode=require",
+                BadDatabaseUrl::RootsOfTheMachine,
+            ),
         ] {
             let bad = parse(text).expect_err(text);
             assert_eq!(bad, expected, "{text}");
             assert!(!bad.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn who_did_not_ask_to_verify_gets_encryption_and_who_names_roots_has_asked() {
+        use SslMode::{Disable, Prefer, Require};
+        use Verify::{Nothing, Signer, SignerAndName};
+        for (parameters, mode, verify, roots) in [
+            ("", Prefer, Nothing, ""),
+            ("sslmode=prefer", Prefer, Nothing, ""),
+            ("sslmode=require", Require, Nothing, ""),
+            ("sslmode=require&sslrootcert=", Require, Nothing, ""),
+            ("sslmode=require&sslrootcert=/etc/our%20roots.crt", Require, Signer, "/etc/our roots.crt"),
+            ("sslrootcert=/r", Prefer, Signer, "/r"),
+            ("sslmode=verify-ca", Require, Signer, ""),
+            ("sslmode=verify-full&sslrootcert=%2Fr", Require, SignerAndName, "/r"),
+            ("sslrootcert=system", Require, SignerAndName, ""),
+            ("sslmode=disable&sslrootcert=/r", Disable, Nothing, "/r"),
+        ] {
+            let url = parse(&format!("postgres://ann@db/school?{parameters}")).expect(parameters);
+            assert_eq!(url.config().get_ssl_mode(), mode, "{parameters}");
+            let roots = if roots.is_empty() { Roots::Machine } else { Roots::File(roots.into()) };
+            assert_eq!(url.tls(), &TlsPolicy { verify, roots, own: None }, "{parameters}");
         }
     }
 }

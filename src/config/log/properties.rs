@@ -30,7 +30,7 @@ impl fmt::Debug for RawProperties {
 }
 
 /// Other names of properties, and the names that librdkafka keeps them under.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 10] = [
     ("acks", "request.required.acks"),
     ("auto.commit.enable", "enable.auto.commit"),
     ("bootstrap.servers", "metadata.broker.list"),
@@ -41,8 +41,6 @@ const ALIASES: [(&str, &str); 12] = [
     ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
     ("retries", "message.send.max.retries"),
     ("sasl.mechanism", "sasl.mechanisms"),
-    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
-    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
 /// What exactly-once, placement, the settings of our own or our waiting for answers rests on, by librdkafka's own names.

@@ -98,9 +98,9 @@ async fn what_is_found_late_weighs_as_if_it_had_been_found_at_once() {
 
 #[tokio::test]
 async fn lines_that_were_judged_are_not_kept() {
-    // Room for one body of the largest size, or for many requests that keep nothing.
+    // Room for five of these bodies, or for many requests that keep no more than what will be said.
     let flags =
-        ["--max-unpacked-bytes", "524288", "--in-flight-bytes", "540672", "--body-timeout-ms", "60000"];
+        ["--max-unpacked-bytes", "1048576", "--in-flight-bytes", "1064960", "--body-timeout-ms", "60000"];
     let (room, acme) = room_of_one(&flags, "lines_kept").await;
     let half = format!("{{\"id\":\"{}\"}}\n", "x".repeat(1_000)).repeat(200);
     let mut wires = Vec::new();
@@ -116,6 +116,32 @@ async fn lines_that_were_judged_are_not_kept() {
     for mut wire in wires {
         assert_eq!(wire.reply().await.json()["rejected"], 400);
     }
+}
+
+#[tokio::test]
+async fn what_will_be_said_of_judged_lines_is_counted() {
+    // Room for one body of the largest size.
+    let flags = ["--in-flight-bytes", "2113536", "--body-timeout-ms", "60000"];
+    let (room, acme) = room_of_one(&flags, "lines_refused").await;
+    let refused = |at: usize| {
+        let [a, b, c, d] = ["é", "ü", "ø", "ß"].map(|letter| letter.repeat(80));
+        let now = crate::event::UnixMillis::now();
+        let id = Uuid::now_v7();
+        format!(
+            r#"{{"id":"{id}","type":"video.played","occurred_at":"{now}","session_id":"s{at}","viewer_id":"v","content_id":"c","ext":{{"{a}":{{"{b}":{{"{c}":{{"{d}":1e999}}}}}}}}}}"#
+        )
+    };
+    let lines: String = (0..400).map(|at| refused(at) + "\n").collect();
+    assert!(lines.len() < 400_000, "{}", lines.len());
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut wire = Wire::open(room.address).await;
+        wire.write(&[begun(&acme, "").bytes(), chunk(lines.as_bytes())].concat()).await;
+        waiting.push(wire);
+    }
+    let replies = waiting.iter_mut().map(|wire| Box::pin(wire.reply()));
+    let (reply, ..) = futures_util::future::select_all(replies).await;
+    assert_eq!(reply.code(), "overloaded", "five times 650 KB of refusals are more than there is room for");
 }
 
 #[tokio::test]

@@ -323,7 +323,8 @@ async fn a_full_house_answers_before_it_looks() {
     let members: Vec<_> = organizations.iter().map(member).collect();
     let room = Room::open(&SMALL, organizations).await;
     let _holding = fill(&room, &members[0]).await;
-    for wrong in of_the_request() {
+    // Strangers have a house of their own.
+    for wrong in of_the_request().filter(|wrong| ![HeaderKey, NoKey, BodyKey].contains(wrong)) {
         let reply = ask(&room, &asking(&members, &[wrong])).await;
         tells(&reply, Overloaded, &[wrong]);
         let seconds: u64 =

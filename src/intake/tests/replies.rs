@@ -85,7 +85,9 @@ async fn a_preflight_needs_no_credentials() {
     assert_eq!(reply.header("access-control-allow-methods"), Some("POST"));
     assert_eq!(
         reply.header("access-control-allow-headers"),
-        Some("authorization, content-type, content-encoding, organization, rollbook-sent-at")
+        Some(
+            "authorization, content-type, content-encoding, organization, rollbook-sent-at, traceparent, tracestate, baggage, sentry-trace, x-request-id, *"
+        )
     );
 }
 
@@ -177,6 +179,46 @@ async fn an_organization_over_its_limit_is_told_when_to_come_back_and_others_are
     assert!((5..=10).contains(&seconds), "{seconds}");
     assert_eq!(Asking::batch(&b, refused_batch(500)).send(room.address).await.code(), "ok");
     assert!(room.metric(r#"rollbook_intake_requests_total{status="429",code="rate_limited"}"#) > before);
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_charged_when_it_is_there_and_not_by_when_it_began() {
+    let acme = limited(organization("replies_slow_upload"), 1);
+    let member = member(&acme);
+    let room = Room::open(&[], vec![acme]).await;
+    for (content_type, slow) in
+        [("application/json", refused_batch(50)), ("application/x-ndjson", "{}\n".repeat(50))]
+    {
+        let asking = Asking::batch(&member, "").with("content-type", content_type);
+        let mut wire = Wire::open(room.address).await;
+        wire.write(&asking.with("content-length", &slow.len().to_string()).bytes()).await;
+        // A later connection's reply shows that these headers were read.
+        assert_eq!(Asking::get("/healthz").send(room.address).await.status, 200);
+        assert_eq!(Asking::batch(&member, refused_batch(200)).send(room.address).await.code(), "ok");
+        wire.write(slow.as_bytes()).await;
+        // 500 tokens for 200 + 50, twice.
+        assert_eq!(wire.reply().await.code(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_did_not_take_costs_no_tokens() {
+    let acme = limited(organization("replies_given_back"), 1);
+    let member = member(&acme);
+    let room = Room::open(&[], vec![acme]).await;
+    let event = good_batch();
+    let event = &event[event.find('[').expect("a list") + 1..event.rfind(']').expect("its end")];
+    let ids = (0..400).map(|_| event.replace(&event[7..43], &Uuid::now_v7().to_string()));
+    let batch = format!(r#"{{"events":[{}]}}"#, ids.collect::<Vec<_>>().join(","));
+    for _ in 0..3 {
+        assert_eq!(Asking::batch(&member, batch.as_str()).send(room.address).await.code(), "log_unavailable");
+    }
+    // A client that does not wait for the log's answer: the charge comes back with it.
+    let mut wire = Wire::open(room.address).await;
+    wire.write(&Asking::batch(&member, batch.as_str()).bytes()).await;
+    drop(wire);
+    while Asking::batch(&member, batch.as_str()).send(room.address).await.code() == "rate_limited" {}
+    assert_eq!(Asking::batch(&member, refused_batch(500)).send(room.address).await.code(), "ok");
 }
 
 #[tokio::test]

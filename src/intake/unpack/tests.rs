@@ -44,7 +44,9 @@ fn what_was_packed_comes_out_again_up_to_the_last_byte_of_the_limit() {
         for length in [0, 1, 100_000, LIMIT] {
             let plain: Vec<u8> =
                 b"{\"type\":\"video.played\"}".iter().copied().cycle().take(length).collect();
-            let unpacked = encoding.unpack(pack(encoding, &plain), LIMIT).expect("within the limit");
+            let unpacked = encoding
+                .unpack(pack(encoding, &plain), SizeLimit::unpacked(LIMIT))
+                .expect("within the limit");
             assert!(unpacked == plain, "{encoding:?} {length}");
         }
     }
@@ -52,7 +54,7 @@ fn what_was_packed_comes_out_again_up_to_the_last_byte_of_the_limit() {
 
 /// Unpacks a body that arrives in pieces of so many bytes.
 fn in_pieces(encoding: Encoding, packed: &Bytes, piece_bytes: usize, limit: usize) -> Result<Bytes, Problem> {
-    let mut unpacker = Unpacker::new(encoding, limit);
+    let mut unpacker = Unpacker::new(encoding, SizeLimit::unpacked(limit));
     let mut unpacked = Vec::new();
     for at in (0..packed.len()).step_by(piece_bytes) {
         let piece = packed.slice(at..packed.len().min(at + piece_bytes));
@@ -95,7 +97,7 @@ fn a_decoder_says_what_it_holds() {
         (Encoding::Brotli, 5 * 1024 * 1024),
     ] {
         let packed = pack(encoding, &plain);
-        let mut unpacker = Unpacker::new(encoding, LIMIT);
+        let mut unpacker = Unpacker::new(encoding, SizeLimit::unpacked(LIMIT));
         // All but the end: then it still needs its window.
         unpacker.feed(packed.slice(..packed.len() - 1)).expect("within the limit");
         let held = unpacker.held_bytes();
@@ -107,7 +109,11 @@ fn a_decoder_says_what_it_holds() {
 fn one_byte_over_the_limit_is_too_large() {
     for encoding in PACKED {
         let packed = pack(encoding, &vec![b' '; LIMIT + 1]);
-        assert_eq!(code(&encoding.unpack(packed, LIMIT)), "body_too_large", "{encoding:?}");
+        assert_eq!(
+            code(&encoding.unpack(packed, SizeLimit::unpacked(LIMIT))),
+            "body_too_large",
+            "{encoding:?}"
+        );
     }
 }
 
@@ -116,7 +122,11 @@ fn a_bomb_costs_no_more_than_the_cap() {
     for encoding in PACKED {
         let packed = pack(encoding, &vec![0; 32 * 1024 * 1024]);
         assert!(packed.len() < 512 * 1024, "{encoding:?} packs it into {}", packed.len());
-        assert_eq!(code(&encoding.unpack(packed, LIMIT)), "body_too_large", "{encoding:?}");
+        assert_eq!(
+            code(&encoding.unpack(packed, SizeLimit::unpacked(LIMIT))),
+            "body_too_large",
+            "{encoding:?}"
+        );
     }
 }
 
@@ -125,11 +135,11 @@ fn what_ends_early_or_goes_on_behind_its_end_is_a_bad_body() {
     for encoding in PACKED {
         let packed = pack(encoding, b"{\"events\":[]}");
         for length in 0..packed.len() {
-            let cut = encoding.unpack(packed.slice(..length), LIMIT);
+            let cut = encoding.unpack(packed.slice(..length), SizeLimit::unpacked(LIMIT));
             assert_eq!(code(&cut), "bad_body", "{encoding:?} cut to {length}");
         }
         let and_more = Bytes::from([&packed, &b"more"[..]].concat());
-        assert_eq!(code(&encoding.unpack(and_more, LIMIT)), "bad_body", "{encoding:?}");
+        assert_eq!(code(&encoding.unpack(and_more, SizeLimit::unpacked(LIMIT))), "bad_body", "{encoding:?}");
     }
 }
 
@@ -139,7 +149,7 @@ fn what_needs_more_memory_than_any_good_body_is_too_large() {
     let plain: Vec<u8> =
         (0..4_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let packed = brotli_with_window(&plain, 24, false);
-    let mut unpacker = Unpacker::new(Encoding::Brotli, LIMIT);
+    let mut unpacker = Unpacker::new(Encoding::Brotli, SizeLimit::unpacked(LIMIT));
     assert_eq!(code(&unpacker.feed(Bytes::from(packed))), "body_too_large");
     assert!(unpacker.held_bytes() <= BROTLI_MOST_BYTES + 64 * 1024);
 }
@@ -148,14 +158,14 @@ fn what_needs_more_memory_than_any_good_body_is_too_large() {
 fn windows_that_would_cost_too_much_memory_are_refused() {
     let plain = vec![b'x'; 3 * 1024 * 1024];
     let large = brotli_with_window(&plain, 30, true);
-    assert_eq!(code(&Encoding::Brotli.unpack(Bytes::from(large), LIMIT)), "bad_body");
+    assert_eq!(code(&Encoding::Brotli.unpack(Bytes::from(large), SizeLimit::unpacked(LIMIT))), "bad_body");
 
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("in memory");
     encoder.window_log(ZSTD_WINDOW_LOG_MAX + 1).expect("a window that zstd knows");
     encoder.include_contentsize(false).expect("a flag that zstd knows");
     encoder.write_all(&plain).expect("in memory");
     let large = encoder.finish().expect("in memory");
-    assert_eq!(code(&Encoding::Zstd.unpack(Bytes::from(large), LIMIT)), "bad_body");
+    assert_eq!(code(&Encoding::Zstd.unpack(Bytes::from(large), SizeLimit::unpacked(LIMIT))), "bad_body");
 }
 
 #[test]
@@ -185,13 +195,13 @@ proptest! {
         bit in 0..8u32,
     ) {
         for encoding in PACKED {
-            let whole = encoding.unpack(Bytes::from(bytes.clone()), 10_000);
+            let whole = encoding.unpack(Bytes::from(bytes.clone()), SizeLimit::unpacked(10_000));
             let pieces = in_pieces(encoding, &Bytes::from(bytes.clone()), 3, 10_000);
             prop_assert_eq!(code(&whole), code(&pieces));
             let mut broken = pack(encoding, &bytes).to_vec();
             let at = at.index(broken.len());
             broken[at] ^= 1 << bit;
-            if let Ok(unpacked) = encoding.unpack(Bytes::from(broken), 10_000) {
+            if let Ok(unpacked) = encoding.unpack(Bytes::from(broken), SizeLimit::unpacked(10_000)) {
                 prop_assert!(unpacked.len() <= 10_000);
             }
         }

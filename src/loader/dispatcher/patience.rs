@@ -12,8 +12,11 @@ const TIMES: f64 = 8.0;
 const LEAST: Duration = Duration::from_millis(150);
 /// However slow the server, a transaction that takes longer makes room.
 const MOST: Duration = Duration::from_secs(2);
-/// How much of what is usual is the last transaction.
-const WEIGHT: f64 = 0.05;
+/// How much one transaction moves what is usual. Not by how slow it was: half are faster than what is usual and half are
+/// slower, so that few slow schemas make nothing usual, and a server that has become slow does.
+const STEP: f64 = 0.05;
+/// What is usual lies between these.
+const USUAL: std::ops::RangeInclusive<f64> = 0.5..=20.0;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -34,10 +37,11 @@ impl Patience {
         best(rows).mul_f64(TIMES * self.usual).clamp(LEAST, MOST)
     }
 
-    /// A transaction that was not slow took so long.
+    /// A transaction took so long.
     pub(super) fn learn(&mut self, rows: usize, took: Duration) {
         let stretch = took.as_secs_f64() / best(rows).as_secs_f64();
-        self.usual += WEIGHT * (stretch.clamp(0.5, 20.0) - self.usual);
+        let moved = if stretch > self.usual { self.usual * (1.0 + STEP) } else { self.usual * (1.0 - STEP) };
+        self.usual = moved.clamp(*USUAL.start(), *USUAL.end());
     }
 }
 
@@ -59,5 +63,15 @@ mod tests {
         assert!(patience.of(10_000) > before && patience.of(1) > LEAST);
         (0..1_000).for_each(|_| patience.learn(1_000, Duration::from_secs(60)));
         assert_eq!(patience.of(1_000_000), MOST);
+    }
+
+    #[test]
+    fn a_few_slow_schemas_make_nothing_usual() {
+        let mut patience = Patience::default();
+        for n in 0..10_000 {
+            let took = if n % 3 == 0 { Duration::from_secs(9) } else { Duration::from_millis(6) };
+            patience.learn(10, took);
+        }
+        assert_eq!(patience.of(10), LEAST);
     }
 }

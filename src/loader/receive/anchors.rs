@@ -9,6 +9,7 @@ use super::super::partition::LaneKey;
 use super::super::position::Watermark;
 use super::super::writer::Refusal;
 use crate::log::Revocation;
+use crate::ops::metrics::catalogue::LOADER_REWINDS;
 use crate::store::Backoff;
 
 /// How often the last anchors of partitions that are given up are tried: then the next owner begins a little further back.
@@ -177,5 +178,5 @@ impl Anchoring {
 
 /// A partition, or a lane, found less than the database had confirmed.
 pub(super) fn count_rewind() {
-    metrics::counter!("rollbook_loader_rewinds_total").increment(1);
+    metrics::counter!(LOADER_REWINDS).increment(1);
 }

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::continuity::{self, Beginnings};
-use super::super::former::drain_former_generations;
 use super::super::generation;
-use super::super::held_record::lanes_with_held;
+use super::super::holding::{drain_former_generations, lanes_with_held};
 use super::super::server::ServerIdentity;
 use super::super::writer::Refusal;
 use super::{Anchored, ReceiveLoop, Reread};
-use crate::log::{Assignment, Discontinuity, Remembered};
+use crate::log::{Assignment, Discontinuity, Remembered, Scanner};
 use crate::tenant::OrganizationId;
 
 /// What a look found.
@@ -24,6 +23,8 @@ pub(super) enum Found {
     Held(Vec<(i32, OrganizationId)>),
     /// A person declared a new generation of the log.
     NewGeneration(i32),
+    /// Up to where partitions have no further record.
+    Reached(HashMap<i32, i64>),
     /// The database is another server than the one that the loader began with.
     OtherServer,
     /// What was left in the log.
@@ -61,6 +62,21 @@ impl ReceiveLoop<'_> {
         let (log, group) = (self.log.clone(), self.group.clone());
         self.looks
             .spawn(async move { Found::Discontinuities(continuity::look(&log, &group, remembered).await) });
+    }
+
+    /// Where the next records stand of partitions that are at rest below their end: what lies between are marks of the
+    /// log's own, which no record will ever tell about.
+    pub(super) fn look_for_gaps(&mut self, at_rest: Vec<(i32, i64)>) {
+        if self.is_looking_for_gaps || at_rest.is_empty() {
+            return;
+        }
+        self.is_looking_for_gaps = true;
+        let (log, group) = (self.log.clone(), self.group.clone());
+        self.looks.spawn(async move {
+            let next = Scanner::ask(&log, &group, move |scanner| scanner.next_records(&at_rest)).await;
+            // Where the log does not answer it is asked again.
+            Found::Reached(next.unwrap_or_default())
+        });
     }
 
     pub(super) fn look_at_generation(&mut self) {

@@ -7,6 +7,9 @@ use metrics::gauge;
 use super::super::partition::Partition;
 use super::ReceiveLoop;
 use crate::event::UnixMillis;
+use crate::ops::metrics::catalogue::{
+    DB_CONNECTIONS, LOADER_LAG_RECORDS, LOADER_LAG_SECONDS, LOADER_LANES, LOADER_PARTITIONS,
+};
 
 /// When a partition's low-water mark last moved, or had no reason to.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +28,8 @@ impl ReceiveLoop<'_> {
     pub(super) fn tell_condition(&self) {
         self.shared.condition.set_joined(self.consumer.is_member());
         let running = self.dispatcher.partitions().count();
-        gauge!("rollbook_loader_partitions", "state" => "running").set(count(running));
-        gauge!("rollbook_loader_partitions", "state" => "stopped").set(count(self.stopped.len()));
+        gauge!(LOADER_PARTITIONS, "state" => "running").set(count(running));
+        gauge!(LOADER_PARTITIONS, "state" => "stopped").set(count(self.stopped.len()));
     }
 
     /// How far behind the log each partition is, and whether it moves.
@@ -35,7 +38,7 @@ impl ReceiveLoop<'_> {
         let ends = self.consumer.ends();
         // What waits for Postgres or for the log does not stand still.
         let is_waiting = self.shared.condition.is_waiting();
-        let mut moved_at = Instant::now();
+        let (mut moved_at, mut at_rest) = (Instant::now(), Vec::new());
         for (number, moving) in &mut self.moving {
             let Some(ends) = ends.get(number) else { continue };
             let partition = self.dispatcher.partition(*number);
@@ -49,6 +52,11 @@ impl ReceiveLoop<'_> {
                 seconds_since,
             );
             report_lag(*number, records, seconds);
+            if let Some(partition) = partition.filter(|partition| records > 0 && partition.is_at_rest())
+                && moving.low_water == Some(partition.next_offset())
+            {
+                at_rest.push((*number, partition.next_offset()));
+            }
             let is_idle = records == 0 || is_waiting || partition.is_none();
             if is_idle || low_water != moving.low_water {
                 *moving = Moving { low_water, at: Instant::now() };
@@ -56,10 +64,11 @@ impl ReceiveLoop<'_> {
             moved_at = moved_at.min(moving.at);
         }
         self.heartbeats.moves.beat_as_of(moved_at);
+        self.look_for_gaps(at_rest);
         self.report_lanes();
         let connections = self.shared.pool.state();
-        gauge!("rollbook_db_connections", "state" => "idle").set(f64::from(connections.idle));
-        gauge!("rollbook_db_connections", "state" => "busy")
+        gauge!(DB_CONNECTIONS, "state" => "idle").set(f64::from(connections.idle));
+        gauge!(DB_CONNECTIONS, "state" => "busy")
             .set(f64::from(connections.open - connections.idle));
     }
 
@@ -73,8 +82,8 @@ impl ReceiveLoop<'_> {
                 None => {}
             }
         }
-        gauge!("rollbook_loader_lanes", "state" => "live").set(count(live));
-        gauge!("rollbook_loader_lanes", "state" => "held").set(count(held));
+        gauge!(LOADER_LANES, "state" => "live").set(count(live));
+        gauge!(LOADER_LANES, "state" => "held").set(count(held));
     }
 }
 
@@ -85,8 +94,8 @@ pub(super) fn forget(partition: i32) {
 
 fn report_lag(partition: i32, records: i64, seconds: f64) {
     let label = partition.to_string();
-    gauge!("rollbook_loader_lag_records", "partition" => label.clone()).set(records as f64);
-    gauge!("rollbook_loader_lag_seconds", "partition" => label).set(seconds);
+    gauge!(LOADER_LAG_RECORDS, "partition" => label.clone()).set(records as f64);
+    gauge!(LOADER_LAG_SECONDS, "partition" => label).set(seconds);
 }
 
 fn seconds_since(at: UnixMillis) -> f64 {

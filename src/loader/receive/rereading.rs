@@ -88,7 +88,7 @@ impl Rereader {
 }
 
 /// A record as its lane takes it.
-pub(super) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting) {
+pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting) {
     match RecordView::parse(&bytes) {
         Ok(view) => {
             let key = LaneKey::Organization(view.organization_id);

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::super::writer::{Row, Source};
-use crate::event::wire::{Sink as _, Wire, WireFields};
-use crate::event::{Event, UnixMillis};
+use crate::event::{Event, UnixMillis, proto};
 use crate::log::{LogRecord, RecordBuilder};
 use crate::tenant::OrganizationId;
 
@@ -56,21 +56,20 @@ pub(super) fn rows(organization: OrganizationId, offset: i64, events: Vec<Event<
 
 /// These events as one record at this offset, whose id is [`record_id`], however large it is and if it is empty.
 pub(super) fn source(organization: OrganizationId, offset: i64, events: Vec<Event<'_>>) -> Source<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes.bytes_field(1, organization.0.as_bytes());
-    bytes.bytes_field(2, record_id(offset).as_bytes());
-    bytes.bytes_field(3, Uuid::from_u128(8).as_bytes());
-    bytes.varint_field(4, RECEIVED.0.unsigned_abs());
     let mut builder = RecordBuilder::new(organization, Uuid::from_u128(8), RECEIVED);
-    events.iter().for_each(|event| builder.push(event));
-    for record in builder.finish() {
-        for (number, value) in WireFields::of(&record.bytes).map(|field| field.expect("a record of ours")) {
-            if let (5, Wire::Bytes(event)) = (number, value) {
-                bytes.bytes_field(5, event);
-            }
+    events.iter().chain(&[event(0)]).for_each(|event| builder.push(event));
+    let mut whole: Option<proto::Record> = None;
+    for part in builder.finish() {
+        let part = proto::Record::decode(&part.bytes[..]).expect("a record of ours");
+        match &mut whole {
+            Some(whole) => whole.events.extend(part.events),
+            None => whole = Some(part),
         }
     }
-    Source { offset, bytes }
+    let mut record = whole.expect("one event at least");
+    record.events.truncate(events.len());
+    record.record_id = record_id(offset).as_bytes().to_vec().into();
+    Source { offset, bytes: record.encode_to_vec() }
 }
 
 /// The bytes of a record.

@@ -1,6 +1,6 @@
 //! The writer sabotaged: it resolves consistently wrong, role and schema both. Postgres alone stands in between.
 
-use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
+use super::super::holding::{HoldOutcome, ToHold, drain_some, hold};
 use super::super::position::Watermark;
 use super::super::writer::{
     Expected, FlushError, Flushed, Scope, Way, WriteError, flush, scope_of, sqlstate,
@@ -63,7 +63,7 @@ async fn the_lane_of_a_sabotaged_writer_holds_its_records_and_loses_none() {
         [9, 10, 60].map(|offset| record(acme, offset, &[event(100 + offset.unsigned_abs() as u128)]));
     let safe = site.through_a_lane(&lying, records.into()).await;
 
-    assert_eq!(safe, Some(61), "held is safe");
+    assert_eq!(safe, 61, "held is safe");
     assert_eq!((site.contents("birch").await, site.totals("birch").await), before);
     assert_eq!(site.contents("acme").await, [0, 0, 0]);
     let held = site.held().await;

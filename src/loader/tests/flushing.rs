@@ -87,7 +87,7 @@ async fn two_first_flushes_at_once_are_one() {
     let other = site.flush("acme", None, source(id, 5, events(0..200)));
     let (one, other) = tokio::join!(one, other);
     let mut outcomes = [one.expect("an answer"), other.expect("an answer")];
-    outcomes.sort_by_key(|outcome| *outcome == None);
+    outcomes.sort_by_key(|outcome| outcome.is_none());
     assert_eq!(outcomes, [fates(200, 0, 0), None]);
     assert_eq!(site.totals("acme").await, ["3|6|200|0|0"]);
 }

@@ -1,6 +1,6 @@
 //! Held, healed, drained: in order, once, and with the watermark.
 
-use super::super::held_record::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use super::super::holding::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
 use super::super::position::Watermark;
 use super::super::writer::{Fates, Refusal, WriteError};
 use super::events::{bad_event, event, events, record, record_bytes, source};
@@ -72,13 +72,13 @@ async fn a_broken_schema_is_held_and_drained_in_order_once_it_is_healed() {
         // The second has an event of the first once more, with other words: order decides which one is stored.
         let again = Event { session_id: "later".into(), ..event(ids) };
         let second = record(acme, offset + 1, &[again, event(ids + 5)]);
-        assert_eq!(site.through_a_lane(&shared, vec![first, second]).await, Some(offset + 2), "{breaks}");
+        assert_eq!(site.through_a_lane(&shared, vec![first, second]).await, offset + 2, "{breaks}");
         assert_eq!(site.held().await.len(), 2, "{breaks}");
 
         // Others are not delayed.
         let birch = site.id("birch");
         let well = site.through_a_lane(&shared, vec![record(birch, offset, &[event(ids)])]).await;
-        assert_eq!(well, Some(offset + 1));
+        assert_eq!(well, offset + 1);
 
         assert!(drain(&site, ALL).await.is_err(), "{breaks}");
         assert_eq!(site.held().await.len(), 2, "{breaks}");
@@ -105,7 +105,7 @@ async fn a_lane_goes_on_by_itself_once_its_schema_is_healed() {
     let shared = site.shared(site.organizations());
     // What is held comes first: the lane opens held, though the schema is well, and the new record queues behind.
     let safe = site.through_a_lane(&shared, vec![record(acme, 6, &events(10..12))]).await;
-    assert_eq!((safe, site.held().await.len()), (Some(7), 2));
+    assert_eq!((safe, site.held().await.len()), (7, 2));
     assert_eq!(site.contents("acme").await, [0, 0, 0]);
     assert_eq!(drain(&site, ALL).await.expect("drained"), stored(5));
     assert_eq!(site.totals("acme").await, ["3|7|5|0|0"]);
@@ -284,7 +284,7 @@ async fn a_schema_of_an_unknown_version_is_left_alone_and_its_records_are_held()
         organization.schema_version = version;
         let shared = site.shared(vec![organization]);
         let safe = site.through_a_lane(&shared, vec![record(acme, offset, &[event(1)])]).await;
-        assert_eq!(safe, Some(offset + 1));
+        assert_eq!(safe, offset + 1);
     }
     let held = site.held().await;
     assert!(held[0].ends_with("run `rollbook migrate`"), "{held:?}");
@@ -300,7 +300,7 @@ async fn a_lane_passes_over_what_its_schema_already_has() {
     let shared = site.shared(site.organizations());
     let records =
         vec![record(acme, 4, &events(40..42)), record(acme, 5, &events(0..3)), record(acme, 6, &[event(60)])];
-    assert_eq!(site.through_a_lane(&shared, records).await, Some(7));
+    assert_eq!(site.through_a_lane(&shared, records).await, 7);
     assert_eq!(site.totals("acme").await, ["3|7|4|0|0"]);
     assert_ne!(
         opening(&site).await.watermark,
@@ -321,7 +321,7 @@ async fn a_copy_that_is_refused_before_its_first_row_leaves_no_connection_out_of
     for offset in 0..3_i64 {
         let first = offset.unsigned_abs() as u128 * 1_000;
         let many = record(acme, offset, &events(first..first + 300));
-        assert_eq!(site.through_a_lane(&shared, vec![many]).await, Some(offset + 1));
+        assert_eq!(site.through_a_lane(&shared, vec![many]).await, offset + 1);
     }
     let held = site.held().await;
     assert!(held.len() == 3 && held[0].starts_with("0|300|42703: "), "{held:?}");

@@ -1,9 +1,8 @@
 //! Records that belong in no schema.
 
-use super::super::partition::Partition;
+use super::driver::Driver;
 use super::events::{event, events, log_record, record, record_bytes, source};
-use super::site::{POSITION, Site};
-use crate::log::Start;
+use super::site::Site;
 use crate::tenant::{Organization, OrganizationId, State};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ async fn an_id_that_nobody_ever_had_is_written_down_with_its_bytes_and_touches_n
     // Read again after a crash, it is written down once.
     for _ in 0..2 {
         let again = record_bytes_at(&bytes);
-        assert_eq!(site.through_a_lane(&shared, vec![again]).await, Some(8));
+        assert_eq!(site.through_a_lane(&shared, vec![again]).await, 8);
     }
     let reason = "no organization ever had this id";
     assert_eq!(unreadable(&site).await, [format!("7|{forged}|3|{reason}|t")]);
@@ -55,7 +54,7 @@ async fn a_record_of_a_removed_organization_is_counted_without_its_payload() {
     for (offset, organizations) in snapshots {
         let shared = site.shared(organizations);
         let safe = site.through_a_lane(&shared, vec![record(acme, offset, &events(0..5))]).await;
-        assert_eq!(safe, Some(offset + 1));
+        assert_eq!(safe, offset + 1);
     }
     let reason = "the organization was removed";
     let expected = [7, 8, 9].map(|offset| format!("{offset}|{acme}|5|{reason}|f"));
@@ -76,7 +75,7 @@ async fn an_organization_whose_slug_was_taken_over_in_the_database_inherits_noth
     .await;
     let shared = site.shared(site.organizations());
     let safe = site.through_a_lane(&shared, vec![record(former, 3, &[event(1)])]).await;
-    assert_eq!((safe, site.contents("acme").await), (Some(4), [0, 0, 0]));
+    assert_eq!((safe, site.contents("acme").await), (4, [0, 0, 0]));
     let held = site.held().await;
     assert!(held.len() == 1 && held[0].starts_with("3|1|23514: "), "{held:?}");
 }
@@ -90,7 +89,7 @@ async fn a_header_that_reads_and_events_that_do_not_are_written_down_and_do_not_
     bytes.extend([0x2a, 2, 0xff, 0xff]);
     let records = vec![record(acme, 3, &[event(10)]), log_record(4, bytes), record(acme, 5, &[event(11)])];
     let shared = site.shared(site.organizations());
-    assert_eq!(site.through_a_lane(&shared, records).await, Some(6));
+    assert_eq!(site.through_a_lane(&shared, records).await, 6);
     assert_eq!(unreadable(&site).await, [format!("4|{acme}|2|its events cannot be decoded|t")]);
     assert_eq!(site.totals("acme").await, ["3|6|2|0|0"]);
 }
@@ -101,22 +100,20 @@ async fn any_number_of_records_that_cannot_be_decoded_leaves_the_lanes_their_con
     let site = Site::with(&["acme"]).await;
     let acme = site.id("acme");
     let shared = site.shared(site.organizations());
-    let start = Start { partition: POSITION.partition, next_offset: Some(0) };
-    let mut partition = Partition::new(&shared, start, 1);
-    partition.admit(None);
+    let mut driver = Driver::new(&shared);
     // Nothing can be written down for now.
     let locker = site.superuser().await;
     locker.batch_execute("BEGIN; LOCK TABLE rollbook.unreadable_record").await.expect("a lock");
-    (0..RECORDS).for_each(|offset| partition.take(log_record(offset, b"x".to_vec())));
-    site.until("SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE NOT granted AND datname = current_database()").await;
-    partition.take(record(acme, RECORDS, &events(0..3)));
-    site.until("SELECT count(*) FROM org_acme.event").await;
+    driver.give_all((0..RECORDS).map(|offset| log_record(offset, b"x".to_vec())));
+    driver.during(site.until("SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE NOT granted AND datname = current_database()")).await;
+    driver.give(record(acme, RECORDS, &events(0..3)));
+    driver.during(site.until("SELECT count(*) FROM org_acme.event")).await;
+    assert_eq!(driver.partition().low_water(), 0, "nothing is written down");
 
     locker.batch_execute("ROLLBACK").await.expect("no lock");
-    site.until(&format!("SELECT count(*) / {RECORDS} FROM rollbook.unreadable_record")).await;
-    let offsets = "SELECT (count(DISTINCT log_offset), min(log_offset), max(log_offset))::text \
+    driver.until_all_is_safe().await;
+    let offsets = "SELECT (count(*), count(DISTINCT log_offset), min(log_offset), max(log_offset))::text \
                    FROM rollbook.unreadable_record";
-    assert_eq!(site.texts(offsets).await, [format!("({RECORDS},0,{})", RECORDS - 1)]);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    assert_eq!(partition.close(deadline).await, Some(RECORDS + 1));
+    assert_eq!(site.texts(offsets).await, [format!("({RECORDS},{RECORDS},0,{})", RECORDS - 1)]);
+    assert_eq!(driver.close().await, RECORDS + 1);
 }

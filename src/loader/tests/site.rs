@@ -1,24 +1,18 @@
 //! A database with organizations, dropped at the end of its test however it ends.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::unbounded_channel;
 use tokio_postgres::{Client, Config, NoTls};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::arrived::Arrived;
-use super::super::backlog::Backlog;
-use super::super::lane::{Home, Lane};
-use super::super::outcome::Outcomes;
+use super::super::Shared;
 use super::super::position::{Position, Watermark};
-use super::super::progress::Progress;
-use super::super::trips::Trips;
+use super::super::server::ServerIdentity;
 use super::super::writer::{
     Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Statements, Way, flush,
 };
-use super::super::{Shared, drains};
+use super::driver::Driver;
 use crate::config::loader::LoaderSettings;
 use crate::config::{DatabaseUrl, Operator, Secret};
 use crate::log::LogRecord;
@@ -43,6 +37,7 @@ pub(super) struct Site {
     pub(super) prefix: RolePrefix,
     installation: Installation,
     organizations: Vec<Organization>,
+    identity: Option<ServerIdentity>,
 }
 
 impl Site {
@@ -70,7 +65,9 @@ impl Site {
             prefix: prefix.clone(),
         };
         // From here on the site is dropped also when something below fails.
-        let mut site = Self { server, address, database, prefix, installation, organizations: Vec::new() };
+        let organizations = Vec::new();
+        let mut site =
+            Self { server, address, database, prefix, installation, organizations, identity: None };
         let plan = Plan {
             intake: site.url(&site.installation.intake_login, "intake"),
             loader: site.loader_url(),
@@ -86,6 +83,8 @@ impl Site {
                 provision::add(&mut admin, &site.installation, &slug, None).await.expect("provisioning");
             site.organizations.push(added.organization.organization);
         }
+        site.identity =
+            Some(ServerIdentity::of(&site.loader().await).await.expect("the server says who it is"));
         site
     }
 
@@ -215,6 +214,11 @@ impl Site {
         }
     }
 
+    /// The server of the tests, as the loader sees it.
+    pub(super) fn identity(&self) -> ServerIdentity {
+        self.identity.clone().expect("asked when the site was made")
+    }
+
     /// What lanes share, with a snapshot of what a test says.
     pub(super) fn shared(&self, organizations: Vec<Organization>) -> Arc<Shared> {
         self.shared_with(organizations, |_| ())
@@ -230,9 +234,8 @@ impl Site {
         directory.replace(Snapshot::new(organizations, [], Instant::now()));
         let mut settings = settings();
         change(&mut settings);
-        let drains = drains(&settings);
         let pool = PoolSettings {
-            connections: settings.connections,
+            connections: settings.most_connections(),
             max_lifetime: Duration::from_secs(60),
             wait: Duration::from_secs(10),
         };
@@ -242,43 +245,17 @@ impl Site {
             directory: Arc::new(directory),
             roles: self.prefix.clone(),
             generation: POSITION.generation,
+            identity: self.identity(),
             condition: Arc::default(),
-            trips: Trips::default(),
-            drains,
             draining_former: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Sends records through a lane of their own until it has nothing left to do; gives the offset that is safe then.
-    pub(super) async fn through_a_lane(&self, shared: &Arc<Shared>, records: Vec<LogRecord>) -> Option<i64> {
-        let first = records.first().expect("a record");
-        let organization = RecordView::parse(&first.bytes).expect("a record of ours").organization_id;
-        let progress = Arc::new(Mutex::new(Progress::starting_at(Some(first.offset))));
-        let (sender, incoming) = unbounded_channel();
-        let backlog = Backlog::new(shared.settings.lane_memory_bytes);
-        for record in records {
-            let view = RecordView::parse(&record.bytes).expect("a record of ours");
-            let (events, received_at) = (view.event_count, view.received_at);
-            progress.lock().expect("no panic").begin(record.offset, Some(received_at));
-            let charge = backlog.charge(record.bytes.len());
-            let arrived = Arrived { record, events, received_at, at: Instant::now(), charge };
-            assert!(sender.send(arrived).is_ok(), "the lane is not started yet");
-        }
-        // Nobody sends any more: the lane writes what it has, and ends.
-        drop(sender);
-        let home = Home {
-            shared: Arc::clone(shared),
-            organization,
-            position: POSITION,
-            progress: Arc::clone(&progress),
-            stop: CancellationToken::new(),
-            outcomes: Outcomes::new("test".into()),
-            backlog,
-            found_held: Arc::default(),
-        };
-        let lane = Lane { home, incoming, pending: std::collections::VecDeque::new() };
-        tokio::time::timeout(Duration::from_secs(30), lane.run()).await.expect("the lane ends");
-        progress.lock().expect("no panic").next_offset()
+    /// An owner of the partition is given these records, and then has to give it up; gives the offset that is safe then.
+    pub(super) async fn through_a_lane(&self, shared: &Arc<Shared>, records: Vec<LogRecord>) -> i64 {
+        let mut driver = Driver::starting_at(shared, records.first().expect("a record").offset);
+        driver.give_all(records);
+        driver.close().await
     }
 
     /// Flushes one record, asking first what is there. `None`: the watermark was not as expected.
@@ -316,7 +293,6 @@ pub(super) fn settings() -> LoaderSettings {
     LoaderSettings {
         batch_rows: 10_000,
         batch_bytes: 8 * 1024 * 1024,
-        batch_age: Duration::from_millis(20),
         connections: std::num::NonZeroU32::new(2).expect("not 0"),
         memory_bytes: 128 * 1024 * 1024,
         lane_memory_bytes: 16 * 1024 * 1024,

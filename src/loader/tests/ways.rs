@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::position::Watermark;
 use super::super::writer::{
     Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Unfit, UnfitRecord, Way, WriteError,
@@ -307,7 +307,8 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
     for (offset, size) in [(4_i64, 20), (5, 300), (9, 20)] {
         let ids = 1_000 * u128::from(offset.unsigned_abs());
         let batch = prepared(source(id, offset, events(ids..ids + size)));
-        let flushed = flush(&mut loader, &statements, Expected::Unknown, &batch, Way::Direct).await;
+        let flushed =
+            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
         let stored = u64::try_from(size).expect("small");
         match flushed.expect("stored") {
             Flushed::Committed(committed) => {
@@ -322,7 +323,8 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
             other => panic!("{other:?}"),
         }
         // Once more: the watermark covers it now.
-        let again = flush(&mut loader, &statements, Expected::Unknown, &batch, Way::Direct).await;
+        let again =
+            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
         assert_eq!(again.expect("an answer"), Flushed::Stale { found: Some(after(offset)) });
     }
     let bytes = record_bytes(id, &[event(1)]);
@@ -331,7 +333,8 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
     let before = (site.contents("acme").await, site.totals("acme").await);
     for size in SIZES {
         let batch = prepared(source(id, 11, events(50_000..50_000 + size as u128)));
-        let flushed = flush(&mut loader, &statements, Expected::Unknown, &batch, Way::Direct).await;
+        let flushed =
+            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
         assert_eq!(flushed.expect("an answer"), Flushed::Held);
     }
     assert_eq!((site.contents("acme").await, site.totals("acme").await), before);

@@ -66,6 +66,12 @@ impl CopyRows {
         self.chunks.iter().map(|chunk| chunk.bytes.clone())
     }
 
+    /// All that a COPY of all rows is sent.
+    pub(super) fn whole(&self) -> Vec<Bytes> {
+        let [header, trailer] = [HEADER, TRAILER].map(Bytes::from_static);
+        std::iter::once(header).chain(self.frames()).chain([trailer]).collect()
+    }
+
     /// The rows but those with these ids: stretches between them, nothing copied.
     fn frames_without<S: BuildHasher>(&self, left_out: &HashSet<Uuid, S>) -> Vec<Bytes> {
         let mut frames = Vec::new();

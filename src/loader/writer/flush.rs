@@ -144,6 +144,8 @@ async fn attempt<B: AsRef<[u8]>>(
     let from = match opened?.judge(expected, batch.first_offset) {
         Ok(found) => found,
         Err(otherwise) => {
+            // What was parsed is closed while the pooler's connection is still this transaction's.
+            drop(begun);
             client.batch_execute("ROLLBACK").await?;
             return Ok(otherwise);
         }

@@ -11,13 +11,12 @@ use super::statements::Statements;
 use super::ways::Way;
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
-use crate::loader::held_record::{HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use crate::loader::holding::{HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down};
 use crate::loader::lane::{Expected, Kept, Nobody, Receipt, Refused, Task, Told};
 use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
-use crate::loader::unreadable::{self, Unreadable};
 use crate::tenant::OrganizationId;
 
 /// A batch up to this size is prepared where the task runs: handing it over would cost more.
@@ -54,6 +53,9 @@ impl Performed {
 /// Dropping the future leaves open what was done; the lane finds out by opening its schema again.
 pub(in crate::loader) async fn perform(shared: &Shared, work: &Work, client: &mut Client) -> Performed {
     let performing = Performing { shared, work, outcomes: Outcomes::of(shared, work.lane.key) };
+    if let Task::Open | Task::Flush { expected: Expected::AtLeast(_), .. } = work.task {
+        performing.outcomes.begin();
+    }
     let performed = match &work.task {
         Task::Hold { reason, .. } => performing.hold(client, reason).await,
         Task::WriteDown { nobody, .. } => performing.write_down(client, *nobody).await,
@@ -203,7 +205,9 @@ impl Performing<'_> {
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                if matches!(refusal, Refusal::Slow(_)) && self.has_ended_overdue().await? {
+                // A lock, or the drain's own, may be with a loader that will never go on.
+                let may_be_stuck = matches!(refusal, Refusal::Slow(_) | Refusal::Again(_));
+                if may_be_stuck && self.has_ended_overdue().await? {
                     return Ok(Performed { told: Told::Drained, is_connection_good: false });
                 }
                 Err(refusal)
@@ -293,7 +297,7 @@ impl Performing<'_> {
                 record: keeps_bytes.then_some(&record.bytes[..]),
             })
             .collect();
-        let kept = unreadable::write(client, &unreadable).await;
+        let kept = write_down(client, &unreadable).await;
         kept.map_err(|error| Refusal::Server(Refusal::from(error).reason().to_owned()))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use uuid::Uuid;
 
@@ -126,12 +127,23 @@ impl<B: AsRef<[u8]>> Prepared<B> {
         self.rows.len() + usize::try_from(self.repeated).unwrap_or(usize::MAX)
     }
 
+    /// How many rows are in it, each id once.
+    pub(in crate::loader) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All that a COPY of it is sent, for those who compare with it.
+    pub(in crate::loader) fn copy_frames(&self) -> Vec<Bytes> {
+        self.rows.whole()
+    }
+
     /// Bytes of memory that it takes beside its records.
     pub(in crate::loader) fn bytes(&self) -> usize {
         self.rows.bytes()
     }
 
     /// The watermark once it is stored.
+    #[cfg(test)]
     pub(in crate::loader) fn next(&self) -> Watermark {
         self.next
     }

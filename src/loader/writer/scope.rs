@@ -3,6 +3,8 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::ops::metrics::catalogue::LOADER_UNKNOWN_ERRORS;
+
 /// How far the trouble reaches, and so what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::loader) enum Scope {
@@ -98,8 +100,7 @@ pub(in crate::loader) fn scope_of_code(
         // A schema, table, column or privilege that is missing, or not as it should be.
         "3F" | "42" | "55" => Scope::Tenant,
         _ => {
-            metrics::counter!("rollbook_loader_unknown_errors_total", "sqlstate" => code.code().to_owned())
-                .increment(1);
+            metrics::counter!(LOADER_UNKNOWN_ERRORS, "sqlstate" => code.code().to_owned()).increment(1);
             tracing::error!(
                 sqlstate = code.code(),
                 "an error that no rule knows; the organization's records are held"

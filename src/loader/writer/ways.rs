@@ -160,13 +160,16 @@ pub(super) async fn begin<B: AsRef<[u8]>>(
                     Way::AskFirst => ids_there(client, statements, batch.rows.ids()).await,
                 }
             };
-            let (may_copy, there, statement) = join!(
+            let (may_copy, may_insert, there, statement) = join!(
                 client.query_typed_one(&statements.may_copy, &[]),
+                client.execute_typed(&statements.may_insert, &[]),
                 there,
                 client.prepare(&statements.copy_rows)
             );
             // The first refusal says why; those after it only that there was a first.
-            let (may_copy, there, statement) = (may_copy?.get(0), there?, statement?);
+            let may_copy = may_copy?.get(0);
+            may_insert?;
+            let (there, statement) = (there?, statement?);
             Ok(if may_copy { Begun::Copying { statement, there } } else { Begun::OnlyInsert })
         }
     }

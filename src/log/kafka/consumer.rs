@@ -1,9 +1,8 @@
 //! Takes records of the assigned partitions, with their offsets.
 //!
 //! One thread polls, always: the group session stays alive whatever the database does. Where an assigned partition begins
-//! is for the consumer's owner to say, in its own time: nothing of it is read before. Records that are taken and not
-//! yet dropped are charged to a budget of bytes; over it, all partitions are paused until half is free. So a loader that
-//! waits holds a bounded amount, and nothing is asked to block.
+//! is for the consumer's owner to say, in its own time: nothing of it is read before. Records that are handed over and
+//! not yet taken are charged to a budget of bytes, which the thread waits for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ pub struct ConsumerSettings {
     pub log: LogSettings,
     /// How its partitions are shared out.
     pub consume: ConsumeArgs,
-    /// Bytes of records taken and not yet dropped, over which the partitions are paused.
+    /// Bytes of records that are handed over and not yet dropped, over which no more are.
     pub budget_bytes: usize,
 }
 
@@ -151,14 +150,14 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Joins the group and starts to take records of a log that is in this generation.
+    /// Joins the group and starts to take records.
     ///
     /// # Errors
     /// librdkafka does not take the settings.
-    pub fn start(settings: &ConsumerSettings, generation: i32) -> Result<Self, KafkaError> {
+    pub fn start(settings: &ConsumerSettings) -> Result<Self, KafkaError> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let topic = settings.log.topic.as_str();
-        let group = Group::new(topic.to_owned(), generation, settings.consume.kafka_group_protocol, sender);
+        let group = Group::new(topic.to_owned(), settings.consume.kafka_group_protocol, sender);
         let shared: Arc<BaseConsumer<Group>> =
             Arc::new(consumer_config(settings).create_with_context(group)?);
         shared.subscribe(&[topic])?;
@@ -212,6 +211,11 @@ impl Consumer {
     /// again by the next call, which may have nothing new to say.
     pub fn commit(&self, next_offsets: &[(i32, i64)]) {
         self.shared.context().commit(&self.shared, next_offsets);
+    }
+
+    /// Whether Kafka did not take a commit, which the next one will ask for again.
+    pub fn has_commits_to_repeat(&self) -> bool {
+        self.shared.context().has_commits_to_repeat()
     }
 
     /// First and next offset of each assigned partition, as of the last statistics (a second ago).

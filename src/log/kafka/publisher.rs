@@ -15,6 +15,7 @@ use super::refusal::LogRefusal;
 use super::{client_config, default};
 use crate::config::log::LogSettings;
 use crate::log::SealedRecord;
+use crate::ops::metrics::catalogue::{LOG_PUBLISH, LOG_PUBLISH_SECONDS, LOG_QUEUE_BYTES};
 use crate::tenant::Tenant;
 
 /// Bytes that may wait in the producer's own queue; intake's budget of unanswered requests is the first limit.
@@ -93,17 +94,17 @@ impl Publisher {
     pub async fn publish(&self, tenant: &Tenant, record: SealedRecord) -> Result<(), PublishError> {
         let started = Instant::now();
         let bytes = f64::from(u32::try_from(record.bytes.len()).unwrap_or(u32::MAX));
-        let queued = gauge!("rollbook_log_queue_bytes");
+        let queued = gauge!(LOG_QUEUE_BYTES);
         queued.increment(bytes);
         let outcome = self.send(tenant, record).await;
         queued.decrement(bytes);
-        histogram!("rollbook_log_publish_seconds").record(started.elapsed().as_secs_f64());
+        histogram!(LOG_PUBLISH_SECONDS).record(started.elapsed().as_secs_f64());
         let label = match &outcome {
             Ok(()) => "acked",
             Err(PublishError::TimedOut) => "timed_out",
             Err(PublishError::QueueFull | PublishError::Refused(_) | PublishError::Failed(_)) => "failed",
         };
-        counter!("rollbook_log_publish_total", "outcome" => label).increment(1);
+        counter!(LOG_PUBLISH, "outcome" => label).increment(1);
         outcome
     }
 
@@ -244,10 +245,10 @@ impl fmt::Debug for Publisher {
 
 /// All samples begin with the process: a first failure is then an increase, and a name that is not there a mistake.
 fn start_counting() {
-    gauge!("rollbook_log_queue_bytes").increment(0);
-    let _seconds = histogram!("rollbook_log_publish_seconds");
+    gauge!(LOG_QUEUE_BYTES).increment(0);
+    let _seconds = histogram!(LOG_PUBLISH_SECONDS);
     for outcome in ["acked", "failed", "timed_out"] {
-        counter!("rollbook_log_publish_total", "outcome" => outcome).increment(0);
+        counter!(LOG_PUBLISH, "outcome" => outcome).increment(0);
     }
 }
 

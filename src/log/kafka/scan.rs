@@ -9,8 +9,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::complaints::Tracing;
-use super::consumer::{PartitionEnds, Start};
-use super::offsets::{self, Committed};
+use super::consumer::PartitionEnds;
 use super::{ASK_TIMEOUT, client_config};
 use crate::config::log::LogSettings;
 
@@ -111,29 +110,6 @@ impl Scanner {
     pub fn ends_of(&self, partition: i32) -> Result<PartitionEnds, ScanError> {
         let (start, end) = self.consumer.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT)?;
         Ok(PartitionEnds { start, end })
-    }
-
-    /// What the group has committed, by partition.
-    ///
-    /// # Errors
-    /// Kafka does not answer.
-    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, Committed>, ScanError> {
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            asked.add_partition(&self.topic, *partition);
-        }
-        Ok(offsets::committed(&self.consumer.committed_offsets(asked, ASK_TIMEOUT)?))
-    }
-
-    /// Where the group goes on in this generation of the log, by what it has committed.
-    ///
-    /// # Errors
-    /// Kafka does not answer.
-    pub fn committed_starts(&self, generation: i32, partitions: &[i32]) -> Result<Vec<Start>, ScanError> {
-        let committed = self.committed(partitions)?;
-        let next_offset = |partition| committed.get(&partition).and_then(|one| one.in_generation(generation));
-        let start = |partition| Start { partition, next_offset: next_offset(partition) };
-        Ok(partitions.iter().copied().map(start).collect())
     }
 
     /// Where the next record at or behind each offset stands: there, further on, or not at all yet, which is the end of

@@ -4,7 +4,8 @@
 //! schema a role may have what it likes: that is its own organization's trouble, and must not keep the others' service
 //! from starting.
 
-use tokio_postgres::Client;
+use tokio_postgres::Transaction;
+use tokio_postgres::types::{ToSql, Type};
 
 /// An organization's role, and how its schema is told from the others.
 #[derive(Debug)]
@@ -17,14 +18,16 @@ pub(super) struct Writer {
 
 /// What is too much, in words; empty: nothing.
 pub(super) async fn excess(
-    client: &Client,
+    client: &Transaction<'_>,
     writers: &[Writer],
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let roles: Vec<&str> = writers.iter().map(|writer| writer.role.as_str()).collect();
     let schemas: Vec<&str> = writers.iter().map(|writer| writer.schema.as_str()).collect();
     let marks: Vec<&str> = writers.iter().map(|writer| writer.mark.as_str()).collect();
-    let mut excess = client.query(ROLES, &[&roles]).await?;
-    excess.extend(client.query(OBJECTS, &[&roles, &schemas, &marks]).await?);
+    let mut excess = client.query_typed(ROLES, &[(&roles, Type::TEXT_ARRAY)]).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&roles, Type::TEXT_ARRAY), (&schemas, Type::TEXT_ARRAY), (&marks, Type::TEXT_ARRAY)];
+    excess.extend(client.query_typed(OBJECTS, &parameters).await?);
     Ok(excess.iter().map(|row| row.get(0)).collect())
 }
 
@@ -49,7 +52,8 @@ const ROLES: &str = "
     ORDER BY 1";
 
 /// `$1` roles, `$2` their schemas, `$3` the marks on those. Postgres keeps a list of all objects of every kind that a
-/// role owns or is named in the rights of.
+/// role owns or is named in the rights of. It tells an object's schema as it would be printed, in quotes where the server
+/// is set to print them.
 const OBJECTS: &str = "
     SELECT 'may become `' || rolname || '`, which ' || CASE deptype WHEN 'o' THEN 'owns ' ELSE 'has rights on ' END
            || pg_describe_object(classid, objid, objsubid)
@@ -61,5 +65,5 @@ const OBJECTS: &str = "
       AND NOT EXISTS (
           SELECT FROM pg_namespace
           WHERE (nspname = own_schema OR obj_description(pg_namespace.oid, 'pg_namespace') = mark)
-            AND (nspname = object.schema OR classid = 'pg_namespace'::regclass AND objid = pg_namespace.oid))
+            AND (quote_ident(nspname) = object.schema OR classid = 'pg_namespace'::regclass AND objid = pg_namespace.oid))
     ORDER BY 1";

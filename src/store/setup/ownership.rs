@@ -3,6 +3,10 @@
 //! Postgres changes the owner of the database alone. The new one could then not even read the control schema, although
 //! it has all that is asked of an administrator.
 
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::store::change::Change;
 use crate::store::roles::{self, Mark, quoted};
 use crate::store::{Admin, Error, Installation, retry};
 
@@ -10,19 +14,25 @@ use crate::store::{Admin, Error, Installation, retry};
 /// What somebody else made there stays theirs. Each schema is one transaction, for each table takes locks until its end, and
 /// the control schema comes last: as long as it is the former owner's, a setup that was interrupted is one to repeat.
 pub(super) async fn follow_the_database(admin: &mut Admin) -> Result<(), Error> {
-    let owner = quoted(admin.owner());
-    let mark = Mark::of_installation(admin.database());
-    let schemas = admin.client.query(LEFT_BEHIND, &[&mark.as_str(), &Mark::OF_ANY_ORGANIZATION]).await?;
+    let owner = quoted(&admin.who().owner);
+    let marks: [&(dyn ToSql + Sync); 2] = [&Mark::OF_ANY_INSTALLATION, &Mark::OF_ANY_ORGANIZATION];
+    let schemas = admin.client.query(LEFT_BEHIND, &marks).await?;
     for schema in schemas {
         let things: Vec<String> = schema.get(0);
         let hand_over: String =
             things.iter().map(|thing| format!("ALTER {thing} OWNER TO {owner}; ")).collect();
-        retry::on_conflict(async || Ok(admin.client.batch_execute(&hand_over).await?)).await?;
+        retry::on_conflict(async || {
+            let change = admin.begin().await?;
+            change.lock("setup").await?;
+            change.batch_execute(&hand_over).await?;
+            change.commit().await
+        })
+        .await?;
     }
     Ok(())
 }
 
-/// `$1` the mark of the control schema, `$2` how those of organizations begin. A mark is no proof: who may create schemas
+/// `$1` how the mark of the control schema begins, `$2` how those of organizations do. A mark is no proof: who may create schemas
 /// may write one, and must not have a function of theirs made the administrator's. So only what a former administrator
 /// has goes along: the control schema's owner, or a superuser; and who was neither superuser nor could make roles was none.
 /// Tables, views and free sequences are all `TABLE` here; those of a column go with their table. Names are qualified, for
@@ -33,7 +43,7 @@ const LEFT_BEHIND: &str = "
         WHERE datname = current_database() AND nspowner <> datdba
           AND nspowner IN (SELECT oid FROM pg_roles WHERE rolsuper OR rolcreaterole
                              AND oid = (SELECT nspowner FROM pg_namespace WHERE nspname = 'rollbook'))
-          AND (obj_description(n.oid, 'pg_namespace') = $1
+          AND (nspname = 'rollbook' AND starts_with(obj_description(n.oid, 'pg_namespace'), $1)
                OR starts_with(obj_description(n.oid, 'pg_namespace'), $2))),
     things AS (
         SELECT nspname, format('SCHEMA %I', nspname) AS thing FROM ours
@@ -47,25 +57,29 @@ const LEFT_BEHIND: &str = "
         WHERE proowner = nspowner)
     SELECT array_agg(thing) FROM things GROUP BY nspname ORDER BY nspname = 'rollbook', nspname";
 
-/// Lets a new owner grant and drop the roles that were made before it came (see [`Admin::must_share_roles`]).
-pub(super) async fn share_roles(admin: &mut Admin, installation: &Installation) -> Result<(), Error> {
-    if !(admin.is_superuser() && admin.must_share_roles()) {
+/// Lets a new owner grant and drop the roles that were made before it came (see
+/// [`Administrator::must_share_roles`](crate::store::admin::Administrator::must_share_roles)).
+pub(super) async fn share_roles(
+    change: &Change<'_>,
+    installation: &Installation,
+    id: Uuid,
+) -> Result<(), Error> {
+    if !(change.by.is_superuser && change.by.must_share_roles()) {
         return Ok(());
     }
-    let owner = admin.owner().to_owned();
-    let mark = Mark::of_installation(admin.database());
+    let mark = Mark::of_installation(id);
     let logins = [&installation.intake_login, &installation.loader_login];
-    let transaction = admin.client.transaction().await?;
-    let unshared = transaction
-        .query(UNSHARED, &[&mark.as_str(), &Mark::OF_ANY_ORGANIZATION, &logins.as_slice(), &owner])
+    let unshared = change
+        .query(UNSHARED, &[&mark.as_str(), &Mark::OF_ANY_ORGANIZATION, &logins.as_slice(), &change.by.owner])
         .await?;
     for row in unshared {
-        roles::share_role(&transaction, row.get(0), Some(&owner)).await?;
+        roles::share_role(change, row.get(0)).await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
 }
 
-/// `$1` and `$2` as above, `$3` the service's logins, `$4` the owner. A superuser's own login is not ours to share.
+/// `$1` the installation's mark, `$2` how those of organizations begin, `$3` the service's logins, `$4` the owner. A
+/// superuser's own login is not ours to share.
 const UNSHARED: &str = "
     SELECT rolname::text FROM pg_roles AS made
     WHERE (rolname = ANY ($3) OR shobj_description(made.oid, 'pg_authid') = $1

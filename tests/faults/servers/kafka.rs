@@ -17,6 +17,12 @@ const PROPERTIES: &str = include_str!("../../../deploy/kafka/dev.properties");
 /// How long the group waits for a loader that says nothing.
 const SESSION: Duration = Duration::from_secs(3);
 
+/// Rules are kept, for those who have no other name, too; there is none at first.
+pub(in super::super) const WITH_RULES: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+     allow.everyone.if.no.acl.found=true\n";
+/// Who says no name.
+const EVERYBODY: &str = "User:ANONYMOUS";
+
 /// The node, running or not.
 #[derive(Debug)]
 pub(in super::super) struct Kafka {
@@ -122,6 +128,24 @@ impl Kafka {
         self.kill();
         std::fs::write(self.path("node.properties"), self.properties() + further).expect("a file");
         self.start();
+    }
+
+    /// Forbids everybody an operation on resources, as [`WITH_RULES`] allows it to: `Write` on `--topic *`.
+    pub(in super::super) fn forbid(&self, operation: &str, resources: &[&str]) {
+        // Once there is a rule, what no rule allows is forbidden.
+        self.rule(&["--add", "--allow-principal", EVERYBODY, "--operation", "All"], resources);
+        self.rule(&["--add", "--deny-principal", EVERYBODY, "--operation", operation], resources);
+    }
+
+    fn rule(&self, what: &[&str], resources: &[&str]) {
+        let done = Command::new("java")
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path])
+            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address()])
+            .args(what)
+            .args(resources)
+            .output()
+            .expect("java runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Waits until it works.

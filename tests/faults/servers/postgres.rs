@@ -99,6 +99,22 @@ impl Postgres {
         assert!(status.success(), "{status}");
     }
 
+    /// Keeps a copy of the cluster as it is now. It is stopped meanwhile.
+    pub(in super::super) fn set_a_copy_aside(&self) {
+        self.stop();
+        run(Command::new("rm").arg("-rf").arg(self.copy()));
+        run(Command::new("cp").arg("-a").arg(self.data()).arg(self.copy()));
+        self.start();
+    }
+
+    /// Goes on from that copy, as after a restore: what was written since is forgotten.
+    pub(in super::super) fn go_back_to_the_copy(&self) {
+        self.stop();
+        run(Command::new("rm").arg("-rf").arg(self.data()));
+        run(Command::new("mv").arg(self.copy()).arg(self.data()));
+        self.start();
+    }
+
     /// Reads its settings again.
     pub(in super::super) fn reload(&self) {
         self.lock().as_ref().expect("it is running").signal("HUP");
@@ -125,6 +141,10 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("home/data")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("home/copy")
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {

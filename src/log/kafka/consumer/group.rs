@@ -1,7 +1,6 @@
 //! The consumer's part in its group: what librdkafka calls back into, on the thread that polls.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc as std_mpsc};
 
 use arc_swap::ArcSwap;
@@ -9,25 +8,24 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::super::complaints::{may_be_said, trace_error, trace_log};
-use super::super::offsets::{next_offsets, to_commit};
+use super::super::complaints::{trace_error, trace_log};
+use super::super::offsets::to_commit;
 use super::commits::Commits;
 use super::membership::Membership;
 use super::{Assignment, Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
 use crate::config::log::GroupProtocol;
 
+/// What librdkafka's log files a commit under that Kafka did not take.
+const COMMIT_FAILED: &str = "COMMITFAIL";
+
 /// See the module.
 pub(super) struct Group {
     topic: String,
-    generation: i32,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
-    pub(super) paused: AtomicBool,
-    /// Partitions that are ours and not read: no budget resumes them.
-    stopped: Mutex<HashSet<i32>>,
     assignments: Mutex<Assignments>,
     commits: Mutex<Commits>,
     /// A rebalance that failed leaves nothing to go on from.
@@ -49,16 +47,12 @@ struct Assignments {
 impl Group {
     pub(super) fn new(
         topic: String,
-        generation: i32,
         protocol: GroupProtocol,
         sender: mpsc::UnboundedSender<Option<Delivery>>,
     ) -> Self {
         Self {
             topic,
-            generation,
             sender,
-            paused: AtomicBool::new(false),
-            stopped: Mutex::default(),
             assignments: Mutex::default(),
             commits: Mutex::default(),
             failed: OnceLock::new(),
@@ -121,28 +115,12 @@ impl Group {
         let mut assignment = TopicPartitionList::new();
         for (partition, from) in partitions {
             assignment.add_partition_offset(&self.topic, partition, from)?;
-            lock(&self.stopped).remove(&partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&assignment)?,
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&assignment)?,
         }
-        if self.paused.load(Ordering::Relaxed) {
-            consumer.pause(&assignment)?;
-        }
         Ok(())
-    }
-
-    /// What the budget pauses and resumes: all that is assigned, but for what is stopped.
-    pub(super) fn readable(&self, consumer: &BaseConsumer<Self>) -> Result<TopicPartitionList, KafkaError> {
-        let stopped = lock(&self.stopped);
-        let mut readable = TopicPartitionList::new();
-        for partition in partitions_of(&consumer.assignment()?) {
-            if !stopped.contains(&partition) {
-                readable.add_partition(&self.topic, partition);
-            }
-        }
-        Ok(readable)
     }
 
     /// Pauses a partition until it is assigned again.
@@ -151,7 +129,6 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partition: i32,
     ) -> Result<(), KafkaError> {
-        lock(&self.stopped).insert(partition);
         let mut stopped = TopicPartitionList::with_capacity(1);
         stopped.add_partition(&self.topic, partition);
         consumer.pause(&stopped)
@@ -164,8 +141,13 @@ impl Group {
             return;
         }
         if let Err(error) = self.try_commit(consumer, &to_ask, CommitMode::Async) {
-            self.commit_failed(&error, &to_ask);
+            tracing::warn!(%error, "offsets were not committed; the next commit repeats them");
+            lock(&self.commits).failed();
         }
+    }
+
+    pub(super) fn has_commits_to_repeat(&self) -> bool {
+        lock(&self.commits).has_failed()
     }
 
     fn try_commit(
@@ -174,24 +156,15 @@ impl Group {
         next_offsets: &[(i32, i64)],
         mode: CommitMode,
     ) -> Result<(), KafkaError> {
-        consumer.commit(&to_commit(&self.topic, self.generation, next_offsets)?, mode)
-    }
-
-    fn commit_failed(&self, error: &KafkaError, next_offsets: &[(i32, i64)]) {
-        lock(&self.commits).failed(next_offsets);
-        let outcome = "offsets were not committed; the next commit repeats them";
-        if let Some(unwritten) = may_be_said(outcome) {
-            tracing::warn!(%error, unwritten, "{outcome}");
-        }
+        consumer.commit(&to_commit(&self.topic, next_offsets)?, mode)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
         let (answer, answered) = std_mpsc::channel();
         // Another loader may already have what was lost: then nothing may be committed.
         let may_commit = !consumer.assignment_lost();
-        let partitions = partitions_of(revoked);
-        lock(&self.commits).forget(&partitions);
-        if self.sender.send(Some(Delivery::Revoked(Revocation { partitions, answer }))).is_ok() {
+        let revocation = Revocation { partitions: partitions_of(revoked), answer };
+        if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
             let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
             if may_commit
                 && !next_offsets.is_empty()
@@ -200,6 +173,8 @@ impl Group {
                 tracing::warn!(%error, "the last offsets were not committed; the next owner reads again from before");
             }
         }
+        // Only now: until it answered, the owner may have committed there.
+        lock(&self.commits).forget(&partitions_of(revoked));
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
@@ -209,6 +184,10 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // The only place where librdkafka tells of it: it calls nobody back unless it was asked to before it began.
+        if facility == COMMIT_FAILED {
+            lock(&self.commits).failed();
+        }
         trace_log(level, facility, message);
     }
 
@@ -245,12 +224,6 @@ impl ConsumerContext for Group {
         if let Err(error) = done {
             tracing::error!(%error, "a rebalance failed; this consumer gives up its partitions");
             let _ = self.failed.set(error);
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            self.commit_failed(&error, &next_offsets(offsets));
         }
     }
 }

@@ -12,6 +12,8 @@ use super::group::Group;
 use super::{Delivery, LogRecord, REVOKE_GRACE};
 
 const POLL: Duration = Duration::from_millis(100);
+/// How soon room is looked for again.
+const ROOM: Duration = Duration::from_millis(1);
 /// What a record takes in memory beside its bytes, roughly: with it, any number of empty ones is bounded too.
 const BESIDE_BYTES: usize = 512;
 
@@ -43,7 +45,7 @@ fn receive_until(
         if let Some(error) = consumer.context().failed.get() {
             return Err(error.clone());
         }
-        keep_within_budget(consumer, taken.load(Ordering::Relaxed), budget_bytes)?;
+        wait_for_room(&taken, budget_bytes, stop);
         match consumer.poll(POLL) {
             None => {}
             Some(Ok(message)) => {
@@ -69,21 +71,12 @@ fn take(message: &BorrowedMessage<'_>, taken: &Arc<AtomicUsize>) -> LogRecord {
     LogRecord { partition: message.partition(), offset: message.offset(), bytes, _charge: charge }
 }
 
-fn keep_within_budget(
-    consumer: &BaseConsumer<Group>,
-    taken: usize,
-    budget_bytes: usize,
-) -> Result<(), KafkaError> {
-    let group = consumer.context();
-    let paused = &group.paused;
-    if taken >= budget_bytes && !paused.load(Ordering::Relaxed) {
-        consumer.pause(&group.readable(consumer)?)?;
-        paused.store(true, Ordering::Relaxed);
-    } else if taken < budget_bytes / 2 && paused.load(Ordering::Relaxed) {
-        consumer.resume(&group.readable(consumer)?)?;
-        paused.store(false, Ordering::Relaxed);
+/// Whoever takes the deliveries never waits for anything, so this is short; pausing the partitions instead would throw
+/// away what librdkafka has fetched.
+fn wait_for_room(taken: &AtomicUsize, budget_bytes: usize, stop: &AtomicBool) {
+    while taken.load(Ordering::Relaxed) >= budget_bytes && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(ROOM);
     }
-    Ok(())
 }
 
 /// The policy for a start that is not there is `error`: librdkafka says so and leaves the partition alone.

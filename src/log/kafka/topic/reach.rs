@@ -1,6 +1,6 @@
 //! The first question to Kafka, and why it is not answered.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -15,6 +15,7 @@ use crate::config::log::LogSettings;
 
 /// How long one attempt may take before librdkafka is listened to again.
 const ATTEMPT: Duration = Duration::from_millis(250);
+const LISTEN: Duration = Duration::from_millis(10);
 
 /// What is known of a topic by its name alone.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Found {
 
 /// Asks for the topic; `None`: it is not there. Blocks.
 pub(super) fn find(settings: &LogSettings) -> Result<Option<Found>, TopicError> {
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Mutex::new(Heard::default()));
     let config = client_config(settings);
     let client: BaseProducer<Listening> = config
         .create_with_context(Listening(Arc::clone(&heard)))
@@ -37,8 +38,8 @@ pub(super) fn find(settings: &LogSettings) -> Result<Option<Found>, TopicError> 
             Ok(metadata) => break metadata,
             Err(error) => {
                 // librdkafka tells why through the client's queue only.
-                client.poll(Duration::ZERO);
-                let heard = heard.state.lock().unwrap_or_else(PoisonError::into_inner);
+                client.poll(LISTEN);
+                let heard = lock(&heard);
                 if heard.is_for_good || Instant::now() > deadline {
                     return Err(match &heard.reason {
                         Some(reason) => TopicError::Unreachable { reason: reason.clone() },
@@ -64,34 +65,39 @@ pub(super) fn find(settings: &LogSettings) -> Result<Option<Found>, TopicError> 
 /// The last trouble that librdkafka told of.
 #[derive(Debug, Default)]
 struct Heard {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
     reason: Option<String>,
     /// Asking again will not help.
     is_for_good: bool,
 }
 
-struct Listening(Arc<Heard>);
+struct Listening(Arc<Mutex<Heard>>);
+
+impl Listening {
+    /// What is wrong for good is not overlaid by the connection that was cut for it.
+    fn hear(&self, reason: &str, is_for_good: bool) {
+        let mut heard = lock(&self.0);
+        if is_for_good || !heard.is_for_good {
+            *heard = Heard { reason: Some(reason.to_owned()), is_for_good };
+        }
+    }
+}
 
 impl ClientContext for Listening {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
+        // A connection that breaks while it is made may be no error yet, and said here only.
+        if facility == "FAIL" {
+            let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
+            self.hear(reason, false);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         match error.rdkafka_error_code() {
             // Says how many there are, not what is wrong with them.
-            Some(RDKafkaErrorCode::AllBrokersDown) => return,
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => state.is_for_good = true,
-            // What is wrong for good is not overlaid by a connection that was cut for it.
-            _ if state.is_for_good => return,
-            _ => {}
+            Some(RDKafkaErrorCode::AllBrokersDown) => {}
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.hear(reason, true),
+            _ => self.hear(reason, false),
         }
-        state.reason = Some(reason.to_owned());
     }
 }
 
@@ -99,4 +105,8 @@ impl ProducerContext for Listening {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::held_record::drain_some;
-use super::owner::refuse_version;
-use super::position::Position;
-use super::writer::Refusal;
-use super::writer::Statements;
+use super::drain_held::drain_some;
 use crate::config::loader::LoaderSettings;
+use crate::loader::overdue::end_overdue;
+use crate::loader::owner::refuse_version;
+use crate::loader::position::Position;
+use crate::loader::writer::{Refusal, Statements};
 use crate::store::Backoff;
 use crate::tenant::{RolePrefix, Tenant};
 
-pub use super::held_record::Drained;
-pub use super::writer::Fates;
+pub use super::drain_held::Drained;
+pub use crate::loader::writer::Fates;
 
 /// A loader at work on the same organization is waited for this often.
 const MOST_WAITS: u32 = 10;
@@ -67,6 +67,9 @@ pub async fn drain_partition(
                 Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
                 Refusal::Again(_) => {
                     waits += 1;
+                    // The drain's lock may be with a loader that will never go on. Where this login may not end its
+                    // connection, it stays there.
+                    let _ = end_overdue(client).await;
                     tokio::time::sleep(backoff.next()).await;
                 }
             },

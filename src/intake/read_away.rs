@@ -18,7 +18,7 @@ use super::problem::Problem;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Takes over what is left of a body, unless nobody would be helped.
+/// Takes over what is left of a body, unless no client would be helped by it.
 pub(super) fn read_away(intake: &Arc<Intake>, headers: &HeaderMap, body: Incoming, problem: &Problem) {
     // Who waits for `100 Continue` sends nothing when refused, and reading would ask for it.
     let is_waiting = headers.contains_key(EXPECT);

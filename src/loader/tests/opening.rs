@@ -1,0 +1,170 @@
+//! A lane opens its schema in its first flush: what it finds there decides whether the batch is written.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::Shared;
+use super::super::holding::{ToHold, hold};
+use super::super::lane::Turn;
+use super::super::partition::LaneKey;
+use super::super::position::Watermark;
+use super::super::writer::{Expected, Flushed, Way, flush};
+use super::driver::{Driver, lane_id};
+use super::events::{bad_event, event, events, record, record_bytes, source};
+use super::site::{POSITION, Site, prepared, record_id};
+use crate::log::LogRecord;
+
+fn after(offset: i64) -> Watermark {
+    Watermark::after(offset, record_id(offset))
+}
+
+async fn acme() -> (Site, Arc<Shared>) {
+    let site = Site::with(&["acme"]).await;
+    let shared = site.shared(site.organizations());
+    (site, shared)
+}
+
+/// Acme's record at this offset, with one event.
+fn one(site: &Site, offset: i64) -> LogRecord {
+    record(site.id("acme"), offset, &[event(offset.unsigned_abs().into())])
+}
+
+#[tokio::test]
+async fn held_records_are_found_and_nothing_is_written_before_them() {
+    let (site, shared) = acme().await;
+    let bytes = record_bytes(site.id("acme"), &[event(4)]);
+    let to_hold = [ToHold { offset: 4, bytes: &bytes, events: 1 }];
+    hold(&site.loader().await, site.id("acme"), POSITION, &to_hold, "a test").await.expect("held");
+    // What is held cannot be drained for now, and the new record waits behind it though the schema would take it.
+    let locker = site.superuser().await;
+    let lock =
+        format!("SELECT pg_advisory_lock(hashtextextended('rollbook drain ' || '{}', 0))", site.id("acme"));
+    locker.batch_execute(&lock).await.expect("a lock");
+    let mut driver = Driver::starting_at(&shared, 5);
+    driver.give(one(&site, 5));
+    driver.until("it is held, too", |driver| driver.partition().low_water() == 6).await;
+    assert_eq!(site.held().await, ["4|1|a test", "5|1|records before these are held"]);
+    assert_eq!(site.contents("acme").await, [0, 0, 0]);
+
+    drop(locker);
+    driver
+        .until("both are drained", |driver| driver.turns_of(site.id("acme")).contains(&&Turn::Drained))
+        .await;
+    assert_eq!((site.held().await.len(), site.totals("acme").await), (0, vec!["3|6|2|0|0".to_owned()]));
+    // And the lane is live again.
+    driver.give(one(&site, 6));
+    driver.until_all_is_safe().await;
+    assert_eq!((site.held().await.len(), site.totals("acme").await), (0, vec!["3|7|3|0|0".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_the_watermark_covers_is_passed_over_and_the_rest_is_stored() {
+    let (site, shared) = acme().await;
+    let mut former = Driver::new(&shared);
+    former.give_all((0..4).map(|offset| one(&site, offset)));
+    former.until_all_is_safe().await;
+    drop(former);
+    // The next owner begins further back: its first batch is covered in part, and a later record is covered no more.
+    let mut driver = Driver::new(&shared);
+    driver.give_all((2..7).map(|offset| one(&site, offset)));
+    driver.until_all_is_safe().await;
+    assert_eq!(site.totals("acme").await, ["3|7|7|0|0"], "nothing twice: no duplicate was even met");
+    assert_eq!(site.contents("acme").await, [7, 0, 1]);
+    assert!(driver.turns.is_empty());
+}
+
+#[tokio::test]
+async fn a_watermark_below_one_that_was_confirmed_is_not_built_upon() {
+    let site = Site::with(&["acme"]).await;
+    let (id, statements) = (site.id("acme"), site.statements("acme"));
+    let mut loader = site.loader().await;
+    site.flush("acme", None, source(id, 5, events(0..3))).await.expect("stored");
+    let before = (site.contents("acme").await, site.totals("acme").await);
+    for size in [20, 300] {
+        let batch = prepared(source(id, 9, events(1_000..1_000 + size)));
+        // More than there is was confirmed once.
+        let expected = Expected::Unknown { at_least: Some(after(7)) };
+        let refused = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
+        assert_eq!(refused.expect("an answer"), Flushed::Stale { found: Some(after(5)) });
+        assert_eq!((site.contents("acme").await, site.totals("acme").await), before);
+    }
+    // As much as there is, or less, is none.
+    for (offset, at_least) in [(9_i64, after(5)), (10, after(3))] {
+        let ids = 2_000 * u128::from(offset.unsigned_abs());
+        let batch = prepared(source(id, offset, events(ids..ids + 2)));
+        let expected = Expected::Unknown { at_least: Some(at_least) };
+        let flushed = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
+        assert!(matches!(flushed, Ok(Flushed::Committed(_))), "{flushed:?}");
+    }
+    // None at all is less, too, and stays none.
+    site.execute("DELETE FROM org_acme.ingest_watermark").await;
+    let batch = prepared(source(id, 11, events(90_000..90_002)));
+    let expected = Expected::Unknown { at_least: Some(after(10)) };
+    let refused = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
+    assert_eq!(refused.expect("an answer"), Flushed::Stale { found: None });
+    assert_eq!(site.contents("acme").await, [7, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_lane_whose_watermark_went_back_says_so_and_writes_nothing() {
+    // By hand, as a restore would: no watermark at all, and a lower one.
+    let ways = [
+        "DELETE FROM org_acme.ingest_watermark",
+        "UPDATE org_acme.ingest_watermark SET next_offset = 2, last_record_id = gen_random_uuid()",
+    ];
+    for forgets in ways {
+        // A lane that is live, and one that has to look again.
+        for looks_again in [false, true] {
+            let (site, shared) = acme().await;
+            let mut driver = Driver::new(&shared);
+            driver.give_all((0..4).map(|offset| one(&site, offset)));
+            driver.until_all_is_safe().await;
+            site.execute(forgets).await;
+            let before = site.contents("acme").await;
+            if looks_again {
+                let lane = lane_id(LaneKey::Organization(site.id("acme")));
+                driver.dispatcher.found_held(lane, Instant::now());
+            }
+            driver.give(one(&site, 4));
+            driver.until("it says so", |driver| driver.partition().went_back()).await;
+            assert_eq!(driver.turns_of(site.id("acme")), [&Turn::WentBack], "{forgets}");
+            assert_eq!(site.contents("acme").await, before, "{forgets}");
+            // What is not stored is not safe, and neither this lane nor those that close it write it.
+            driver.give(one(&site, 5));
+            assert_eq!(driver.partition().low_water(), 4);
+            drop(driver);
+
+            // From the beginning, as from an anchor that lies below: all of it once more, and only the rest is new.
+            let mut again = Driver::new(&shared);
+            again.give_all((0..6).map(|offset| one(&site, offset)));
+            again.until_all_is_safe().await;
+            assert_eq!(site.number("SELECT count(*) FROM org_acme.event").await, 6, "{forgets}");
+            assert_eq!(
+                site.number("SELECT next_offset FROM org_acme.ingest_watermark").await,
+                6,
+                "{forgets}"
+            );
+        }
+    }
+}
+
+/// The lane's own flush, its hold and its drain: too many in one transaction, and few in each record.
+#[tokio::test]
+async fn seventeen_bad_rows_over_many_records_are_held_and_drained_record_by_record() {
+    const RECORDS: i64 = 40;
+    let (site, shared) = acme().await;
+    let mut driver = Driver::new(&shared);
+    for offset in 0..RECORDS {
+        let id = 100 * u128::from(offset.unsigned_abs());
+        driver.give(record(site.id("acme"), offset, &[event(id), bad_event(id + 1)]));
+    }
+    driver
+        .until("they are drained", |driver| driver.turns_of(site.id("acme")).contains(&&Turn::Drained))
+        .await;
+    let turns = driver.turns_of(site.id("acme"));
+    assert!(matches!(turns[..], [Turn::Held(_), Turn::Drained]), "{turns:?}");
+    assert_eq!(site.held().await.len(), 0);
+    assert_eq!(site.contents("acme").await, [RECORDS, RECORDS, 1]);
+    assert_eq!(site.totals("acme").await, [format!("3|{RECORDS}|{RECORDS}|0|{RECORDS}")]);
+    assert_eq!(driver.close().await, RECORDS);
+}

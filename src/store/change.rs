@@ -1,0 +1,80 @@
+//! A change that an administrator makes: one transaction in a session of its own, with nothing on its path.
+
+use std::ops::Deref;
+
+use serde_json::Value;
+use tokio_postgres::{SimpleQueryMessage, Transaction};
+
+use super::admin::Administrator;
+use super::session::{Mark, READ_MARK};
+use super::{Error, retry};
+use crate::tenant::OrganizationId;
+
+/// Roles, paths and locks are the transaction's, so that none is left behind however it ends. Dropped without
+/// [`Change::commit`], nothing of it is there.
+#[must_use = "a change that is not committed is none"]
+pub(super) struct Change<'a> {
+    transaction: Transaction<'a>,
+    /// Who makes it.
+    pub(super) by: &'a Administrator,
+}
+
+impl<'a> Change<'a> {
+    /// Takes a transaction that has just begun.
+    ///
+    /// # Errors
+    /// [`Error::SharedSession`]: it is not in the session that bears `mark`.
+    pub(super) async fn new(
+        transaction: Transaction<'a>,
+        by: &'a Administrator,
+        mark: &Mark,
+    ) -> Result<Self, Error> {
+        let answers = transaction.simple_query(&format!("SET LOCAL search_path = ''; {READ_MARK}")).await?;
+        let found = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        if !mark.is(found) {
+            return Err(Error::SharedSession);
+        }
+        Ok(Self { transaction, by })
+    }
+
+    /// Waits until nobody else works on `what`, and keeps others from it until the transaction ends.
+    pub(super) async fn lock(&self, what: &str) -> Result<(), Error> {
+        self.transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&retry::lock_key(what)]).await?;
+        Ok(())
+    }
+
+    /// The same, unless somebody else is at work on it.
+    pub(super) async fn try_lock(&self, what: &str) -> Result<bool, Error> {
+        let sql = "SELECT pg_try_advisory_xact_lock($1)";
+        Ok(self.transaction.query_one(sql, &[&retry::lock_key(what)]).await?.get(0))
+    }
+
+    /// Writes one line of the trail: who changed what, when. `what` holds new values, never a secret.
+    pub(super) async fn record(
+        &self,
+        action: &str,
+        organization: Option<OrganizationId>,
+        what: &Value,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO rollbook.admin_event (os_user, action, organization_id, what) VALUES ($1, $2, $3, $4)";
+        let organization = organization.map(|id| id.0);
+        self.transaction.execute(sql, &[&self.by.operator.os_user, &action, &organization, what]).await?;
+        Ok(())
+    }
+
+    /// Makes it true.
+    pub(super) async fn commit(self) -> Result<(), Error> {
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+impl<'a> Deref for Change<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
