@@ -225,7 +225,9 @@ impl Dispatcher {
         }
         let Some(under_way) = self.finish(work, &told, now) else { return };
         let is_same = |partition: &&mut Partition| partition.reading() == under_way.reading;
-        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else { return };
+        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else {
+            return;
+        };
         let Some(lane) = partition.lane_mut(under_way.lane.key) else { return };
         let before = lane.bytes();
         self.turns.extend(lane.told(told, now).map(|turn| (under_way.lane, turn)));

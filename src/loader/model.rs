@@ -33,8 +33,16 @@ use explore::{Explored, explore};
 use rule::{Rule, without};
 use state::{Config, Faults, Log};
 
-const NONE: Faults =
-    Faults { moves: 0, crashes: 0, lost_answers: 0, breaks: 0, removals: 0, no_room: 0, rewinds: 0, drains: 0 };
+const NONE: Faults = Faults {
+    moves: 0,
+    crashes: 0,
+    lost_answers: 0,
+    breaks: 0,
+    removals: 0,
+    no_room: 0,
+    rewinds: 0,
+    drains: 0,
+};
 /// Three records of one organization.
 const ONE: [usize; 3] = [0, 0, 0];
 /// Two organizations.
@@ -224,7 +232,12 @@ fn a_drain_that_writes_what_is_covered_doubles_rows() {
 
 #[test]
 fn a_drain_that_deletes_before_it_stores_lets_go_of_records() {
-    assert_caught(Rule::DrainDeletesWithRows, Faults { breaks: 1, ..NONE }, false, Violation::LowWaterTooHigh);
+    assert_caught(
+        Rule::DrainDeletesWithRows,
+        Faults { breaks: 1, ..NONE },
+        false,
+        Violation::LowWaterTooHigh,
+    );
 }
 
 #[test]

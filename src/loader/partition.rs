@@ -183,3 +183,58 @@ impl Partition {
         self.lanes.values().any(Lane::went_back)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::loader::lane::{BatchLimits, Kept, Told};
+
+    const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
+
+    fn partition_with(records: i64) -> Partition {
+        let mut partition = Partition::new(Position { generation: 1, partition: 0 }, 1, None, 0);
+        for offset in 0..records {
+            let record = Waiting::undecodable(offset, Bytes::new());
+            assert_eq!(partition.arrive(LaneKey::Undecodable, record, Room::Free), Arrival::Waits);
+        }
+        partition
+    }
+
+    #[test]
+    fn an_anchor_stands_only_where_all_below_it_is_safe() {
+        let mut partition = partition_with(5);
+        assert_eq!((partition.low_water(), partition.safe_place()), (0, None));
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.begin(ALL);
+        lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
+        assert_eq!(partition.low_water(), 5);
+        assert_eq!(partition.safe_place().map(|place| place.next_offset), Some(5));
+    }
+
+    #[test]
+    fn an_anchor_moves_on_though_not_all_that_was_read_is_safe() {
+        let mut partition = partition_with(3);
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.begin(ALL);
+        for offset in 3..5 {
+            partition.arrive(LaneKey::Undecodable, Waiting::undecodable(offset, Bytes::new()), Room::Free);
+        }
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
+        assert_eq!(partition.low_water(), 3);
+        // A place is remembered behind every second record, in tests.
+        assert_eq!(partition.safe_place().map(|place| place.next_offset), Some(2));
+    }
+
+    #[test]
+    fn marks_of_the_logs_own_move_the_low_water_mark_and_no_anchor() {
+        let mut partition = partition_with(0);
+        partition.reach(7);
+        assert_eq!((partition.low_water(), partition.safe_place()), (7, None));
+    }
+}

@@ -64,7 +64,8 @@ fn assert_all_settle(seeds: std::ops::Range<u64>) {
 fn assert_caught(rule: Rule) {
     const MOST_SEEDS: u64 = 5_000;
     let _without = without(Some(rule));
-    let caught = (0..MOST_SEEDS).find_map(|seed| World::new(seed, false).run().err().map(|failure| (seed, failure)));
+    let caught =
+        (0..MOST_SEEDS).find_map(|seed| World::new(seed, false).run().err().map(|failure| (seed, failure)));
     let Some((seed, failure)) = caught else { panic!("without {rule:?} all is well for {MOST_SEEDS} seeds") };
     eprintln!("without {rule:?}: after {} seeds, {}", seed + 1, failure.reason);
 }
@@ -78,7 +79,8 @@ fn whatever_goes_wrong_everything_settles_and_each_event_has_one_fate() {
 #[ignore = "as many seeds as wanted: ./dev simulate"]
 fn more_seeds() {
     let number = |variable: &str| std::env::var(variable).ok().and_then(|number| number.parse().ok());
-    let (from, seeds) = (number("SIMULATE_FROM").unwrap_or(10_000), number("SIMULATE_SEEDS").unwrap_or(100_000));
+    let (from, seeds) =
+        (number("SIMULATE_FROM").unwrap_or(10_000), number("SIMULATE_SEEDS").unwrap_or(100_000));
     assert_all_settle(from..from + seeds);
     eprintln!("seeds {from} to {}: everything settles", from + seeds - 1);
 }
@@ -86,8 +88,13 @@ fn more_seeds() {
 #[test]
 fn the_same_seed_goes_the_same_way() {
     for seed in 0..50 {
-        let [one, other] = [(); 2].map(|()| simulate(seed).unwrap_or_else(|failure| panic!("{}", failure.reason)));
-        assert_eq!((one.now, one.steps, one.last_number), (other.now, other.steps, other.last_number), "{seed}");
+        let [one, other] =
+            [(); 2].map(|()| simulate(seed).unwrap_or_else(|failure| panic!("{}", failure.reason)));
+        assert_eq!(
+            (one.now, one.steps, one.last_number),
+            (other.now, other.steps, other.last_number),
+            "{seed}"
+        );
         assert_eq!(one.server.durable.database, other.server.durable.database, "{seed}");
     }
 }

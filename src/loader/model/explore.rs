@@ -45,7 +45,8 @@ pub(super) fn explore(config: &Config) -> Explored {
                 frontier.push_back(next);
             }
             // Some steps change nothing.
-            if index != at && !step.what.is_trouble() && most_urgent.is_none_or(|(what, _)| step.what < what) {
+            if index != at && !step.what.is_trouble() && most_urgent.is_none_or(|(what, _)| step.what < what)
+            {
                 most_urgent = Some((step.what, index));
             }
         });

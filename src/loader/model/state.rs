@@ -59,7 +59,11 @@ impl Log {
     /// Whose record stands at each offset.
     pub(super) fn of(organizations: &[usize]) -> Self {
         let of = [0, 1].map(|organization| {
-            (0..).zip(organizations).filter(|(_, of)| **of == organization).map(|(offset, _)| offset).collect()
+            (0..)
+                .zip(organizations)
+                .filter(|(_, of)| **of == organization)
+                .map(|(offset, _)| offset)
+                .collect()
         });
         Self { records: i64::try_from(organizations.len()).expect("a few"), of }
     }

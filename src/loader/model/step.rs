@@ -33,35 +33,62 @@ pub(super) enum What {
     Revoked,
     /// The loader ends because the server is another one, or has forgotten.
     BeginsAgain,
-    OrphanRollsBack { organization: usize },
-    OrphanCommits { organization: usize },
+    OrphanRollsBack {
+        organization: usize,
+    },
+    OrphanCommits {
+        organization: usize,
+    },
     LateHoldVanishes,
     LateHoldLands,
     /// The group's new owner begins to read.
     Begins,
-    Commits { organization: usize },
+    Commits {
+        organization: usize,
+    },
     /// An opening flush, or a drain, locks the watermark, compares and writes.
-    Locks { organization: usize },
+    Locks {
+        organization: usize,
+    },
     /// The lane's next task begins.
-    WritesAll { organization: usize },
-    WritesOne { organization: usize },
+    WritesAll {
+        organization: usize,
+    },
+    WritesOne {
+        organization: usize,
+    },
     Arrives,
     MovesAnchor,
-    ReadsAgain { from: i64 },
-    Brought { to: i64 },
-    FindsHeld { organization: usize },
+    ReadsAgain {
+        from: i64,
+    },
+    Brought {
+        to: i64,
+    },
+    FindsHeld {
+        organization: usize,
+    },
     /// The look for held records finds that the server is another one: also where nothing else is to be done.
     FindsOtherServer,
     // From here on something goes wrong.
-    CommitAnswerLost { organization: usize },
-    StatementAnswerLost { organization: usize, is_late: bool },
+    CommitAnswerLost {
+        organization: usize,
+    },
+    StatementAnswerLost {
+        organization: usize,
+        is_late: bool,
+    },
     ArrivesWithoutRoom,
-    BroughtWithoutRoom { takes: usize },
+    BroughtWithoutRoom {
+        takes: usize,
+    },
     BroughtNothing,
     AnchorAnswerLost,
     SchemaBreaks,
     Removed,
-    DrainedByAPerson { organization: usize },
+    DrainedByAPerson {
+        organization: usize,
+    },
     MovesToAnother,
     Crashes,
     StandbyStops,

@@ -4,7 +4,9 @@ use super::database::{Offsets, Violation};
 use super::rule::{Rule, keeps};
 use super::state::{Config, Faults, LATER, Loader, Open, Run, State, key, next_offset, record};
 use super::step::{Next, What};
-use crate::loader::lane::{self, BatchLimits, Expected, Kept, Nobody, Receipt, Refused, Room, Task, Told, Wants};
+use crate::loader::lane::{
+    self, BatchLimits, Expected, Kept, Nobody, Receipt, Refused, Room, Task, Told, Wants,
+};
 
 const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
 const ONE: BatchLimits = BatchLimits { rows: 1, bytes: 1 };
@@ -23,9 +25,10 @@ impl At<'_> {
         let next_offset = self.reader.partition.next_offset();
         if next_offset < self.config.records() {
             offer(What::Arrives, Some(Ok(self.arrived(self.state.clone(), next_offset, Room::Free))));
-            offer(What::ArrivesWithoutRoom, self.without_room().map(|next| {
-                Ok(self.arrived(next, next_offset, Room::None))
-            }));
+            offer(
+                What::ArrivesWithoutRoom,
+                self.without_room().map(|next| Ok(self.arrived(next, next_offset, Room::None))),
+            );
         }
         match self.reader.again {
             None => self.read_again(offer),
@@ -64,8 +67,9 @@ impl At<'_> {
     }
 
     fn read_again(&self, offer: &mut impl FnMut(What, Next)) {
-        let mut froms: Vec<i64> =
-            (0..self.config.organizations()).filter_map(|organization| self.left_from(organization)).collect();
+        let mut froms: Vec<i64> = (0..self.config.organizations())
+            .filter_map(|organization| self.left_from(organization))
+            .collect();
         froms.dedup();
         for from in froms {
             let mut next = self.state.clone();
@@ -124,7 +128,9 @@ impl At<'_> {
                     }
                 }
                 Some(Run::Writing) => self.commit(organization, offer),
-                Some(run) => offer(What::Locks { organization }, self.lock(self.state.clone(), organization, run)),
+                Some(run) => {
+                    offer(What::Locks { organization }, self.lock(self.state.clone(), organization, run))
+                }
             }
         }
     }

@@ -86,8 +86,12 @@ impl Anchoring {
     pub(in crate::loader) fn begin(&mut self, partition: i32, anchor: Option<Watermark>) {
         let found = anchor.map_or(0, |anchor| anchor.next_offset);
         if let Some(confirmed) = self.remembered.anchors.remove(&partition).filter(|before| *before > found) {
-            tracing::error!(partition, confirmed, found,
-                "Postgres went back: it has forgotten what it confirmed; the log brings it again");
+            tracing::error!(
+                partition,
+                confirmed,
+                found,
+                "Postgres went back: it has forgotten what it confirmed; the log brings it again"
+            );
             count_rewind();
         }
         self.written.insert(partition, anchor);

@@ -56,7 +56,8 @@ impl Place {
     }
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        (0..GENERATIONS).flat_map(|generation| (0..PARTITIONS).map(move |partition| Self { generation, partition }))
+        (0..GENERATIONS)
+            .flat_map(|generation| (0..PARTITIONS).map(move |partition| Self { generation, partition }))
     }
 }
 

@@ -13,22 +13,53 @@ pub(super) const HEALTHY: usize = ORGANIZATIONS - 1;
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    Crash { process: usize, down: u64 },
-    Freeze { process: usize, time: u64 },
+    Crash {
+        process: usize,
+        down: u64,
+    },
+    Freeze {
+        process: usize,
+        time: u64,
+    },
     /// Postgres ended what a frozen loader left open.
-    EndsIdle { process: usize },
-    Rebalance { partition: usize, to: usize },
-    Breaks { key: usize, time: u64 },
-    SchemaHeals { key: usize },
-    Slow { key: usize, by: u64, time: u64 },
-    Fast { key: usize },
-    Removed { key: usize },
+    EndsIdle {
+        process: usize,
+    },
+    Rebalance {
+        partition: usize,
+        to: usize,
+    },
+    Breaks {
+        key: usize,
+        time: u64,
+    },
+    SchemaHeals {
+        key: usize,
+    },
+    Slow {
+        key: usize,
+        by: u64,
+        time: u64,
+    },
+    Fast {
+        key: usize,
+    },
+    Removed {
+        key: usize,
+    },
     /// The server does not answer; afterwards it may be another life of it.
-    ServerAway { time: u64, is_restart: bool },
-    ServerBack { is_restart: bool },
+    ServerAway {
+        time: u64,
+        is_restart: bool,
+    },
+    ServerBack {
+        is_restart: bool,
+    },
     StandbyStops,
     StandbyTakesOver,
-    DrainedByAPerson { key: usize },
+    DrainedByAPerson {
+        key: usize,
+    },
     /// One of the connections ends.
     LosesConnection,
 }
@@ -221,7 +252,11 @@ impl World {
             6..=19 => usize::try_from(self.plan.records % ORGANIZATIONS).unwrap_or_default(),
             _ => self.random.below(ORGANIZATIONS),
         };
-        let partition = if self.plan.is_calm || self.random.percent(85) { key % PARTITIONS } else { self.random.below(PARTITIONS) };
+        let partition = if self.plan.is_calm || self.random.percent(85) {
+            key % PARTITIONS
+        } else {
+            self.random.below(PARTITIONS)
+        };
         let place = Place { generation: self.server.durable.generation, partition };
         if self.log.is_full(place) {
             return;

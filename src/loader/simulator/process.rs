@@ -141,8 +141,11 @@ impl World {
             self.of_process(process, takes, OfProcess::Rereads(Box::new(stretch)));
         }
         for (lane, turn) in self.processes[process].dispatcher.take_turns() {
-            self.say(|_| format!("loader {process}: {} of {}: {turn:?}", number_of(lane.key), lane.partition));
-            if self.processes[process].dispatcher.partition(lane.partition).is_some_and(Partition::went_back) {
+            self.say(|_| {
+                format!("loader {process}: {} of {}: {turn:?}", number_of(lane.key), lane.partition)
+            });
+            if self.processes[process].dispatcher.partition(lane.partition).is_some_and(Partition::went_back)
+            {
                 self.end(process, Ended::Rewound);
             }
         }
@@ -162,7 +165,8 @@ impl World {
         }
         self.say(|_| format!("loader {process} ends: {why:?}"));
         self.processes[process].ending = Some(why);
-        let has: Vec<i32> = (0..).zip(self.processes[process].has).filter(|(_, has)| *has).map(|(one, _)| one).collect();
+        let has: Vec<i32> =
+            (0..).zip(self.processes[process].has).filter(|(_, has)| *has).map(|(one, _)| one).collect();
         self.revoked(process, has, self.now + CLOSE_GRACE_MS);
     }
 
@@ -233,7 +237,8 @@ impl World {
                 false => self.of_process(process, 1, OfProcess::Anchored(moves, None)),
             };
         }
-        let (identity, mut durable) = (self.processes[process].identity, self.server.durable.database.clone());
+        let (identity, mut durable) =
+            (self.processes[process].identity, self.server.durable.database.clone());
         let generation = self.processes[process].generation;
         let places: Vec<Place> = moves.moves.iter().map(|one| self.place(process, one.partition)).collect();
         let are_moved = moves.moves.iter().zip(&places).all(|(one, place)| {
@@ -293,7 +298,8 @@ impl World {
     pub(super) fn crash(&mut self, process: usize) {
         self.writers_are_gone(process);
         let life = self.processes[process].life + 1;
-        let before = std::mem::replace(&mut self.processes[process], Process { life, ..Process::new(&self.plan) });
+        let before =
+            std::mem::replace(&mut self.processes[process], Process { life, ..Process::new(&self.plan) });
         for partition in (0..PARTITIONS).filter(|partition| before.has[*partition]) {
             // It was about to give this one back.
             if self.group.owner[partition] != process {
@@ -343,7 +349,8 @@ impl World {
         self.say(|_| format!("loader {process} begins partition {partition} at {start:?}"));
         let number = i32::try_from(partition).unwrap_or(0);
         let watermark = super::super::model::database::watermark;
-        let position = Position { generation: i32::try_from(place.generation).unwrap_or(0), partition: number };
+        let position =
+            Position { generation: i32::try_from(place.generation).unwrap_or(0), partition: number };
         let state = &mut self.processes[process];
         state.anchoring.begin(number, anchor.and_then(watermark));
         state.dispatcher.begin(position, start.and_then(watermark), 0);

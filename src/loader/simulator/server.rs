@@ -63,7 +63,9 @@ impl Durable {
         let (mut accepted, mut missing) = (0, 0);
         for place in Place::all() {
             let stored = self.database.shelves[place.shelf(key)].stored;
-            for event in stored.iter().filter_map(|offset| log.record(place, offset)).flat_map(|one| &one.events) {
+            for event in
+                stored.iter().filter_map(|offset| log.record(place, offset)).flat_map(|one| &one.events)
+            {
                 accepted += 1;
                 let (rows, dead_letters) = self.tables[key];
                 missing += u64::from((rows | dead_letters) & (1 << event.id) == 0);

@@ -31,12 +31,27 @@ pub(super) enum Event {
     Commits(u64),
     Answered(u64, Told),
     /// An open transaction whose client is gone ends.
-    OrphanEnds { open: u64, commits: bool },
-    LateHold { identity: Identity, place: Place, key: usize, records: Offsets },
+    OrphanEnds {
+        open: u64,
+        commits: bool,
+    },
+    LateHold {
+        identity: Identity,
+        place: Place,
+        key: usize,
+        records: Offsets,
+    },
     /// For a process, in one of its lives.
-    OfProcess { process: usize, life: u32, what: OfProcess },
+    OfProcess {
+        process: usize,
+        life: u32,
+        what: OfProcess,
+    },
     /// The group acts.
-    Granted { partition: usize, grant: u64 },
+    Granted {
+        partition: usize,
+        grant: u64,
+    },
     Publishes,
     Fault(Fault),
     /// No more faults.
@@ -228,7 +243,8 @@ impl World {
             }
         }
         if self.failure.is_none()
-            && let Err(wrong) = (0..ORGANIZATIONS).try_for_each(|key| self.server.durable.books(&self.log, key))
+            && let Err(wrong) =
+                (0..ORGANIZATIONS).try_for_each(|key| self.server.durable.books(&self.log, key))
         {
             self.fail(wrong);
         }
@@ -278,7 +294,9 @@ impl World {
     }
 
     fn wait_for_thaw_of_writer(&mut self, number: u64, event: &Event) -> bool {
-        let Some(running) = self.running.iter().find(|running| running.number == number) else { return false };
+        let Some(running) = self.running.iter().find(|running| running.number == number) else {
+            return false;
+        };
         let Some(until) = self.frozen_until(running.process) else { return false };
         let again = match event {
             Event::Begins(_) => Event::Begins(number),

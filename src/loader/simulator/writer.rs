@@ -44,8 +44,18 @@ impl World {
         });
         let life = self.processes[process].life;
         let (read, waits_since) = (Offsets::default(), None);
-        let running =
-            Running { number, process, life, work, place, key, read, waits_since, is_cut_off: false, is_answered: false };
+        let running = Running {
+            number,
+            process,
+            life,
+            work,
+            place,
+            key,
+            read,
+            waits_since,
+            is_cut_off: false,
+            is_answered: false,
+        };
         self.running.push(running);
         self.after(1, Event::Begins(number));
     }
@@ -64,7 +74,8 @@ impl World {
     /// What a task asks first.
     pub(super) fn begins(&mut self, number: u64) {
         let Some(running) = self.running(number) else { return };
-        let (process, place, key, task) = (running.process, running.place, running.key, running.work.task.clone());
+        let (process, place, key, task) =
+            (running.process, running.place, running.key, running.work.task.clone());
         let records: Offsets = running.work.records.iter().map(|record| record.offset).collect();
         if self.server.is_away {
             return self.answer(number, Told::Refused(Refused::Server));
@@ -87,7 +98,8 @@ impl World {
     /// A connection that was made to another server is gone, unless a pooler hides it; but a transaction that does not
     /// build on a known watermark asks.
     fn shows_server(&self, task: &Task) -> bool {
-        let is_behind_known = matches!(task, Task::Flush { expected: Expected::Watermark(_), .. } | Task::WriteDown { .. });
+        let is_behind_known =
+            matches!(task, Task::Flush { expected: Expected::Watermark(_), .. } | Task::WriteDown { .. });
         !self.plan.has_pooler || (!is_behind_known && Self::keeps(Rule::OpeningReadsIdentity))
     }
 
@@ -212,7 +224,8 @@ impl World {
                     return self.answer(number, Told::Found(found));
                 }
                 // A batch ends before a record that does not decode.
-                let is_garbled = |offset: &i64| self.log.record(place, *offset).is_some_and(|one| one.is_garbled);
+                let is_garbled =
+                    |offset: &i64| self.log.record(place, *offset).is_some_and(|one| one.is_garbled);
                 let records = offsets.iter().take_while(|offset| !is_garbled(offset)).copied().collect();
                 self.server.durable.database.flush(shelf, records)
             }
@@ -224,7 +237,12 @@ impl World {
     }
 
     /// Those that do not decode are written down with the others.
-    fn drains(&mut self, place: Place, key: usize, read: Offsets) -> super::super::model::database::Transaction {
+    fn drains(
+        &mut self,
+        place: Place,
+        key: usize,
+        read: Offsets,
+    ) -> super::super::model::database::Transaction {
         let is_garbled = |offset: &i64| self.log.record(place, *offset).is_some_and(|one| one.is_garbled);
         let garbled: Offsets = read.iter().filter(is_garbled).collect();
         let database = &mut self.server.durable.database;
@@ -282,7 +300,8 @@ impl World {
         if !self.plan.is_calm || self.is_healed {
             return;
         }
-        let waited = rows.iter().filter_map(|offset| self.log.record(place, offset)).map(|one| self.now - one.at);
+        let waited =
+            rows.iter().filter_map(|offset| self.log.record(place, offset)).map(|one| self.now - one.at);
         let longest = waited.max().unwrap_or_default();
         self.longest_wait = self.longest_wait.max(longest);
         if longest > super::LONGEST_WAIT_MS {
