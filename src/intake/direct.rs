@@ -1,4 +1,4 @@
-//! A request without a connection and a log: intake's own steps, for fuzzing.
+//! A request without a connection and a log: intake's own steps, for fuzzing and for benches.
 //!
 //! In the order of `route`; what waits, and what limits rate and memory, is left out.
 
@@ -18,7 +18,7 @@ use crate::event::{Clock, UnixMillis};
 use crate::log::SealedRecord;
 use crate::tenant::Directory;
 
-/// How NDJSON arrives here.
+/// How NDJSON arrives here: in pieces as no client makes them, so that every place is one to cut at.
 const PIECE_BYTES: usize = 61;
 
 /// A batch, answered as if the log had taken it.
@@ -39,7 +39,7 @@ pub fn answer(
     received_at: UnixMillis,
 ) -> Answered {
     let id = Uuid::now_v7();
-    match judge(directory, headers, wire, max_unpacked_bytes, (id, received_at)) {
+    match judge(directory, headers, wire, max_unpacked_bytes, PIECE_BYTES, (id, received_at)) {
         Ok(Judged { outcomes, records }) => {
             let reply = reply::verdicts(id, received_at, &outcomes, Listing::All).map(Full::new);
             Answered { reply, records }
@@ -48,11 +48,26 @@ pub fn answer(
     }
 }
 
+/// What the log would be given, where NDJSON arrives in pieces of `piece_bytes`; `None` when the batch is refused.
+pub fn records(
+    directory: &Directory,
+    headers: &HeaderMap,
+    wire: Bytes,
+    max_unpacked_bytes: usize,
+    piece_bytes: usize,
+    received_at: UnixMillis,
+) -> Option<Vec<SealedRecord>> {
+    let receipt = (Uuid::now_v7(), received_at);
+    let judged = judge(directory, headers, wire, max_unpacked_bytes, piece_bytes, receipt);
+    judged.ok().map(|judged| judged.records)
+}
+
 fn judge(
     directory: &Directory,
     headers: &HeaderMap,
     wire: Bytes,
     max_unpacked_bytes: usize,
+    piece_bytes: usize,
     (id, received_at): (Uuid, UnixMillis),
 ) -> Result<Judged, Problem> {
     let form = Form::of(headers)?;
@@ -70,8 +85,7 @@ fn judge(
         Form::Lines => {
             let unpacker = Unpacker::new(encoding, max_unpacked_bytes);
             let mut stream = Stream::begin(headers, authorized, directory, (id, received_at), unpacker);
-            // Pieces as no client makes them, so that every place is one to cut at.
-            wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
+            wire.chunks(piece_bytes).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
             stream.finish().map(|(_, judged)| judged)
         }
     }
