@@ -79,7 +79,7 @@ fn judge(
             let envelope = form.decode(&unpacked)?;
             let tenant = resolve::resolve(headers, authorized, &envelope, directory)?;
             let mut judging = Judging::new(&tenant, id, Clock { received_at, sent_at: envelope.sent_at });
-            judging.take(&envelope.defaults, envelope.events);
+            judging.take(&envelope.defaults, envelope.events.iter());
             Ok(judging.finish())
         }
         Form::Lines => {

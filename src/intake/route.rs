@@ -153,7 +153,7 @@ async fn judge(
                 ours.limiter.charge(&tenant, envelope.events.len(), receipt.started.into_std())?;
                 let clock = Clock { received_at: receipt.at, sent_at: envelope.sent_at };
                 let mut judging = Judging::new(&tenant, receipt.id, clock);
-                judging.take(&envelope.defaults, envelope.events);
+                judging.take(&envelope.defaults, envelope.events.iter());
                 Ok::<_, Problem>((tenant, judging.finish()))
             };
             intake.turns.work(likely_bytes, judging).await??
