@@ -56,7 +56,8 @@ impl Judging {
         defaults: &Defaults<'a>,
         events: impl IntoIterator<Item = RawEvent<'a>>,
     ) {
-        let builder = &mut self.builder;
+        let (events, builder) = (events.into_iter(), &mut self.builder);
+        builder.reserve(events.size_hint().0);
         self.outcomes.extend(self.check.check(defaults, events).map(|verdict| match verdict {
             Verdict::Accepted(event) => {
                 builder.push(&event);
