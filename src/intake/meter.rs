@@ -39,7 +39,7 @@ pub(super) struct Meter {
     wire_bytes: Histogram,
     unpacked_bytes: Histogram,
     rejections: HashMap<RefusalCode, Counter>,
-    /// The organizations that have a label of their own: a bounded number.
+    /// Of every organization that has written: those without a label of their own share [`OTHER`]'s.
     organizations: RwLock<HashMap<OrganizationId, Arc<Verdicts>>>,
     others: Arc<Verdicts>,
 }
@@ -121,12 +121,11 @@ impl Meter {
 
     fn label(&self, tenant: &Tenant) -> Arc<Verdicts> {
         let label = organization_label(tenant.slug());
-        if *label == *OTHER {
-            return Arc::clone(&self.others);
-        }
         let mut organizations = self.organizations.write().unwrap_or_else(PoisonError::into_inner);
-        let verdicts =
-            organizations.entry(tenant.id()).or_insert_with(|| Arc::new(Verdicts::labelled(label)));
+        let verdicts = organizations.entry(tenant.id()).or_insert_with(|| match &*label {
+            OTHER => Arc::clone(&self.others),
+            _ => Arc::new(Verdicts::labelled(label)),
+        });
         Arc::clone(verdicts)
     }
 }

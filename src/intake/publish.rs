@@ -3,15 +3,18 @@
 //! From here on a request cannot be cancelled: once the log was asked, a client that hangs up does not undo the
 //! bookkeeping. The drain waits for it.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Intake;
 use super::budget::Reservation;
 use super::check::{Judged, Outcome, mark_unavailable};
+use super::meter::Meter;
 use super::problem::Problem;
 use crate::log::PublishError;
 use crate::tenant::Tenant;
@@ -22,45 +25,88 @@ use crate::tenant::Tenant;
 /// # Cancel safety
 /// Dropping the future stops neither the publishing nor the counting.
 pub(super) async fn publish(
-    intake: &Arc<Intake>,
+    intake: &Intake,
     tenant: Tenant,
     judged: Judged,
     reservation: Reservation,
 ) -> Result<(Vec<Outcome>, Reservation), Problem> {
-    if judged.records.is_empty() {
-        intake.meter.count_events(&tenant, &judged.outcomes);
-        return Ok((judged.outcomes, reservation));
+    let Judged { outcomes, records } = judged;
+    if records.is_empty() {
+        intake.meter.count_events(&tenant, &outcomes);
+        return Ok((outcomes, reservation));
     }
-    let ours = Arc::clone(intake);
-    let publishing = intake.tasks.spawn(async move {
-        // Kept until the log has answered, whether or not the client still waits.
-        settle(&ours, &tenant, judged).await.map(|outcomes| (outcomes, reservation))
+    let (client, settled) = oneshot::channel();
+    let batch = Arc::new(Unsettled {
+        tenant,
+        answers: Mutex::new(Answers { outcomes, acknowledged: false }),
+        reservation,
+        meter: Arc::clone(&intake.meter),
+        complaints: Arc::clone(&intake.complaints),
+        client,
+        drain: intake.tasks.token(),
     });
-    // A panic in there was reported by the runtime; nothing was acknowledged.
-    publishing.await.unwrap_or(Err(Problem::LogUnavailable))
+    for record in records {
+        let (its_batch, events) = (Arc::clone(&batch), record.events.clone());
+        intake.publisher.publish(&batch.tenant, record, move |published| {
+            its_batch.hear(events, published);
+            Unsettled::let_go(its_batch);
+        });
+    }
+    Unsettled::let_go(batch);
+    // Nothing settles it where the producer went down without a word.
+    settled.await.unwrap_or(Err(Problem::LogUnavailable))
 }
 
-async fn settle(intake: &Intake, tenant: &Tenant, judged: Judged) -> Result<Vec<Outcome>, Problem> {
-    let Judged { mut outcomes, records } = judged;
-    let publishing = records.into_iter().map(async |record| {
-        let events = record.events.clone();
-        (events, intake.publisher.publish(tenant, record).await)
-    });
-    let mut acknowledged = false;
-    for (events, published) in join_all(publishing).await {
+/// A batch that the log was asked to take. Each of its records holds it until the log has answered for that record, and the last
+/// one settles it, on the producer's own thread. It keeps nothing alive that the producer belongs to.
+struct Unsettled {
+    tenant: Tenant,
+    answers: Mutex<Answers>,
+    /// Kept until the log has answered, whether or not the client still waits.
+    reservation: Reservation,
+    meter: Arc<Meter>,
+    complaints: Arc<Complaints>,
+    /// Whoever waits for the reply.
+    client: oneshot::Sender<Result<(Vec<Outcome>, Reservation), Problem>>,
+    drain: TaskTrackerToken,
+}
+
+struct Answers {
+    outcomes: Vec<Outcome>,
+    /// Of any record.
+    acknowledged: bool,
+}
+
+impl Unsettled {
+    /// The log's word on the record that holds these of the accepted events.
+    fn hear(&self, events: Range<usize>, published: Result<(), PublishError>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         match published {
-            Ok(()) => acknowledged = true,
+            Ok(()) => answers.acknowledged = true,
             Err(error) => {
-                intake.complaints.write(tenant, events.len(), &error);
-                mark_unavailable(&mut outcomes, events);
+                self.complaints.write(&self.tenant, events.len(), &error);
+                mark_unavailable(&mut answers.outcomes, events);
             }
         }
     }
-    if !acknowledged {
-        return Err(Problem::LogUnavailable);
+
+    /// Settles the batch if nobody else has a hold of it.
+    fn let_go(batch: Arc<Self>) {
+        let Some(Self { tenant, answers, reservation, meter, client, drain: _until_then, .. }) =
+            Arc::into_inner(batch)
+        else {
+            return;
+        };
+        let Answers { outcomes, acknowledged } = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let settled = if acknowledged {
+            meter.count_events(&tenant, &outcomes);
+            Ok((outcomes, reservation))
+        } else {
+            Err(Problem::LogUnavailable)
+        };
+        // A client that hung up is told nothing; everything is counted all the same.
+        let _gone = client.send(settled);
     }
-    intake.meter.count_events(tenant, &outcomes);
-    Ok(outcomes)
 }
 
 /// One line a second at most: while the log is away every request fails in the same way.

@@ -18,7 +18,7 @@ use super::problem::Problem;
 /// who are let in: the line is no longer than that.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// A body up to this size is worked on where it was read: handing it over would cost more.
-const SMALL_BYTES: usize = 16 * 1024;
+const SMALL_BYTES: usize = 64 * 1024;
 
 /// One for each thread.
 #[derive(Debug)]

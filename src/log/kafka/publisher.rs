@@ -1,22 +1,23 @@
-//! Hands records to Kafka and waits until it has them.
+//! Hands records to Kafka and tells of each when Kafka has it.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use metrics::{counter, gauge, histogram};
-use rdkafka::ClientContext;
+use arc_swap::{ArcSwap, Guard};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
+
+use delivery::Reports;
 
 use super::client_config;
 use crate::config::log::LogSettings;
 use crate::log::SealedRecord;
 use crate::tenant::Tenant;
+
+mod delivery;
 
 /// Bytes that may wait in the producer's own queue; intake's budget of unanswered requests is the first limit.
 const QUEUE_KIB: &str = "131072";
@@ -33,8 +34,8 @@ struct Shared {
     settings: LogSettings,
     timeout: Duration,
     /// Replaced when librdkafka says that this one is beyond repair.
-    producer: ArcSwap<FutureProducer<Tracing>>,
-    available: AtomicBool,
+    producer: ArcSwap<ThreadedProducer<Reports>>,
+    reports: Reports,
 }
 
 /// The log did not acknowledge a record. It may hold it all the same: the ids settle that.
@@ -57,79 +58,45 @@ impl Publisher {
     /// # Errors
     /// librdkafka does not take the settings.
     pub fn start(settings: &LogSettings, timeout: Duration) -> Result<Self, KafkaError> {
-        let producer = ArcSwap::from_pointee(producer(settings, timeout)?);
-        let available = AtomicBool::new(false);
-        start_counting();
-        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, available }) })
+        let reports = Reports::new();
+        let producer = ArcSwap::from_pointee(producer(settings, timeout, reports.clone())?);
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, reports }) })
     }
 
-    /// Publishes under the organization's slug and waits for the acknowledgement of every replica asked for.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not take the record back.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    pub async fn publish(&self, tenant: &Tenant, record: SealedRecord) -> Result<(), PublishError> {
-        let started = Instant::now();
-        let bytes = f64::from(u32::try_from(record.bytes.len()).unwrap_or(u32::MAX));
-        let queued = gauge!("rollbook_log_queue_bytes");
-        queued.increment(bytes);
-        let outcome = self.send(tenant, record).await;
-        queued.decrement(bytes);
-        histogram!("rollbook_log_publish_seconds").record(started.elapsed().as_secs_f64());
-        let label = match &outcome {
-            Ok(()) => "acked",
-            Err(PublishError::TimedOut) => "timed_out",
-            Err(PublishError::QueueFull | PublishError::Failed(_)) => "failed",
+    /// Publishes under the organization's slug. Once every replica asked for has acknowledged the record, or it is known that
+    /// they will not, `told` is called with that: once, from the producer's own thread or from within this call, so it must
+    /// neither wait nor work. Nothing takes the record back.
+    pub fn publish(
+        &self,
+        tenant: &Tenant,
+        sealed: SealedRecord,
+        told: impl FnOnce(Result<(), PublishError>) + Send + Sync + 'static,
+    ) {
+        let producer = self.shared.producer.load();
+        let pending = self.shared.reports.begin(sealed.bytes.len(), told);
+        // librdkafka makes a copy of its own, and ours ends here: two of each would wait for the log.
+        let record = BaseRecord::with_opaque_to(&self.shared.settings.topic, pending)
+            .key(tenant.slug().as_str())
+            .payload(&sealed.bytes);
+        let sent = match producer.send(record) {
+            Err((error, record)) if producer.client().fatal_error().is_some() => {
+                self.replace(Guard::into_inner(producer), &error);
+                self.shared.producer.load().send(record)
+            }
+            sent => sent,
         };
-        counter!("rollbook_log_publish_total", "outcome" => label).increment(1);
-        outcome
-    }
-
-    async fn send(&self, tenant: &Tenant, sealed: SealedRecord) -> Result<(), PublishError> {
-        let producer = self.shared.producer.load_full();
-        let record =
-            FutureRecord::to(&self.shared.settings.topic).key(tenant.slug().as_str()).payload(&sealed.bytes);
-        let delivery = match producer.send_result(record) {
-            Ok(delivery) => delivery,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                return Err(PublishError::QueueFull);
-            }
-            Err((error, _)) => return Err(self.failed(error, &producer)),
-        };
-        // librdkafka has a copy of its own: two of each would wait for the log.
-        drop(sealed);
-        match delivery.await {
-            Ok(Ok(_)) => {
-                self.shared.available.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Ok(Err((error, _))) => Err(self.failed(error, &producer)),
-            // The producer was dropped with the record in its queue.
-            Err(_) => Err(PublishError::Failed(KafkaError::Canceled)),
-        }
-    }
-
-    fn failed(&self, error: KafkaError, producer: &Arc<FutureProducer<Tracing>>) -> PublishError {
-        if producer.client().fatal_error().is_some() {
-            self.replace(producer, &error);
-        }
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut) => {
-                PublishError::TimedOut
-            }
-            _ => PublishError::Failed(error),
+        if let Err((error, record)) = sent {
+            self.shared.reports.finish(*record.delivery_opaque, Err(error.into()));
         }
     }
 
     /// An idempotent producer that lost track of its sequence refuses everything from then on; a new one has a new
     /// identity. What the old one left unanswered is answered as failed, and the ids settle it.
-    fn replace(&self, broken: &Arc<FutureProducer<Tracing>>, error: &KafkaError) {
-        match producer(&self.shared.settings, self.shared.timeout) {
+    fn replace(&self, broken: Arc<ThreadedProducer<Reports>>, error: &KafkaError) {
+        match producer(&self.shared.settings, self.shared.timeout, self.shared.reports.clone()) {
             Ok(fresh) => {
-                let current = self.shared.producer.compare_and_swap(broken, Arc::new(fresh));
-                if Arc::ptr_eq(&current, broken) {
+                let current = self.shared.producer.compare_and_swap(&broken, Arc::new(fresh));
+                if Arc::ptr_eq(&current, &broken) {
                     tracing::error!(%error, "the producer failed for good and was replaced");
                 }
             }
@@ -137,11 +104,13 @@ impl Publisher {
                 tracing::error!(%error, %again, "the producer failed for good; no new one could be made")
             }
         }
+        // Its end waits for its threads.
+        tokio::task::spawn_blocking(move || drop(broken));
     }
 
     /// Whether a batch would be acknowledged now, as far as the last probe or acknowledgement tells.
     pub fn is_available(&self) -> bool {
-        self.shared.available.load(Ordering::Relaxed)
+        self.shared.reports.is_available()
     }
 
     /// Asks the brokers every two seconds whether the topic has a leader for every partition, until `stop`.
@@ -150,7 +119,7 @@ impl Publisher {
             let publisher = self.clone();
             let answered = tokio::task::spawn_blocking(move || publisher.topic_has_leaders()).await;
             let available = answered.unwrap_or(false);
-            if self.shared.available.swap(available, Ordering::Relaxed) != available {
+            if self.shared.reports.set_available(available) != available {
                 let log = if available { "reachable" } else { "unreachable" };
                 tracing::warn!(log, topic = %self.shared.settings.topic, "the log changed its condition");
             }
@@ -188,16 +157,21 @@ impl fmt::Debug for Publisher {
     }
 }
 
-/// All samples begin with the process: a first failure is then an increase, and a name that is not there a mistake.
-fn start_counting() {
-    gauge!("rollbook_log_queue_bytes").increment(0);
-    let _seconds = histogram!("rollbook_log_publish_seconds");
-    for outcome in ["acked", "failed", "timed_out"] {
-        counter!("rollbook_log_publish_total", "outcome" => outcome).increment(0);
+impl From<KafkaError> for PublishError {
+    fn from(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull,
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut) => Self::TimedOut,
+            _ => Self::Failed(error),
+        }
     }
 }
 
-fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<Tracing>, KafkaError> {
+fn producer(
+    settings: &LogSettings,
+    timeout: Duration,
+    reports: Reports,
+) -> Result<ThreadedProducer<Reports>, KafkaError> {
     let mut config = client_config(settings);
     // Ours to default, the operator's to change. Without a pause to linger librdkafka's thread spins while requests are in
     // flight: see `docs/decisions/`.
@@ -212,22 +186,10 @@ fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<
         .set("partitioner", "murmur2")
         .set("message.timeout.ms", timeout.as_millis().to_string())
         .set("queue.buffering.max.kbytes", QUEUE_KIB)
-        .create_with_context(Tracing)
+        .create_with_context(reports)
 }
 
-/// Sends librdkafka's own log to ours.
-pub(super) struct Tracing;
-
-impl ClientContext for Tracing {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_librdkafka(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "librdkafka");
-    }
-}
-
+/// librdkafka's own log, in ours.
 pub(super) fn trace_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg
