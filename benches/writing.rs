@@ -41,6 +41,15 @@ const REMEMBERED_FLUSHES: u32 = 100;
 /// What one connection does: the records of some organizations, in order.
 type Stream = Vec<(Organization, Vec<Bytes>)>;
 
+/// What COPY is sent of each organization in a stream.
+type Encoded = Vec<(String, Vec<Bytes>)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duplicates {
+    None,
+    OnePercent,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Pass {
     seconds: f64,
@@ -61,9 +70,9 @@ fn main() -> Result<()> {
     );
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         for (at, organizations) in wanted.into_iter().enumerate() {
-            measure(organizations, 0).await?;
+            measure(organizations, Duplicates::None).await?;
             if at == 0 {
-                measure(organizations, 1).await?;
+                measure(organizations, Duplicates::OnePercent).await?;
             }
         }
         Ok(())
@@ -76,11 +85,11 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-async fn measure(organizations: usize, duplicate_percent: usize) -> Result<()> {
+async fn measure(organizations: usize, duplicates: Duplicates) -> Result<()> {
     let site = BenchSite::with(organizations).await;
-    let streams = Arc::new(streams(&site.organizations, duplicate_percent)?);
+    let streams = Arc::new(streams(&site.organizations, duplicates)?);
     let events: usize = streams.iter().flatten().map(|(_, records)| records.len() * EVENTS_A_RECORD).sum();
-    let limits = Arc::new(streams.iter().map(|stream| encoded(stream)).collect::<Result<Vec<_>>>()?);
+    let limits = Arc::new(streams.iter().map(encoded).collect::<Result<Vec<_>>>()?);
     let (mut loads, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         empty(&site).await?;
@@ -95,10 +104,13 @@ async fn measure(organizations: usize, duplicate_percent: usize) -> Result<()> {
     };
     let million = count(events) / 1e6;
     let (load_s, copy_s) = (median(&loads, |pass| pass.seconds), median(&copies, |pass| pass.seconds));
-    let duplicates = if duplicate_percent > 0 { "+ 1 % dup." } else { "" };
+    let with = match duplicates {
+        Duplicates::None => "",
+        Duplicates::OnePercent => "+ 1 % dup.",
+    };
     say(&format!(
         "{:<13} {:>9.0} {:>13.2} {:>12.2} {:>17.2} {:>11.2} {:>10.0}",
-        format!("{organizations} {duplicates}"),
+        format!("{organizations} {with}"),
         count(events) / load_s,
         copy_s / load_s,
         median(&loads, |pass| pass.own_cpu) / million,
@@ -115,7 +127,7 @@ fn count(events: usize) -> f64 {
 }
 
 /// Shares the organizations out: the next largest goes to the stream that has least.
-fn streams(organizations: &[Organization], duplicate_percent: usize) -> Result<Vec<Stream>> {
+fn streams(organizations: &[Organization], duplicates: Duplicates) -> Result<Vec<Stream>> {
     let weights: Vec<f64> = (1..=organizations.len()).map(|rank| 1.0 / count(rank)).collect();
     let all: f64 = weights.iter().sum();
     let records = EVENTS / EVENTS_A_RECORD;
@@ -125,9 +137,10 @@ fn streams(organizations: &[Organization], duplicate_percent: usize) -> Result<V
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand at most")]
         let share = ((count(records) * weight / all) as usize).max(1);
         let mut own: Vec<Bytes> = (0..share).map(|_| made.next(organization.id).into()).collect();
-        // A record that was sent again, somewhat later, by a client that heard no answer.
-        if duplicate_percent > 0 {
-            (100..own.len()).step_by(100 / duplicate_percent).for_each(|at| own[at] = own[at - 7].clone());
+        // Records that were sent again by clients that heard no answer: their first copies are in the batch before.
+        if duplicates == Duplicates::OnePercent {
+            let earlier = BATCH_RECORDS + 50;
+            (earlier..own.len()).step_by(100).for_each(|at| own[at] = own[at - earlier].clone());
         }
         let size = |stream: &Stream| stream.iter().map(|(_, records)| records.len()).sum::<usize>();
         let least = streams.iter_mut().min_by_key(|stream| size(stream)).context("a stream")?;
@@ -137,7 +150,7 @@ fn streams(organizations: &[Organization], duplicate_percent: usize) -> Result<V
 }
 
 /// What COPY is sent of each organization, as one.
-fn encoded(stream: &Stream) -> Result<Vec<(String, Vec<Bytes>)>> {
+fn encoded(stream: &Stream) -> Result<Encoded> {
     let one = |(organization, records): &(Organization, Vec<Bytes>)| {
         let batch = DirectBatch::new(organization.id, 0, records.clone())?;
         let sql = format!("COPY {}.event ({COLUMNS}) FROM STDIN (FORMAT binary)", organization.schema_name);
@@ -250,7 +263,7 @@ async fn load(mut client: Client, mut lanes: Vec<Lane>) -> Result<Client> {
 }
 
 /// The limit: what is encoded already, one COPY an organization.
-async fn copy(client: Client, limits: Arc<Vec<Vec<(String, Vec<Bytes>)>>>, stream: usize) -> Result<Client> {
+async fn copy(client: Client, limits: Arc<Vec<Encoded>>, stream: usize) -> Result<Client> {
     for (sql, frames) in &limits[stream] {
         let mut sink = std::pin::pin!(client.copy_in(sql).await?);
         for frame in frames {

@@ -29,10 +29,8 @@ mod condition;
 mod continuity;
 pub mod direct;
 mod dispatcher;
-pub mod drain;
-mod former;
 mod generation;
-mod held_record;
+mod holding;
 mod lane;
 mod outcome;
 mod overdue;
@@ -46,10 +44,10 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod trips;
-mod unreadable;
 mod writer;
 
 pub use condition::Condition;
+pub use holding::drain;
 use dispatcher::DispatcherLimits;
 use lane::BatchLimits;
 use receive::{Ended, ReceiveLoop, Remembered};

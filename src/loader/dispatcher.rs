@@ -108,6 +108,8 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
+    /// So much was in memory when what was read again found no room: with less it is tried once more.
+    full_at: Option<usize>,
     memory: usize,
     patience: Patience,
     trips: Trips,
@@ -130,6 +132,7 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             left: BTreeSet::new(),
             is_reading_again: false,
+            full_at: None,
             memory: 0,
             patience: Patience::default(),
             trips: Trips::default(),
@@ -267,11 +270,6 @@ impl Dispatcher {
     /// What became of lanes since this was last asked, for people.
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, Turn)> {
         std::mem::take(&mut self.turns)
-    }
-
-    /// What waits in memory, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.memory
     }
 
     /// Looks at what the lane wants.
@@ -435,13 +433,13 @@ impl Dispatcher {
 }
 
 /// Whether a lane with so much in memory may take a record. Where all the memory is taken, a lane that has nothing may
-/// still take one, up to a quarter beyond.
+/// still take one, up to a quarter beyond; and a record for which there would never be room is taken alone.
 fn room(limits: &DispatcherLimits, memory: usize, pending: usize, cost: usize) -> Room {
     let has_room = match memory + cost <= limits.memory_bytes {
         true => pending == 0 || pending + cost <= limits.lane_bytes,
         false => pending == 0 && memory + cost <= limits.memory_bytes + limits.memory_bytes / 4,
     };
-    if has_room { Room::Free } else { Room::None }
+    if has_room || memory == 0 { Room::Free } else { Room::None }
 }
 
 fn memory_of(partition: &Partition) -> usize {

@@ -161,11 +161,6 @@ impl Lane {
         self.queue.is_empty() && self.queue.left_from().is_none() && self.under_way.is_none() && !self.look
     }
 
-    /// Whether a writer is at work for it.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
-    }
-
     /// Whether it goes on by itself only as far as what it has in memory: it is held, and has held all.
     pub(super) fn has_nothing_to_write(&self) -> bool {
         self.queue.is_empty() && self.under_way.is_none()

@@ -14,8 +14,13 @@ const REPEAT: Duration = Duration::from_secs(10);
 pub(super) struct ServerIdentity(String);
 
 impl ServerIdentity {
-    /// The cluster's identifier, its timeline, and when it was started.
-    pub(super) const SQL: &str = "SELECT pg_catalog.concat_ws('/',          (SELECT system_identifier FROM pg_catalog.pg_control_system()),          pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8),          pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))";
+    /// The cluster's identifier, its timeline, and when it was started. A standby has no timeline of its own: promoted, it
+    /// is another server.
+    pub(super) const SQL: &str = "SELECT pg_catalog.concat_ws('/', \
+         (SELECT system_identifier FROM pg_catalog.pg_control_system()), \
+         CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
+             ELSE pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8) END, \
+         pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))";
 
     /// A server that is none.
     #[cfg(test)]

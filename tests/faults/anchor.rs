@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rollbook::config::log::LogSettings;
 
 use super::{Clients, Ground};
 use crate::harness::{eventually, played};
@@ -13,11 +14,16 @@ use crate::harness::{eventually, played};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Commits the end of every partition under the loaders' name, as a guest with auto-commit does.
-fn commit_as_a_guest(ground: &Ground) {
-    let log = ground.log();
+async fn commit_as_a_guest(ground: &Ground) {
+    let (log, group) = (ground.log(), ground.database.clone());
+    let committing = tokio::task::spawn_blocking(move || commit_ends(&log, &group));
+    committing.await.expect("no panic");
+}
+
+fn commit_ends(log: &LogSettings, group: &str) {
     let guest: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &log.brokers)
-        .set("group.id", &ground.database)
+        .set("group.id", group)
         .create()
         .expect("a consumer");
     let mut ends = TopicPartitionList::new();
@@ -35,7 +41,7 @@ async fn what_others_commit_under_the_groups_name_changes_nothing() {
     for organization in &ground.organizations {
         ground.client(organization).insist(&played(20)).await;
     }
-    tokio::task::block_in_place(|| commit_as_a_guest(&ground));
+    commit_as_a_guest(&ground).await;
     let _loader = ground.loader().await;
     let all = ground.reckon(Clients::new()).await;
     assert_eq!((all.stored, all.failures), (42, 0), "{all:?}");

@@ -40,7 +40,8 @@ impl Dispatcher {
     /// [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
     pub(in crate::loader) fn next_stretch(&mut self) -> Option<Stretch> {
         let refill_bytes = self.limits.lane_bytes / 2;
-        if self.is_reading_again || self.memory > self.limits.memory_bytes {
+        let is_full = self.full_at.is_some_and(|full_at| self.memory >= full_at);
+        if self.is_reading_again || is_full || self.memory > self.limits.memory_bytes {
             return None;
         }
         let (pending, from, id) = self
@@ -88,11 +89,11 @@ impl Dispatcher {
         for (key, record) in records {
             by_lane.entry(key).or_default().push(record);
         }
-        let mut woken = Vec::new();
+        let (mut woken, mut has_helped) = (Vec::new(), false);
         for key in stretch.wanted.into_keys() {
             let Some(lane) = partition.lane_mut(key) else { continue };
             let (limits, mut memory) = (self.limits, self.memory);
-            let before = lane.bytes();
+            let (before, left_before) = (lane.bytes(), lane.left_from());
             let records = by_lane.remove(&key).unwrap_or_default();
             lane.catch_up(stretch.from, records, to, |bytes, record| {
                 let room = room(&limits, memory, bytes, record.cost());
@@ -102,6 +103,7 @@ impl Dispatcher {
                 room
             });
             self.memory = self.memory + lane.bytes() - before;
+            has_helped |= lane.left_from() != left_before;
             let id = LaneId { partition: stretch.partition, key };
             if lane.left_from().is_none() {
                 self.left.remove(&id);
@@ -109,6 +111,7 @@ impl Dispatcher {
             partition.forget_if_nowhere(key);
             woken.push(id);
         }
+        self.full_at = Some(self.memory).filter(|memory| !has_helped && *memory > 0);
         debug_assert_eq!(self.memory, self.partitions.values().map(memory_of).sum::<usize>());
         woken.into_iter().for_each(|id| self.look_at(id, now));
     }
@@ -116,5 +119,77 @@ impl Dispatcher {
     /// The stretch could not be read: another one may be asked for.
     pub(in crate::loader) fn brought_nothing(&mut self) {
         self.is_reading_again = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::super::DispatcherLimits;
+    use super::*;
+    use crate::event::UnixMillis;
+    use crate::loader::lane::{Arrival, BatchLimits, Refused, Told};
+    use crate::loader::position::{Position, Watermark};
+    use crate::tenant::OrganizationId;
+
+    const POSITION: Position = Position { generation: 1, partition: 0 };
+
+    fn lane(n: u128) -> LaneId {
+        LaneId { partition: 0, key: LaneKey::Organization(OrganizationId(Uuid::from_u128(n))) }
+    }
+
+    fn waiting(offset: i64, bytes: usize) -> Waiting {
+        Waiting {
+            offset,
+            record_id: Uuid::nil(),
+            events: 1,
+            received_at: UnixMillis(0),
+            bytes: Bytes::from(vec![0; bytes]),
+        }
+    }
+
+    fn dispatcher(memory_bytes: usize) -> Dispatcher {
+        let mut dispatcher = Dispatcher::new(DispatcherLimits {
+            batch: BatchLimits { rows: 1_000, bytes: 1_000_000 },
+            lane_bytes: memory_bytes,
+            memory_bytes,
+            writers: 2,
+            slow_writers: 2,
+        });
+        dispatcher.begin(POSITION, None, 0);
+        dispatcher
+    }
+
+    /// What is read again finds the memory full of what waits for the database: however long that takes, the log is not
+    /// asked for the same once more.
+    #[test]
+    fn a_stretch_for_which_there_was_no_room_is_not_read_again_before_there_is_more() {
+        let (mut dispatcher, now) = (dispatcher(10_000), Instant::now());
+        dispatcher.arrive(lane(1), waiting(0, 6_000), now);
+        dispatcher.arrive(lane(2), waiting(1, 3_000), now);
+        let work = dispatcher.next(now).expect("work");
+        assert_eq!(dispatcher.arrive(lane(2), waiting(2, 3_000), now), Some(Arrival::Left));
+        let stretch = dispatcher.next_stretch().expect("the lane has little in memory");
+        let records = vec![(lane(2).key, waiting(2, 3_000))];
+        dispatcher.brought(Brought { to: stretch.to, stretch, records }, now);
+        assert_eq!(dispatcher.next_stretch(), None, "nothing has changed");
+
+        dispatcher.told(work.id, Told::Refused(Refused::Server), now);
+        assert_eq!(dispatcher.next_stretch(), None, "nothing has changed");
+        let work = dispatcher.next(now + std::time::Duration::from_secs(1)).expect("the same once more");
+        dispatcher.told(work.id, Told::Found(Some(Watermark::after(1, Uuid::nil()))), now);
+        assert!(dispatcher.next_stretch().is_some(), "there is room now");
+    }
+
+    /// However large: alone it passes, or it would stand in the partition's way for ever.
+    #[test]
+    fn a_record_beyond_all_limits_is_taken_when_there_is_nothing_else() {
+        let (mut dispatcher, now) = (dispatcher(10_000), Instant::now());
+        assert_eq!(dispatcher.arrive(lane(1), waiting(0, 50_000), now), Some(Arrival::Waits));
+        assert_eq!(dispatcher.arrive(lane(2), waiting(1, 50_000), now), Some(Arrival::Left));
     }
 }

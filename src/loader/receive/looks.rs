@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::continuity::{self, Beginnings};
-use super::super::former::drain_former_generations;
 use super::super::generation;
-use super::super::held_record::lanes_with_held;
+use super::super::holding::{drain_former_generations, lanes_with_held};
 use super::super::writer::Refusal;
 use super::{Anchored, ReceiveLoop, Reread};
 use crate::log::{Assignment, Discontinuity, Remembered, Scanner};

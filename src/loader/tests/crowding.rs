@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::Shared;
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::lane::{Arrival, Turn};
 use super::driver::Driver;
 use super::events::{event, log_record, record_at};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::super::Shared;
 use super::super::dispatcher::{Brought, Dispatcher, Overdue, Stretch};
-use super::super::held_record::lanes_with_held;
+use super::super::holding::lanes_with_held;
 use super::super::lane::{Arrival, Lane, Told, Turn};
 use super::super::partition::{LaneKey, Partition};
 use super::super::receive::waiting;
@@ -63,6 +63,11 @@ impl Driver {
         self.log.insert(offset, bytes.clone());
         let (key, record) = waiting(offset, bytes);
         self.dispatcher.arrive(lane_id(key), record, Instant::now()).expect("the partition is ours")
+    }
+
+    /// The log brings records for all of which there is room.
+    pub(super) fn give_all(&mut self, records: impl IntoIterator<Item = LogRecord>) {
+        records.into_iter().for_each(|record| assert_ne!(self.give(record), Arrival::Left));
     }
 
     /// Looks once whether records are held, as the receive loop does now and then.

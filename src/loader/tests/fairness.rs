@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::Shared;
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::position::Watermark;
 use super::driver::Driver;
 use super::events::{event, record, record_bytes};

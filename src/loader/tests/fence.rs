@@ -1,6 +1,6 @@
 //! The writer sabotaged: it resolves consistently wrong, role and schema both. Postgres alone stands in between.
 
-use super::super::held_record::{HoldOutcome, ToHold, drain_some, hold};
+use super::super::holding::{HoldOutcome, ToHold, drain_some, hold};
 use super::super::position::Watermark;
 use super::super::writer::{
     Expected, FlushError, Flushed, Scope, Way, WriteError, flush, scope_of, sqlstate,

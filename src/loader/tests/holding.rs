@@ -1,6 +1,6 @@
 //! Held, healed, drained: in order, once, and with the watermark.
 
-use super::super::held_record::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use super::super::holding::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
 use super::super::position::Watermark;
 use super::super::writer::{Fates, Refusal, WriteError};
 use super::events::{bad_event, event, events, record, record_bytes, source};

@@ -1,15 +1,18 @@
 //! A lane opens its schema in its first flush: what it finds there decides whether the batch is written.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::super::Shared;
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::lane::Turn;
+use super::super::partition::LaneKey;
 use super::super::position::Watermark;
 use super::super::writer::{Expected, Flushed, Way, flush};
-use super::driver::Driver;
+use super::driver::{Driver, lane_id};
 use super::events::{bad_event, event, events, record, record_bytes, source};
 use super::site::{POSITION, Site, prepared, record_id};
+use crate::log::LogRecord;
 
 fn after(offset: i64) -> Watermark {
     Watermark::after(offset, record_id(offset))
@@ -22,7 +25,7 @@ async fn acme() -> (Site, Arc<Shared>) {
 }
 
 /// Acme's record at this offset, with one event.
-fn one(site: &Site, offset: i64) -> crate::log::LogRecord {
+fn one(site: &Site, offset: i64) -> LogRecord {
     record(site.id("acme"), offset, &[event(offset.unsigned_abs().into())])
 }
 
@@ -58,12 +61,12 @@ async fn held_records_are_found_and_nothing_is_written_before_them() {
 async fn what_the_watermark_covers_is_passed_over_and_the_rest_is_stored() {
     let (site, shared) = acme().await;
     let mut former = Driver::new(&shared);
-    (0..4).for_each(|offset| assert!(former.give(one(&site, offset)) != super::super::lane::Arrival::Left));
+    former.give_all((0..4).map(|offset| one(&site, offset)));
     former.until_all_is_safe().await;
     drop(former);
     // The next owner begins further back: its first batch is covered in part, and a later record is covered no more.
     let mut driver = Driver::new(&shared);
-    (2..7).for_each(|offset| assert!(driver.give(one(&site, offset)) != super::super::lane::Arrival::Left));
+    driver.give_all((2..7).map(|offset| one(&site, offset)));
     driver.until_all_is_safe().await;
     assert_eq!(site.totals("acme").await, ["3|7|7|0|0"], "nothing twice: no duplicate was even met");
     assert_eq!(site.contents("acme").await, [7, 0, 1]);
@@ -114,14 +117,13 @@ async fn a_lane_whose_watermark_went_back_says_so_and_writes_nothing() {
         for looks_again in [false, true] {
             let (site, shared) = acme().await;
             let mut driver = Driver::new(&shared);
-            (0..4).for_each(|offset| drop(driver.give(one(&site, offset))));
+            driver.give_all((0..4).map(|offset| one(&site, offset)));
             driver.until_all_is_safe().await;
             site.execute(forgets).await;
             let before = site.contents("acme").await;
             if looks_again {
-                let lane =
-                    super::driver::lane_id(super::super::partition::LaneKey::Organization(site.id("acme")));
-                driver.dispatcher.found_held(lane, std::time::Instant::now());
+                let lane = lane_id(LaneKey::Organization(site.id("acme")));
+                driver.dispatcher.found_held(lane, Instant::now());
             }
             driver.give(one(&site, 4));
             driver.until("it says so", |driver| driver.partition().went_back()).await;
@@ -134,7 +136,7 @@ async fn a_lane_whose_watermark_went_back_says_so_and_writes_nothing() {
 
             // From the beginning, as from an anchor that lies below: all of it once more, and only the rest is new.
             let mut again = Driver::new(&shared);
-            (0..6).for_each(|offset| drop(again.give(one(&site, offset))));
+            again.give_all((0..6).map(|offset| one(&site, offset)));
             again.until_all_is_safe().await;
             assert_eq!(site.number("SELECT count(*) FROM org_acme.event").await, 6, "{forgets}");
             assert_eq!(

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::super::held_record::{ToHold, hold};
+use super::super::holding::{ToHold, hold};
 use super::super::position::Watermark;
 use super::super::writer::{
     Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Unfit, UnfitRecord, Way, WriteError,

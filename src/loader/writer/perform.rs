@@ -11,13 +11,14 @@ use super::statements::Statements;
 use super::ways::Way;
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
-use crate::loader::held_record::{HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use crate::loader::holding::{
+    HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down,
+};
 use crate::loader::lane::{Expected, Kept, Nobody, Receipt, Refused, Task, Told};
 use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
-use crate::loader::unreadable::{self, Unreadable};
 use crate::tenant::OrganizationId;
 
 /// A batch up to this size is prepared where the task runs: handing it over would cost more.
@@ -298,7 +299,7 @@ impl Performing<'_> {
                 record: keeps_bytes.then_some(&record.bytes[..]),
             })
             .collect();
-        let kept = unreadable::write(client, &unreadable).await;
+        let kept = write_down(client, &unreadable).await;
         kept.map_err(|error| Refusal::Server(Refusal::from(error).reason().to_owned()))
     }
 }

@@ -143,6 +143,7 @@ impl<B: AsRef<[u8]>> Prepared<B> {
     }
 
     /// The watermark once it is stored.
+    #[cfg(test)]
     pub(in crate::loader) fn next(&self) -> Watermark {
         self.next
     }

@@ -137,14 +137,6 @@ impl Kafka {
         self.rule(&["--add", "--deny-principal", EVERYBODY, "--operation", operation], resources);
     }
 
-    /// Takes that back.
-    pub(in super::super) fn allow(&self, operation: &str, resources: &[&str]) {
-        self.rule(
-            &["--remove", "--force", "--deny-principal", EVERYBODY, "--operation", operation],
-            resources,
-        );
-    }
-
     fn rule(&self, what: &[&str], resources: &[&str]) {
         let done = Command::new("java")
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path])

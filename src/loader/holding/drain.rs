@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::held_record::drain_some;
-use super::overdue::end_overdue;
-use super::owner::refuse_version;
-use super::position::Position;
-use super::writer::Refusal;
-use super::writer::Statements;
+use super::drain_held::drain_some;
 use crate::config::loader::LoaderSettings;
+use crate::loader::overdue::end_overdue;
+use crate::loader::owner::refuse_version;
+use crate::loader::position::Position;
+use crate::loader::writer::{Refusal, Statements};
 use crate::store::Backoff;
 use crate::tenant::{RolePrefix, Tenant};
 
-pub use super::held_record::Drained;
-pub use super::writer::Fates;
+pub use super::drain_held::Drained;
+pub use crate::loader::writer::Fates;
 
 /// A loader at work on the same organization is waited for this often.
 const MOST_WAITS: u32 = 10;

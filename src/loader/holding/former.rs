@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use tokio_postgres::types::Type;
 
-use super::Shared;
 use super::drain::drain_partition;
-use super::outcome::Outcomes;
-use super::writer::Refusal;
+use crate::loader::Shared;
+use crate::loader::outcome::Outcomes;
+use crate::loader::writer::Refusal;
 use crate::tenant::{OrganizationId, RecordOwner};
 
 /// Tries once to drain all of them. What a schema still refuses stays held until the next time.
-pub(super) async fn drain_former_generations(shared: &Shared) -> Result<(), Refusal> {
+pub(in crate::loader) async fn drain_former_generations(shared: &Shared) -> Result<(), Refusal> {
     const FORMER: &str = "SELECT DISTINCT generation, partition, organization_id FROM rollbook.held_record \
          WHERE generation < $1 ORDER BY generation";
     // One that is still at it tries everything that this one would.

@@ -1,0 +1,210 @@
+//! One transaction of a drain: the first held records of a lane become rows, and are held no longer.
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row, Transaction};
+
+use super::unreadable::{Unreadable, write_down};
+use crate::loader::position::{Position, Watermark};
+use crate::loader::writer::{
+    Fates, Limits, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError, enter,
+    store,
+};
+use crate::tenant::OrganizationId;
+
+/// Why a drain did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::loader) enum DrainError {
+    /// Postgres or the schema refused.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Another loader drains this organization, or wrote to it in between.
+    #[error("another loader is at it")]
+    Busy,
+    /// The row says that the record is this organization's, the record says that it is not. A person should look.
+    #[error(transparent)]
+    Unfit(#[from] UnfitRecord),
+}
+
+impl From<Error> for DrainError {
+    fn from(error: Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<DrainError> for Refusal {
+    fn from(error: DrainError) -> Self {
+        match error {
+            DrainError::Write(error) => error.into(),
+            DrainError::Busy => Self::Again(error.to_string()),
+            DrainError::Unfit(_) => Self::Schema(error.to_string()),
+        }
+    }
+}
+
+/// What one transaction of a drain did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Held records that are held no longer; those below the watermark were stored before, and are not in the fates.
+    pub records: usize,
+    /// What became of their events.
+    pub fates: Fates,
+    /// Records among them whose events cannot be decoded: written down, with their bytes.
+    pub unreadable: usize,
+}
+
+/// Stores the first held records of a lane, up to `most_bytes` of them (at least one), in one transaction. `None`: none
+/// are held.
+pub(in crate::loader) async fn drain_some(
+    client: &mut Client,
+    statements: &Statements,
+    organization: OrganizationId,
+    position: Position,
+    most_bytes: i64,
+) -> Result<Option<Drained>, DrainError> {
+    /// A byte is too little for two records, and enough for one.
+    const ONE_RECORD: i64 = 1;
+    let at_once = Manner::AtOnce(Way::AskFirst);
+    let refused = match attempt(client, statements, organization, position, most_bytes, at_once).await {
+        Err(DrainError::Write(refused)) if refused.is_of_rows() => refused,
+        drained => return drained,
+    };
+    tracing::debug!(organization.id = %organization, %refused, "looking for the refused rows among the held ones");
+    match attempt(client, statements, organization, position, most_bytes, Manner::Halving).await {
+        // Too many for one flush may be few in each of its records, and those of one record alone stand in nobody's way.
+        Err(DrainError::Write(WriteError::TooManyDead { .. })) if most_bytes > ONE_RECORD => {
+            attempt(client, statements, organization, position, ONE_RECORD, Manner::Halving).await
+        }
+        drained => drained,
+    }
+}
+
+async fn attempt(
+    client: &mut Client,
+    statements: &Statements,
+    organization: OrganizationId,
+    position: Position,
+    most_bytes: i64,
+    manner: Manner,
+) -> Result<Option<Drained>, DrainError> {
+    let transaction = client.transaction().await?;
+    let draining = Draining { transaction, statements, organization, position };
+    draining.lock().await?;
+    let rows = draining.first_held(most_bytes).await?;
+    let held: Vec<Held<'_>> =
+        rows.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();
+    let stored = draining.store(&held, manner).await?;
+    draining.let_go(&held, &stored).await
+}
+
+type Held<'a> = Source<&'a [u8]>;
+
+/// One transaction.
+struct Draining<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a Statements,
+    organization: OrganizationId,
+    position: Position,
+}
+
+/// What became of held records, as far as one transaction goes.
+struct Stored {
+    /// So many of the first are not to be held any longer.
+    records: usize,
+    /// Those among them whose events cannot be decoded, by their place.
+    undecodable: Vec<usize>,
+    fates: Fates,
+}
+
+impl Draining<'_> {
+    /// Keeps other loaders from draining the organization until the transaction is over.
+    async fn lock(&self) -> Result<(), DrainError> {
+        const LOCK: &str =
+            "SELECT pg_try_advisory_xact_lock(hashtextextended('rollbook drain ' || $1::text, 0))";
+        let organization = self.organization.0.to_string();
+        let locked = self.transaction.query_typed_one(LOCK, &[(&organization, Type::TEXT)]).await?;
+        if locked.get(0) { Ok(()) } else { Err(DrainError::Busy) }
+    }
+
+    /// Offset and bytes of the first held records, as many as `most_bytes` allow, and one at least.
+    async fn first_held(&self, most_bytes: i64) -> Result<Vec<Row>, Error> {
+        const FIRST: &str = "SELECT log_offset, record FROM ( \
+                 SELECT log_offset, record, \
+                     sum(octet_length(record)) OVER (ORDER BY log_offset) - octet_length(record) AS bytes_before \
+                 FROM (SELECT log_offset, record FROM rollbook.held_record \
+                     WHERE generation = $1 AND partition = $2 AND organization_id = $3 \
+                     ORDER BY log_offset LIMIT 1000) AS first \
+             ) AS measured WHERE bytes_before < $4 ORDER BY log_offset";
+        self.transaction.query_typed(FIRST, &self.of_the_lane((&most_bytes, Type::INT8))).await
+    }
+
+    /// Writes, in the organization's role, those that can be decoded and that the watermark does not cover, and moves it.
+    /// Those behind an unfit one are the next transaction's.
+    async fn store(&self, held: &[Held<'_>], manner: Manner) -> Result<Stored, DrainError> {
+        /// What is drained at a time is bounded where it is read.
+        const ALL_OF_THEM: Limits = Limits { rows: usize::MAX, bytes: usize::MAX };
+        let nothing = Stored { records: 0, undecodable: Vec::new(), fates: Fates::default() };
+        if held.is_empty() {
+            return Ok(nothing);
+        }
+        let client = self.transaction.client();
+        let found = enter(client, self.statements, self.position, self.organization).await?;
+        let covered = held.partition_point(|record| Watermark::covers(found.as_ref(), record.offset));
+        let mut stored = Stored { records: covered, ..nothing };
+        let batch = loop {
+            let rest = held[stored.records..].iter().cloned();
+            match Prepared::take(self.organization, self.position, rest, ALL_OF_THEM) {
+                Ok(batch) => break batch,
+                Err(UnfitRecord { why: Unfit::Undecodable, .. }) => stored.undecodable.push(stored.records),
+                Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. }, .. }) => return Err(unfit.into()),
+            }
+            stored.records += 1;
+        };
+        if let Some(batch) = batch {
+            stored.records += batch.records();
+            let fates = store(client, self.statements, found, &batch, manner).await?;
+            stored.fates = fates.ok_or(DrainError::Busy)?;
+        }
+        Ok(stored)
+    }
+
+    /// Deletes them, writes down those that are unreadable, and commits. `None`: there were none.
+    async fn let_go(self, held: &[Held<'_>], stored: &Stored) -> Result<Option<Drained>, DrainError> {
+        const DELETE: &str = "DELETE FROM rollbook.held_record \
+             WHERE generation = $1 AND partition = $2 AND organization_id = $3 AND log_offset <= $4";
+        let Some(last) = stored.records.checked_sub(1).and_then(|last| held.get(last)) else {
+            return Ok(None);
+        };
+        self.transaction.batch_execute("SET LOCAL ROLE NONE").await?;
+        let unreadable: Vec<_> = stored.undecodable.iter().map(|at| self.unreadable(&held[*at])).collect();
+        if !unreadable.is_empty() {
+            write_down(&self.transaction, &unreadable).await?;
+        }
+        self.transaction.execute_typed(DELETE, &self.of_the_lane((&last.offset, Type::INT8))).await?;
+        self.transaction.commit().await?;
+        let unreadable = stored.undecodable.len();
+        Ok(Some(Drained { records: stored.records, fates: stored.fates, unreadable }))
+    }
+
+    fn unreadable<'a>(&self, record: &Held<'a>) -> Unreadable<'a> {
+        Unreadable {
+            position: self.position,
+            offset: record.offset,
+            organization: Some(self.organization),
+            events: None,
+            reason: "its events cannot be decoded",
+            record: Some(record.bytes),
+        }
+    }
+
+    /// `$1` to `$3` name the lane.
+    fn of_the_lane<'b>(&'b self, fourth: Parameter<'b>) -> [Parameter<'b>; 4] {
+        [
+            (&self.position.generation, Type::INT4),
+            (&self.position.partition, Type::INT4),
+            (&self.organization.0, Type::UUID),
+            fourth,
+        ]
+    }
+}
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
