@@ -221,9 +221,7 @@ impl Dispatcher {
         }
         let Some(under_way) = self.finish(work, &told, now) else { return };
         let is_same = |partition: &&mut Partition| partition.reading() == under_way.reading;
-        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else {
-            return;
-        };
+        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else { return };
         let Some(lane) = partition.lane_mut(under_way.lane.key) else { return };
         let before = lane.bytes();
         self.turns.extend(lane.told(told, now).map(|turn| (under_way.lane, turn)));
@@ -235,8 +233,9 @@ impl Dispatcher {
     /// What is to be done about work that took too long.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         self.settle_doubts(now);
-        let is_overdue =
-            |under_way: &UnderWay| under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now;
+        let is_overdue = |under_way: &UnderWay| {
+            under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now
+        };
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
         overdue.sort_unstable();

@@ -219,11 +219,7 @@ impl Lane {
             State::WentBack => Wants::Nothing,
             State::Closed if self.look => Wants::Writer,
             State::Closed | State::Live(_) | State::Held(_) | State::Nowhere(_) => {
-                if self.queue.is_empty() {
-                    Wants::Nothing
-                } else {
-                    Wants::Writer
-                }
+                if self.queue.is_empty() { Wants::Nothing } else { Wants::Writer }
             }
         }
     }

@@ -122,8 +122,7 @@ impl<'a> ReceiveLoop<'a> {
         loop {
             self.dispatch();
             self.release_what_is_closed();
-            let asks_again_at =
-                self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
+            let asks_again_at = self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ended::Stopped),
@@ -218,9 +217,7 @@ impl<'a> ReceiveLoop<'a> {
             return;
         }
         if why == Ended::Rewound {
-            tracing::warn!(
-                "Postgres is not the server that it was, or has forgotten: beginning again at the anchors"
-            );
+            tracing::warn!("Postgres is not the server that it was, or has forgotten: beginning again at the anchors");
         }
         self.ending = Some(why);
         self.consumer.close();
@@ -305,7 +302,8 @@ impl<'a> ReceiveLoop<'a> {
             match &one.discontinuity {
                 Some(discontinuity) => self.stop(one.partition, discontinuity),
                 None => {
-                    let position = Position { generation: self.shared.generation, partition: one.partition };
+                    let position =
+                        Position { generation: self.shared.generation, partition: one.partition };
                     self.dispatcher.begin(position, one.anchor, one.first);
                     self.anchoring.remind(&mut self.dispatcher, one.partition);
                 }
@@ -346,8 +344,7 @@ impl<'a> ReceiveLoop<'a> {
         if self.anchoring.is_writing() {
             return;
         }
-        let Some(revocation) =
-            self.closing.next_closed(Instant::now(), |partition| is_lost || is_closed(partition))
+        let Some(revocation) = self.closing.next_closed(Instant::now(), |partition| is_lost || is_closed(partition))
         else {
             return;
         };

@@ -86,12 +86,8 @@ impl Anchoring {
     pub(super) fn begin(&mut self, partition: i32, anchor: Option<Watermark>) {
         let found = anchor.map_or(0, |anchor| anchor.next_offset);
         if let Some(confirmed) = self.remembered.anchors.remove(&partition).filter(|before| *before > found) {
-            tracing::error!(
-                partition,
-                confirmed,
-                found,
-                "Postgres went back: it has forgotten what it confirmed; the log brings it again"
-            );
+            tracing::error!(partition, confirmed, found,
+                "Postgres went back: it has forgotten what it confirmed; the log brings it again");
             count_rewind();
         }
         self.written.insert(partition, anchor);
@@ -132,7 +128,11 @@ impl Anchoring {
     }
 
     /// The moves that are due, of these partitions or of all.
-    pub(super) fn moves(&self, dispatcher: &mut Dispatcher, of: Option<&[i32]>) -> Vec<AnchorMove> {
+    pub(super) fn moves(
+        &self,
+        dispatcher: &mut Dispatcher,
+        of: Option<&[i32]>,
+    ) -> Vec<AnchorMove> {
         let mut moves = Vec::new();
         for (partition, from) in &self.written {
             if of.is_some_and(|of| !of.contains(partition)) {

@@ -36,7 +36,8 @@ impl ReceiveLoop<'_> {
     pub(super) fn look_for_beginnings(&mut self, assignment: Assignment) {
         let (shared, log, group) = (Arc::clone(&self.shared), self.log.clone(), self.group.clone());
         self.looks.spawn(async move {
-            let beginnings = continuity::beginnings(&shared, &log, &group, &assignment.partitions).await;
+            let beginnings =
+                continuity::beginnings(&shared, &log, &group, &assignment.partitions).await;
             Found::Beginnings(assignment, beginnings)
         });
     }
@@ -57,8 +58,9 @@ impl ReceiveLoop<'_> {
         }
         self.is_looking_at_log = true;
         let (log, group) = (self.log.clone(), self.group.clone());
-        self.looks
-            .spawn(async move { Found::Discontinuities(continuity::look(&log, &group, remembered).await) });
+        self.looks.spawn(async move {
+            Found::Discontinuities(continuity::look(&log, &group, remembered).await)
+        });
     }
 
     /// Where the next records stand of partitions that are at rest below their end: what lies between are marks of the

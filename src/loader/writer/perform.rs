@@ -11,9 +11,7 @@ use super::statements::Statements;
 use super::ways::Way;
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
-use crate::loader::holding::{
-    HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down,
-};
+use crate::loader::holding::{HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down};
 use crate::loader::lane::{Expected, Kept, Nobody, Receipt, Refused, Task, Told};
 use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
@@ -133,6 +131,9 @@ impl Performing<'_> {
             Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. }, .. }) => {
                 tracing::error!(organization.id = %organization, partition = self.work.position.partition,
                     offset = unfit.offset, reason = %unfit, "a record is in another organization's lane");
+                return Ok(Performed::well(Told::Refused(Refused::Schema(unfit.to_string()))));
+            }
+            Err(unfit @ UnfitRecord { why: Unfit::Newer { .. }, .. }) => {
                 return Ok(Performed::well(Told::Refused(Refused::Schema(unfit.to_string()))));
             }
         };
