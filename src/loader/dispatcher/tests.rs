@@ -71,7 +71,9 @@ fn where_all_the_memory_is_taken_a_lane_that_has_nothing_takes_one_record() {
 #[test]
 fn what_was_left_in_the_log_is_taken_again_once_there_is_room() {
     let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
-    (0..6).for_each(|offset| drop(arrive(&mut dispatcher, lane(0, 1), offset, now)));
+    (0..6).for_each(|offset| {
+        arrive(&mut dispatcher, lane(0, 1), offset, now);
+    });
     assert_eq!(dispatcher.next_stretch(), None, "its memory is full");
     let work = dispatcher.next(now).expect("it waits for a writer");
     dispatcher.told(work.id, stored(&work), now);
@@ -89,9 +91,13 @@ fn what_was_left_in_the_log_is_taken_again_once_there_is_room() {
 #[test]
 fn nothing_is_read_again_for_which_there_is_no_room() {
     let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
-    (0..2).for_each(|offset| drop(arrive(&mut dispatcher, lane(0, 1), offset, now)));
+    (0..2).for_each(|offset| {
+        arrive(&mut dispatcher, lane(0, 1), offset, now);
+    });
     let others = [2, 2, 2, 2, 3, 3, 1];
-    others.into_iter().zip(2..).for_each(|(one, at)| drop(arrive(&mut dispatcher, lane(0, one), at, now)));
+    others.into_iter().zip(2..).for_each(|(one, at)| {
+        arrive(&mut dispatcher, lane(0, one), at, now);
+    });
     assert_eq!(dispatcher.memory(), 8 * COST);
     assert_eq!(dispatcher.partition(0).and_then(|one| one.lane(lane(0, 1).key)?.left_from()), Some(8));
     assert_eq!(dispatcher.next_stretch(), None);
@@ -101,11 +107,15 @@ fn nothing_is_read_again_for_which_there_is_no_room() {
 #[test]
 fn a_lane_is_not_stuck_with_what_came_while_the_log_did_not_answer() {
     let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
-    (0..5).for_each(|offset| drop(arrive(&mut dispatcher, lane(0, 1), offset, now)));
+    (0..5).for_each(|offset| {
+        arrive(&mut dispatcher, lane(0, 1), offset, now);
+    });
     let work = dispatcher.next(now).expect("it waits for a writer");
     dispatcher.told(work.id, stored(&work), now);
     assert!(dispatcher.next_stretch().is_some());
-    (5..9).for_each(|offset| drop(arrive(&mut dispatcher, lane(0, 1), offset, now)));
+    (5..9).for_each(|offset| {
+        arrive(&mut dispatcher, lane(0, 1), offset, now);
+    });
     dispatcher.brought_nothing(0, now);
     assert_eq!((dispatcher.memory(), dispatcher.next_stretch()), (0, None), "not at once");
     let later = dispatcher.asks_again_at().expect("it is asked again");
@@ -117,7 +127,9 @@ fn a_lane_is_not_stuck_with_what_came_while_the_log_did_not_answer() {
 fn a_partition_that_is_closing_or_cannot_be_read_keeps_no_other_from_catching_up() {
     let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
     for partition in 0..2 {
-        (0..5).for_each(|offset| drop(arrive(&mut dispatcher, lane(partition, 1), offset, now)));
+        (0..5).for_each(|offset| {
+            arrive(&mut dispatcher, lane(partition, 1), offset, now);
+        });
     }
     while let Some(work) = dispatcher.next(now) {
         dispatcher.told(work.id, stored(&work), now);
@@ -145,7 +157,9 @@ fn work_of_a_reading_that_has_ended_is_not_listened_to() {
 #[test]
 fn slow_work_moves_aside_and_is_given_up_where_there_is_no_room_for_it() {
     let (mut dispatcher, now) = (dispatcher(2, 1), Instant::now());
-    (0..3).for_each(|one| drop(arrive(&mut dispatcher, lane(0, one), 0, now)));
+    (0..3).for_each(|one| {
+        arrive(&mut dispatcher, lane(0, one), 0, now);
+    });
     let works: Vec<Work> = std::iter::from_fn(|| dispatcher.next(now)).collect();
     assert_eq!(works.len(), 2);
     let later = now + millis(200);
@@ -159,7 +173,9 @@ fn slow_work_moves_aside_and_is_given_up_where_there_is_no_room_for_it() {
 #[test]
 fn one_writer_goes_on_trying_others_where_all_are_slow() {
     let (mut dispatcher, mut now) = (dispatcher(2, 1), Instant::now());
-    (1..=4).for_each(|one| drop(arrive(&mut dispatcher, lane(0, one), 0, now)));
+    (1..=4).for_each(|one| {
+        arrive(&mut dispatcher, lane(0, one), 0, now);
+    });
     let mut given_up = 0;
     for _ in 0..4 {
         while dispatcher.next(now).is_some() {}
@@ -175,7 +191,9 @@ fn one_writer_goes_on_trying_others_where_all_are_slow() {
 #[test]
 fn after_a_lost_connection_nobody_waits_for_a_slow_schema_to_say_that_the_database_is_there() {
     let (mut dispatcher, now) = (dispatcher(3, 1), Instant::now());
-    (1..=2).for_each(|one| drop(arrive(&mut dispatcher, lane(0, one), 0, now)));
+    (1..=2).for_each(|one| {
+        arrive(&mut dispatcher, lane(0, one), 0, now);
+    });
     let works: Vec<Work> = std::iter::from_fn(|| dispatcher.next(now)).collect();
     dispatcher.told(works[1].id, Told::Refused(Refused::Server), now);
     assert!(dispatcher.next(now).is_none(), "not at once");
@@ -193,7 +211,9 @@ fn after_a_lost_connection_nobody_waits_for_a_slow_schema_to_say_that_the_databa
 #[test]
 fn a_database_that_is_away_is_asked_less_and_less_often() {
     let (mut dispatcher, mut now) = (dispatcher(2, 1), Instant::now());
-    (1..=2).for_each(|one| drop(arrive(&mut dispatcher, lane(0, one), 0, now)));
+    (1..=2).for_each(|one| {
+        arrive(&mut dispatcher, lane(0, one), 0, now);
+    });
     let mut pauses = Vec::new();
     for _ in 0..9 {
         let work = dispatcher.next(now).expect("one asks");

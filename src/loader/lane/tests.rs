@@ -170,7 +170,9 @@ fn a_lane_that_left_a_record_leaves_what_comes_behind_it() {
 #[test]
 fn a_lane_that_catches_up_takes_what_it_left_and_then_what_came_meanwhile() {
     let mut lane = lane_with(&[0]);
-    [1, 2].into_iter().for_each(|offset| drop(lane.arrive(record(offset), Room::None)));
+    [1, 2].into_iter().for_each(|offset| {
+        lane.arrive(record(offset), Room::None);
+    });
     lane.begin_to_catch_up(3);
     assert_eq!(lane.arrive(record(3), Room::Free), Arrival::Waits);
     lane.catch_up(0, [0, 1, 2].map(record), 3, |_, _| Room::Free);
@@ -180,7 +182,9 @@ fn a_lane_that_catches_up_takes_what_it_left_and_then_what_came_meanwhile() {
 #[test]
 fn a_lane_without_room_for_all_that_it_left_leaves_the_rest_and_what_came_meanwhile() {
     let mut lane = lane_with(&[0]);
-    [1, 2].into_iter().for_each(|offset| drop(lane.arrive(record(offset), Room::None)));
+    [1, 2].into_iter().for_each(|offset| {
+        lane.arrive(record(offset), Room::None);
+    });
     lane.begin_to_catch_up(3);
     lane.arrive(record(3), Room::Free);
     lane.catch_up(
@@ -196,7 +200,9 @@ fn a_lane_without_room_for_all_that_it_left_leaves_the_rest_and_what_came_meanwh
 #[test]
 fn a_stretch_that_ends_early_is_gone_on_with_from_its_end() {
     let mut lane = lane_with(&[]);
-    [1, 2].into_iter().for_each(|offset| drop(lane.arrive(record(offset), Room::None)));
+    [1, 2].into_iter().for_each(|offset| {
+        lane.arrive(record(offset), Room::None);
+    });
     lane.begin_to_catch_up(3);
     lane.catch_up(1, [record(1)], 2, |_, _| Room::Free);
     assert_eq!((offsets(&lane), lane.left_from()), (vec![1], Some(2)));

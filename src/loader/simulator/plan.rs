@@ -249,7 +249,7 @@ impl World {
             1 => UNKNOWN,
             2..=5 => HEALTHY,
             // One of them sends most.
-            6..=19 => usize::try_from(self.plan.records % ORGANIZATIONS).unwrap_or_default(),
+            6..=19 => self.plan.records % ORGANIZATIONS,
             _ => self.random.below(ORGANIZATIONS),
         };
         let partition = if self.plan.is_calm || self.random.percent(85) {

@@ -381,7 +381,9 @@ impl World {
             .filter(|open| open.process == Some(process))
             .map(|open| open.number)
             .collect();
-        numbers.into_iter().for_each(|number| drop(self.server.take(number)));
+        numbers.into_iter().for_each(|number| {
+            self.server.take(number);
+        });
         for running in self.running.iter_mut().filter(|running| running.process == process) {
             running.is_cut_off = true;
             let number = running.number;
