@@ -35,6 +35,7 @@ pub(in crate::loader) enum Rule {
 }
 
 impl Rule {
+    #[allow(dead_code, reason = "for the tests that switch each off")]
     pub(in crate::loader) const ALL: [Self; 17] = [
         Self::OfLane(lane::Rule::PassOverCovered),
         Self::OfLane(lane::Rule::OpenByReadingHeld),
