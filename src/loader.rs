@@ -32,6 +32,8 @@ mod dispatcher;
 mod generation;
 mod holding;
 mod lane;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod overdue;
 mod owner;
@@ -42,13 +44,15 @@ pub mod replay;
 mod schedule;
 mod server;
 #[cfg(test)]
+mod simulator;
+#[cfg(test)]
 mod tests;
 mod trips;
 mod writer;
 
 pub use condition::Condition;
-pub use holding::drain;
 use dispatcher::DispatcherLimits;
+pub use holding::drain;
 use lane::BatchLimits;
 use receive::{Ended, ReceiveLoop, Remembered};
 use server::ServerIdentity;

@@ -1,6 +1,7 @@
 //! One binary, one module per behaviour, through the front door with a real Postgres and a real Kafka. Each test has a
-//! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need. Only `model`
-//! has no front door and no servers: it is the loader's design, explored.
+//! database, roles, logins and a topic of its own, so all run at once. `./dev test` starts what they need. What
+//! needs no server is beside the code: the loader's protocol, explored and simulated, is in `src/loader/model.rs` and
+//! `src/loader/simulator.rs`.
 
 #[allow(dead_code, reason = "the binary for faults uses the rest of it")]
 mod harness;
@@ -27,7 +28,6 @@ mod log;
 mod memory;
 mod metrics;
 mod migrations;
-mod model;
 mod openapi;
 mod organizations;
 mod overload;

@@ -22,23 +22,26 @@ pub struct LoaderArgs {
           value_parser = clap::value_parser!(u32).range(1..=1_073_741_824))]
     pub loader_batch_bytes: u32,
 
-    /// Milliseconds after which an organization's batch is closed however small: what a quiet organization's rows wait.
+    /// Milliseconds that an organization's rows may wait for more of them: an upper bound that nothing reaches, for a writer
+    /// that is free takes what is there, and while all are busy waiting is no choice.
     #[arg(long, env = "ROLLBOOK_LOADER_BATCH_AGE_MS", value_name = "MS", default_value_t = 200,
           value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub loader_batch_age_ms: u32,
 
-    /// Database connections that write batches, two at least; each is one transaction at a time. Half of them drain held records.
+    /// Database connections that write batches, two at least; each is one transaction at a time. There may be
+    /// three times as many beside them, for transactions that take long.
     #[arg(long, env = "ROLLBOOK_LOADER_CONNECTIONS", value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub loader_connections: u32,
 
-    /// Bytes of records taken from the log and not yet stored, and half a KiB beside each, over which nothing more is taken.
+    /// Bytes of records taken from the log and not yet stored, and a quarter of a KiB beside each, over which
+    /// records stay in the log.
     #[arg(long, env = "ROLLBOOK_LOADER_MEMORY_BYTES", value_name = "BYTES", default_value_t = 128 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub loader_memory_bytes: u32,
 
-    /// Bytes of one organization's records in one partition that may wait in memory; what comes beyond them is held in the
-    /// database, so that its neighbours do not wait.
+    /// Bytes of one organization's records in one partition that may wait in memory; what comes beyond them stays in the
+    /// log, and is taken from there when there is room; its neighbours do not wait.
     #[arg(long, env = "ROLLBOOK_LOADER_LANE_MEMORY_BYTES", value_name = "BYTES", default_value_t = 16 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(65_536..))]
     pub loader_lane_memory_bytes: u32,
@@ -73,13 +76,11 @@ pub struct LoaderSettings {
     pub batch_rows: usize,
     /// Bytes of records that close a batch.
     pub batch_bytes: usize,
-    /// Age of its oldest record that closes a batch.
-    pub batch_age: Duration,
     /// Connections that write.
     pub connections: NonZeroU32,
-    /// Bytes taken and not yet stored, over which nothing more is taken.
+    /// Bytes taken and not yet stored, over which records stay in the log.
     pub memory_bytes: usize,
-    /// Bytes of one lane, over which what comes is held.
+    /// Bytes of one lane, over which its records stay in the log.
     pub lane_memory_bytes: usize,
     /// Bound of one statement.
     pub statement_timeout: Duration,
@@ -134,7 +135,6 @@ impl LoaderArgs {
         Ok(LoaderSettings {
             batch_rows: self.loader_batch_rows as usize,
             batch_bytes: self.loader_batch_bytes as usize,
-            batch_age: Duration::from_millis(self.loader_batch_age_ms.into()),
             connections: NonZeroU32::new(self.loader_connections).unwrap_or(NonZeroU32::MIN),
             memory_bytes: self.loader_memory_bytes as usize,
             lane_memory_bytes: self.loader_lane_memory_bytes as usize,

@@ -84,8 +84,7 @@ pub(super) async fn write(
         return Ok(Moved::None);
     }
     let mut moved = 0;
-    let (known, new): (Vec<&AnchorMove>, Vec<&AnchorMove>) =
-        moves.iter().partition(|one| one.from.is_some());
+    let (known, new): (Vec<&AnchorMove>, Vec<&AnchorMove>) = moves.iter().partition(|one| one.from.is_some());
     if !known.is_empty() {
         moved += update(&transaction, generation, &known).await?;
     }
@@ -108,8 +107,7 @@ async fn update(
          SET next_offset = moves.next_offset, record_id = moves.record_id, written_at = now() \
          FROM unnest($2, $3, $4, $5) AS moves (partition, next_offset, record_id, before) \
          WHERE anchor.generation = $1 AND anchor.partition = moves.partition AND anchor.next_offset = moves.before";
-    let before: Vec<i64> =
-        moves.iter().filter_map(|one| one.from.map(|from| from.next_offset)).collect();
+    let before: Vec<i64> = moves.iter().filter_map(|one| one.from.map(|from| from.next_offset)).collect();
     let columns = Columns::of(moves);
     transaction
         .execute_typed(

@@ -106,11 +106,7 @@ async fn ends(log: &LogSettings, group: &str, partitions: &[i32]) -> HashMap<i32
     .await
 }
 
-async fn verify(
-    log: &LogSettings,
-    group: &str,
-    remembered: &[Remembered],
-) -> HashMap<i32, Discontinuity> {
+async fn verify(log: &LogSettings, group: &str, remembered: &[Remembered]) -> HashMap<i32, Discontinuity> {
     let remembered = remembered.to_vec();
     until_answered(log, group, move |scanner: &Scanner| scanner.verify(&remembered)).await
 }

@@ -108,8 +108,8 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
-    /// So much was in memory when what was read again found no room: with less it is tried once more.
-    full_at: Option<usize>,
+    /// Partitions of which the log could not bring a stretch, and until when they are let alone.
+    unreadable: HashMap<i32, Instant>,
     memory: usize,
     patience: Patience,
     trips: Trips,
@@ -132,7 +132,7 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             left: BTreeSet::new(),
             is_reading_again: false,
-            full_at: None,
+            unreadable: HashMap::new(),
             memory: 0,
             patience: Patience::default(),
             trips: Trips::default(),
@@ -204,6 +204,7 @@ impl Dispatcher {
             self.timers.remove(&(at, lane));
             self.look_at(lane, now);
         }
+        self.unreadable.retain(|_, until| *until > now);
         loop {
             let side = self.free_side(now)?;
             let lane = self.schedule.next(side)?;
@@ -221,7 +222,9 @@ impl Dispatcher {
         }
         let Some(under_way) = self.finish(work, &told, now) else { return };
         let is_same = |partition: &&mut Partition| partition.reading() == under_way.reading;
-        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else { return };
+        let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else {
+            return;
+        };
         let Some(lane) = partition.lane_mut(under_way.lane.key) else { return };
         let before = lane.bytes();
         self.turns.extend(lane.told(told, now).map(|turn| (under_way.lane, turn)));
@@ -233,9 +236,8 @@ impl Dispatcher {
     /// What is to be done about work that took too long.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         self.settle_doubts(now);
-        let is_overdue = |under_way: &UnderWay| {
-            under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now
-        };
+        let is_overdue =
+            |under_way: &UnderWay| under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now;
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
         overdue.sort_unstable();
@@ -247,10 +249,10 @@ impl Dispatcher {
         let timer = self.timers.first().map(|(at, _)| *at);
         let is_watched = |one: &&UnderWay| one.side == Some(Side::Fast);
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
-        let has_waiting = self.schedule.has_waiting(Side::Fast) || self.schedule.has_waiting(Side::Slow);
-        let outage = self.outage.until().filter(|_| has_waiting && self.under_way.is_empty());
+        let outage = self.outage.until().filter(|_| self.side_with_room().is_some());
         let doubt = self.doubts.front().map(|doubt| doubt.until);
-        timer.into_iter().chain(overdue).chain(outage).chain(doubt).min()
+        let unreadable = self.unreadable.values().copied().min();
+        timer.into_iter().chain(overdue).chain(outage).chain(doubt).chain(unreadable).min()
     }
 
     /// The partitions, by number.
@@ -264,6 +266,12 @@ impl Dispatcher {
 
     pub(super) fn partition_mut(&mut self, partition: i32) -> Option<&mut Partition> {
         self.partitions.get_mut(&partition)
+    }
+
+    /// What waits in memory, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// What became of lanes since this was last asked, for people.
@@ -286,9 +294,11 @@ impl Dispatcher {
 
     /// A side that has both a free writer and something to do.
     fn free_side(&self, now: Instant) -> Option<Side> {
-        if !self.outage.allows(self.under_way.len(), now) {
-            return None;
-        }
+        self.side_with_room().filter(|_| self.outage.allows(now))
+    }
+
+    /// The same, whether the database answers or not.
+    fn side_with_room(&self) -> Option<Side> {
         let is_free = |side: &Side| match side {
             Side::Fast => self.fast < self.limits.writers,
             Side::Slow => self.slow < self.limits.slow_writers,
@@ -328,6 +338,7 @@ impl Dispatcher {
             Side::Slow => self.slow += 1,
         }
         let number = self.new_id();
+        self.outage.begun(number, now);
         self.under_way.insert(number, under_way);
         Some(Work { id: number, lane: id, position, task, records })
     }
@@ -345,7 +356,7 @@ impl Dispatcher {
         let took = now.saturating_duration_since(under_way.begun);
         let has_passed = match told {
             Told::Refused(Refused::Server) => {
-                self.outage.lost(now);
+                self.outage.lost(work, now);
                 return Some(under_way);
             }
             Told::PutBack => false,

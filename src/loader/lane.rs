@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use super::position::Watermark;
 use crate::event::UnixMillis;
 
+#[cfg(test)]
+mod digest;
 mod queue;
 mod rule;
 mod task;
@@ -28,6 +30,8 @@ mod tests;
 
 use queue::Queue;
 pub(super) use queue::{Arrival, BatchLimits, Room, Waiting};
+#[cfg(test)]
+pub(super) use rule::SWITCHED_OFF;
 pub(super) use rule::{Rule, keeps};
 pub(super) use task::{Expected, Kept, Nobody, Receipt, Refused, Task, Told, Turn, Wants};
 
@@ -141,6 +145,16 @@ impl Lane {
         self.queue.left_from()
     }
 
+    /// What the first of those takes in memory, as far as the lane has seen it.
+    pub(super) fn left_cost(&self) -> usize {
+        self.queue.left_cost()
+    }
+
+    /// The log did not bring again what the lane left there: what is behind it is left, too.
+    pub(super) fn stop_catching_up(&mut self) {
+        self.queue.drop_ahead();
+    }
+
     /// The lowest offset that is neither stored, held nor written down; `None`: all that the log brought is.
     pub(super) fn low_water(&self) -> Option<i64> {
         self.queue.low_water()
@@ -219,7 +233,11 @@ impl Lane {
             State::WentBack => Wants::Nothing,
             State::Closed if self.look => Wants::Writer,
             State::Closed | State::Live(_) | State::Held(_) | State::Nowhere(_) => {
-                if self.queue.is_empty() { Wants::Nothing } else { Wants::Writer }
+                if self.queue.is_empty() {
+                    Wants::Nothing
+                } else {
+                    Wants::Writer
+                }
             }
         }
     }
@@ -268,7 +286,10 @@ impl Lane {
             Told::Undecodable(_) => self.queue.remove(0),
             Told::Drained => self.drained(now),
             Told::NoneHeld => self.close(),
-            Told::Gone(nobody) => self.state = State::Nowhere(nobody),
+            Told::Gone(nobody) => {
+                self.look = false;
+                self.state = State::Nowhere(nobody);
+            }
             Told::Unconfirmed if keeps(Rule::LostAnswerIsRead) => self.unconfirmed(now),
             Told::Unconfirmed => self.queue.remove_first(task.records()),
             Told::PutBack => self.unconfirmed(now),

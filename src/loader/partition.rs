@@ -19,7 +19,7 @@ pub(super) enum LaneKey {
 }
 
 /// Of so many records in a row one is remembered as a place for the anchor.
-const RECORDS_A_PLACE: u32 = 256;
+const RECORDS_A_PLACE: u32 = if cfg!(test) { 2 } else { 256 };
 
 /// See the module. A value without IO or clock, like its lanes.
 #[derive(Clone, Debug)]
@@ -109,6 +109,10 @@ impl Partition {
         self.lanes.iter().map(|(key, lane)| (*key, lane))
     }
 
+    pub(super) fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.values_mut()
+    }
+
     /// Forgets a lane without a schema that has nothing: ids that no organization has may be any number.
     pub(super) fn forget_if_nowhere(&mut self, key: LaneKey) {
         if self.lanes.get(&key).is_some_and(|lane| lane.is_nowhere() && lane.is_empty()) {
@@ -149,6 +153,12 @@ impl Partition {
         self.places.front().copied().filter(|first| first.next_offset <= low_water)
     }
 
+    /// Where its anchor may stand, for the model.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> impl Iterator<Item = i64> {
+        self.places.iter().map(|place| place.next_offset)
+    }
+
     /// When intake received the oldest record in memory that is not safe.
     pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
         self.lanes.values().filter_map(Lane::oldest_received_at).min()
@@ -171,5 +181,59 @@ impl Partition {
     /// Whether a lane found a watermark lower than one that the database once confirmed.
     pub(super) fn went_back(&self) -> bool {
         self.lanes.values().any(Lane::went_back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::loader::lane::{BatchLimits, Kept, Told};
+
+    const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
+
+    fn partition_with(records: i64) -> Partition {
+        let mut partition = Partition::new(Position { generation: 1, partition: 0 }, 1, None, 0);
+        for offset in 0..records {
+            let record = Waiting::undecodable(offset, Bytes::new());
+            assert_eq!(partition.arrive(LaneKey::Undecodable, record, Room::Free), Arrival::Waits);
+        }
+        partition
+    }
+
+    #[test]
+    fn an_anchor_stands_only_where_all_below_it_is_safe() {
+        let mut partition = partition_with(5);
+        assert_eq!((partition.low_water(), partition.safe_place()), (0, None));
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.begin(ALL);
+        lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
+        assert_eq!(partition.low_water(), 5);
+        assert_eq!(partition.safe_place().map(|place| place.next_offset), Some(5));
+    }
+
+    #[test]
+    fn an_anchor_moves_on_though_not_all_that_was_read_is_safe() {
+        let mut partition = partition_with(3);
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.begin(ALL);
+        for offset in 3..5 {
+            partition.arrive(LaneKey::Undecodable, Waiting::undecodable(offset, Bytes::new()), Room::Free);
+        }
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
+        assert_eq!(partition.low_water(), 3);
+        // A place is remembered behind every second record, in tests.
+        assert_eq!(partition.safe_place().map(|place| place.next_offset), Some(2));
+    }
+
+    #[test]
+    fn marks_of_the_logs_own_move_the_low_water_mark_and_no_anchor() {
+        let mut partition = partition_with(0);
+        partition.reach(7);
+        assert_eq!((partition.low_water(), partition.safe_place()), (7, None));
     }
 }

@@ -24,7 +24,7 @@ use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
 use crate::config::log::LogSettings;
 use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
-use anchors::{Anchored, Anchoring};
+use anchors::Anchored;
 use closing::Closing;
 use looks::Found;
 use measure::Moving;
@@ -36,7 +36,7 @@ mod looks;
 mod measure;
 mod rereading;
 
-pub(super) use anchors::Remembered;
+pub(super) use anchors::{Anchoring, Remembered};
 pub(super) use rereading::waiting;
 
 /// How often anchors are written and lag is measured.
@@ -122,7 +122,8 @@ impl<'a> ReceiveLoop<'a> {
         loop {
             self.dispatch();
             self.release_what_is_closed();
-            let asks_again_at = self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
+            let asks_again_at =
+                self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ended::Stopped),
@@ -217,7 +218,9 @@ impl<'a> ReceiveLoop<'a> {
             return;
         }
         if why == Ended::Rewound {
-            tracing::warn!("Postgres is not the server that it was, or has forgotten: beginning again at the anchors");
+            tracing::warn!(
+                "Postgres is not the server that it was, or has forgotten: beginning again at the anchors"
+            );
         }
         self.ending = Some(why);
         self.consumer.close();
@@ -257,7 +260,7 @@ impl<'a> ReceiveLoop<'a> {
             Found::Beginnings(assignment, Beginnings::Known(beginnings)) if self.ending.is_none() => {
                 self.begin(&assignment, &beginnings);
             }
-            Found::Beginnings(_, Beginnings::OtherServer) => self.end(Ended::Rewound),
+            Found::Beginnings(_, Beginnings::OtherServer) | Found::OtherServer => self.end(Ended::Rewound),
             Found::Beginnings(..) | Found::Nothing => {}
             Found::Discontinuities(found) => {
                 self.is_looking_at_log = false;
@@ -278,10 +281,12 @@ impl<'a> ReceiveLoop<'a> {
                 next.into_iter().for_each(|(partition, offset)| self.dispatcher.reach(partition, offset));
             }
             Found::Reread(Reread::Brought(brought)) => self.dispatcher.brought(brought, Instant::now()),
-            Found::Reread(Reread::NotNow) => self.dispatcher.brought_nothing(),
+            Found::Reread(Reread::NotNow { partition }) => {
+                self.dispatcher.brought_nothing(partition, Instant::now());
+            }
             Found::Reread(Reread::Gone { partition }) => {
                 tracing::error!(partition, "retention took records that were left in the log");
-                self.dispatcher.brought_nothing();
+                self.dispatcher.brought_nothing(partition, Instant::now());
                 self.look_at_log();
             }
             Found::Anchored(anchored) => self.anchored(anchored),
@@ -302,8 +307,7 @@ impl<'a> ReceiveLoop<'a> {
             match &one.discontinuity {
                 Some(discontinuity) => self.stop(one.partition, discontinuity),
                 None => {
-                    let position =
-                        Position { generation: self.shared.generation, partition: one.partition };
+                    let position = Position { generation: self.shared.generation, partition: one.partition };
                     self.dispatcher.begin(position, one.anchor, one.first);
                     self.anchoring.remind(&mut self.dispatcher, one.partition);
                 }
@@ -344,7 +348,8 @@ impl<'a> ReceiveLoop<'a> {
         if self.anchoring.is_writing() {
             return;
         }
-        let Some(revocation) = self.closing.next_closed(Instant::now(), |partition| is_lost || is_closed(partition))
+        let Some(revocation) =
+            self.closing.next_closed(Instant::now(), |partition| is_lost || is_closed(partition))
         else {
             return;
         };

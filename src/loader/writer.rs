@@ -23,12 +23,12 @@ mod ways;
 
 pub(super) use connections::{Connections, Finished};
 pub(super) use copy::COLUMNS;
+#[cfg(test)]
+pub(super) use flush::FlushError;
 pub(super) use flush::{Expected, Flushed, any_held, enter, flush, store, watermark};
 pub(super) use insert::{insert_rows, statement as insert_statement};
 pub(super) use prepared::{Limits, Prepared, Source, Unfit, UnfitRecord};
 pub(super) use refusal::Refusal;
-#[cfg(test)]
-pub(super) use flush::FlushError;
 #[cfg(test)]
 pub(super) use rows::Row;
 pub(super) use rows::rows_of;

@@ -1,12 +1,15 @@
 //! Lanes that had no room, and take from the log again what they left there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use super::super::lane::Waiting;
+use super::super::lane::{Room, Rule, Waiting, keeps};
 use super::super::partition::LaneKey;
 use super::super::schedule::LaneId;
 use super::{Dispatcher, memory_of, room};
-use std::time::Instant;
+
+/// How long a partition is let alone of which the log could not bring a stretch.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A part of a partition that is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub(in crate::loader) struct Stretch {
     /// The first offset not to read.
     pub(in crate::loader) to: i64,
     /// Whose records are wanted, and from which offset on.
-    pub(in crate::loader) wanted: HashMap<LaneKey, i64>,
+    pub(in crate::loader) wanted: BTreeMap<LaneKey, i64>,
     /// Bytes of wanted records after which it is enough.
     pub(in crate::loader) most_bytes: usize,
 }
@@ -36,33 +39,36 @@ pub(in crate::loader) struct Brought {
 }
 
 impl Dispatcher {
-    /// The next stretch to be read again, for the lane that has the least in memory. One at a time:
-    /// [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
+    /// The next stretch to be read again, for the lane that has the least in memory, and room for what it left. One at a
+    /// time: [`Dispatcher::brought`] or [`Dispatcher::brought_nothing`] ends it.
     pub(in crate::loader) fn next_stretch(&mut self) -> Option<Stretch> {
-        let refill_bytes = self.limits.lane_bytes / 2;
-        let is_full = self.full_at.is_some_and(|full_at| self.memory >= full_at);
-        if self.is_reading_again || is_full || self.memory > self.limits.memory_bytes {
+        if self.is_reading_again {
             return None;
         }
+        let refill_bytes = self.limits.lane_bytes / 2;
         let (pending, from, id) = self
             .left
             .iter()
             .filter_map(|id| {
                 let partition = self.partitions.get(&id.partition)?;
-                let lane = partition.lane(id.key)?;
-                Some((lane.bytes(), lane.left_from()?, id))
+                let is_readable = !partition.is_closing() && !self.unreadable.contains_key(&id.partition);
+                let lane = partition.lane(id.key).filter(|_| is_readable)?;
+                let pending = lane.bytes();
+                let room = room(&self.limits, self.memory, pending, lane.left_cost());
+                let has_room = pending <= refill_bytes && room == Room::Free;
+                has_room.then_some((pending, lane.left_from()?, id))
             })
-            .filter(|(pending, ..)| *pending <= refill_bytes)
             .min()?;
-        let partition = self.partitions.get(&id.partition).filter(|partition| !partition.is_closing())?;
+        let partition = self.partitions.get(&id.partition)?;
         let lanes = self.left.iter().filter(|other| other.partition == id.partition);
         let wanted = lanes.filter_map(|other| Some((other.key, partition.lane(other.key)?.left_from()?)));
+        let is_wanted = |left_from: i64| left_from >= from || !keeps(Rule::CatchUpWithoutGap);
         let stretch = Stretch {
             partition: id.partition,
             reading: partition.reading(),
             from,
             to: partition.next_offset(),
-            wanted: wanted.filter(|(_, left_from)| *left_from >= from).collect(),
+            wanted: wanted.filter(|(_, left_from)| is_wanted(*left_from)).collect(),
             most_bytes: self.limits.lane_bytes - pending,
         };
         let partition = self.partitions.get_mut(&stretch.partition)?;
@@ -89,21 +95,20 @@ impl Dispatcher {
         for (key, record) in records {
             by_lane.entry(key).or_default().push(record);
         }
-        let (mut woken, mut has_helped) = (Vec::new(), false);
+        let mut woken = Vec::new();
         for key in stretch.wanted.into_keys() {
             let Some(lane) = partition.lane_mut(key) else { continue };
             let (limits, mut memory) = (self.limits, self.memory);
-            let (before, left_before) = (lane.bytes(), lane.left_from());
+            let before = lane.bytes();
             let records = by_lane.remove(&key).unwrap_or_default();
             lane.catch_up(stretch.from, records, to, |bytes, record| {
                 let room = room(&limits, memory, bytes, record.cost());
-                if room == super::Room::Free {
+                if room == Room::Free {
                     memory += record.cost();
                 }
                 room
             });
             self.memory = self.memory + lane.bytes() - before;
-            has_helped |= lane.left_from() != left_before;
             let id = LaneId { partition: stretch.partition, key };
             if lane.left_from().is_none() {
                 self.left.remove(&id);
@@ -111,14 +116,20 @@ impl Dispatcher {
             partition.forget_if_nowhere(key);
             woken.push(id);
         }
-        self.full_at = Some(self.memory).filter(|memory| !has_helped && *memory > 0);
         debug_assert_eq!(self.memory, self.partitions.values().map(memory_of).sum::<usize>());
         woken.into_iter().for_each(|id| self.look_at(id, now));
     }
 
-    /// The stretch could not be read: another one may be asked for.
-    pub(in crate::loader) fn brought_nothing(&mut self) {
+    /// The stretch could not be read: another partition's may be asked for, and this one's after a while.
+    pub(in crate::loader) fn brought_nothing(&mut self, partition: i32, now: Instant) {
         self.is_reading_again = false;
+        self.unreadable.insert(partition, now + UNREADABLE_PAUSE);
+        let Some(partition) = self.partitions.get_mut(&partition) else { return };
+        for lane in partition.lanes_mut() {
+            let before = lane.bytes();
+            lane.stop_catching_up();
+            self.memory -= before - lane.bytes();
+        }
     }
 }
 
@@ -173,11 +184,7 @@ mod tests {
         dispatcher.arrive(lane(2), waiting(1, 3_000), now);
         let work = dispatcher.next(now).expect("work");
         assert_eq!(dispatcher.arrive(lane(2), waiting(2, 3_000), now), Some(Arrival::Left));
-        let stretch = dispatcher.next_stretch().expect("the lane has little in memory");
-        let records = vec![(lane(2).key, waiting(2, 3_000))];
-        dispatcher.brought(Brought { to: stretch.to, stretch, records }, now);
-        assert_eq!(dispatcher.next_stretch(), None, "nothing has changed");
-
+        assert_eq!(dispatcher.next_stretch(), None, "what is left would find no room");
         dispatcher.told(work.id, Told::Refused(Refused::Server), now);
         assert_eq!(dispatcher.next_stretch(), None, "nothing has changed");
         let work = dispatcher.next(now + std::time::Duration::from_secs(1)).expect("the same once more");

@@ -14,20 +14,23 @@ pub(super) struct Outage {
 
 #[derive(Clone, Copy, Debug)]
 struct Away {
+    /// When the next writer may ask.
     until: Instant,
     pause: Duration,
+    /// The work that asked last.
+    asks: Option<u64>,
 }
 
 impl Outage {
-    /// A writer could not get at the database.
-    pub(super) fn lost(&mut self, now: Instant) {
+    /// This work could not get at the database.
+    pub(super) fn lost(&mut self, work: u64, now: Instant) {
         let pause = match self.away {
             None => FIRST,
+            Some(away) if away.asks == Some(work) => (away.pause * 2).min(LONGEST),
             // Those that were under way when it went do not count once more.
-            Some(away) if away.until > now => return,
-            Some(away) => (away.pause * 2).min(LONGEST),
+            Some(_) => return,
         };
-        self.away = Some(Away { until: now + pause, pause });
+        self.away = Some(Away { until: now + pause, pause, asks: None });
     }
 
     /// A transaction was answered.
@@ -35,9 +38,17 @@ impl Outage {
         self.away = None;
     }
 
-    /// Whether one more writer may try, beside so many.
-    pub(super) fn allows(&self, under_way: usize, now: Instant) -> bool {
-        self.away.is_none_or(|away| away.until <= now && under_way == 0)
+    /// Whether a writer may try.
+    pub(super) fn allows(&self, now: Instant) -> bool {
+        self.away.is_none_or(|away| away.until <= now)
+    }
+
+    /// This work tries. If it has no answer after the pause, the next may: this one may be waiting for a slow schema.
+    pub(super) fn begun(&mut self, work: u64, now: Instant) {
+        if let Some(away) = &mut self.away {
+            away.until = now + away.pause;
+            away.asks = Some(work);
+        }
     }
 
     /// When the next may.

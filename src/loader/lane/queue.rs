@@ -57,12 +57,27 @@ pub(in crate::loader) enum Arrival {
     Left,
 }
 
+/// What a lane left in the log.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// From this offset on.
+    from: i64,
+    /// What the first of it takes in memory, as far as the lane has seen it.
+    first_cost: usize,
+}
+
+impl Left {
+    fn at(record: &Waiting) -> Option<Self> {
+        Some(Self { from: record.offset, first_cost: record.cost() })
+    }
+}
+
 /// Records behind those that a lane is given again: with them it has caught up, once it has all before them.
 #[derive(Clone, Debug)]
 struct Ahead {
     from: i64,
     records: Vec<Waiting>,
-    left_from: Option<i64>,
+    left: Option<Left>,
 }
 
 /// Batches end at either of these; the record that passes one is the last.
@@ -89,8 +104,8 @@ pub(super) struct Queue {
     pending: VecDeque<Waiting>,
     /// Of `pending` and `ahead`.
     bytes: usize,
-    /// Everything from this offset on is left in the log, but for what is in `ahead`.
-    left_from: Option<i64>,
+    /// Everything from there on is left in the log, but for what is in `ahead`.
+    left: Option<Left>,
     /// What the log brings while the lane is given again all before it.
     ahead: Option<Ahead>,
 }
@@ -98,12 +113,12 @@ pub(super) struct Queue {
 impl Queue {
     /// The log brings the lane's next record.
     pub(in crate::loader) fn arrive(&mut self, record: Waiting, room: Room) -> Arrival {
-        if self.left_from.is_some() {
+        if self.left.is_some() {
             return self.arrive_ahead(record, room);
         }
         match room {
             Room::None => {
-                self.left_from = Some(record.offset);
+                self.left = Left::at(&record);
                 Arrival::Left
             }
             Room::Free => {
@@ -114,12 +129,12 @@ impl Queue {
     }
 
     fn arrive_ahead(&mut self, record: Waiting, room: Room) -> Arrival {
-        let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.left_from.is_none()) else {
+        let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.left.is_none()) else {
             return Arrival::Left;
         };
         match room {
             Room::None => {
-                ahead.left_from = Some(record.offset);
+                ahead.left = Left::at(&record);
                 Arrival::Left
             }
             Room::Free => {
@@ -133,7 +148,7 @@ impl Queue {
     /// The log is about to bring once more what the lane left there, up to `to`, where the partition is read at present.
     pub(in crate::loader) fn begin_to_catch_up(&mut self, to: i64) {
         self.drop_ahead();
-        self.ahead = Some(Ahead { from: to, records: Vec::new(), left_from: None });
+        self.ahead = Some(Ahead { from: to, records: Vec::new(), left: None });
     }
 
     /// The log brings once more all records of the lane from `from` up to `to`, in order. The lane takes those that it
@@ -146,7 +161,7 @@ impl Queue {
         to: i64,
         mut room: impl FnMut(usize, &Waiting) -> Room,
     ) {
-        let Some(left_from) = self.left_from else { return };
+        let Some(Left { from: left_from, .. }) = self.left else { return };
         if keeps(Rule::CatchUpWithoutGap) && left_from < from {
             return self.drop_ahead();
         }
@@ -155,7 +170,7 @@ impl Queue {
                 continue;
             }
             if room(self.bytes, &record) == Room::None {
-                self.left_from = Some(record.offset);
+                self.left = Left::at(&record);
                 return self.drop_ahead();
             }
             self.push(record);
@@ -163,12 +178,14 @@ impl Queue {
         match self.ahead.take() {
             Some(ahead) if ahead.from <= to => {
                 self.pending.extend(ahead.records);
-                self.left_from = ahead.left_from;
+                self.left = ahead.left;
+                // The schema may have got them meanwhile, from another loader.
+                self.remove_below(stored_below);
             }
             ahead => {
                 self.ahead = ahead;
                 self.drop_ahead();
-                self.left_from = Some(left_from.max(to));
+                self.left = Some(Left { from: left_from.max(to), first_cost: 0 });
             }
         }
     }
@@ -181,12 +198,17 @@ impl Queue {
 
     /// From where the lane has to be given records again.
     pub(in crate::loader) fn left_from(&self) -> Option<i64> {
-        self.left_from
+        self.left.map(|left| left.from)
+    }
+
+    /// What the first record takes in memory that it has to be given again, as far as it was seen.
+    pub(in crate::loader) fn left_cost(&self) -> usize {
+        self.left.map_or(0, |left| left.first_cost)
     }
 
     /// The lowest offset that is neither stored, held nor written down; `None`: all that the log brought is.
     pub(in crate::loader) fn low_water(&self) -> Option<i64> {
-        let left_from = self.left_from.filter(|_| keeps(Rule::WhatIsLeftIsNotSafe));
+        let left_from = self.left_from().filter(|_| keeps(Rule::WhatIsLeftIsNotSafe));
         self.pending.front().map(|record| record.offset).or(left_from)
     }
 
@@ -244,5 +266,24 @@ impl Queue {
             has_room
         };
         self.pending.iter().take_while(fits).count()
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// For the model: what tells two of them apart.
+    pub(super) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+
+        let mut offsets = |records: &mut dyn Iterator<Item = &Waiting>| {
+            records.for_each(|record| record.offset.hash(hasher));
+            (-1).hash(hasher);
+        };
+        offsets(&mut self.pending.iter());
+        if let Some(ahead) = &self.ahead {
+            offsets(&mut ahead.records.iter());
+            (ahead.from, ahead.left.map(|left| left.from)).hash(hasher);
+        }
+        self.left_from().hash(hasher);
     }
 }

@@ -24,7 +24,7 @@ pub(in crate::loader) struct Remembered {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Anchoring {
+pub(in crate::loader) struct Anchoring {
     written: HashMap<i32, Option<Watermark>>,
     is_writing: bool,
     remembered: Remembered,
@@ -78,29 +78,33 @@ async fn try_write(shared: &Shared, moves: &[AnchorMove]) -> Result<Moved, Refus
 }
 
 impl Anchoring {
-    pub(super) fn new(remembered: Remembered) -> Self {
+    pub(in crate::loader) fn new(remembered: Remembered) -> Self {
         Self { written: HashMap::new(), is_writing: false, remembered }
     }
 
     /// A partition is assigned, and this is its anchor.
-    pub(super) fn begin(&mut self, partition: i32, anchor: Option<Watermark>) {
+    pub(in crate::loader) fn begin(&mut self, partition: i32, anchor: Option<Watermark>) {
         let found = anchor.map_or(0, |anchor| anchor.next_offset);
         if let Some(confirmed) = self.remembered.anchors.remove(&partition).filter(|before| *before > found) {
-            tracing::error!(partition, confirmed, found,
-                "Postgres went back: it has forgotten what it confirmed; the log brings it again");
+            tracing::error!(
+                partition,
+                confirmed,
+                found,
+                "Postgres went back: it has forgotten what it confirmed; the log brings it again"
+            );
             count_rewind();
         }
         self.written.insert(partition, anchor);
     }
 
     /// Lanes of the partition learn what the database confirmed to those before them.
-    pub(super) fn remind(&mut self, dispatcher: &mut Dispatcher, partition: i32) {
+    pub(in crate::loader) fn remind(&mut self, dispatcher: &mut Dispatcher, partition: i32) {
         let watermarks = self.remembered.watermarks.extract_if(|(of, _), _| *of == partition);
         watermarks.for_each(|((_, key), watermark)| dispatcher.remind(partition, key, watermark));
     }
 
     /// What the database confirmed of a partition is not forgotten with it: everything may begin again.
-    pub(super) fn keep_in_mind(&mut self, dispatcher: &Dispatcher, partition: i32) {
+    pub(in crate::loader) fn keep_in_mind(&mut self, dispatcher: &Dispatcher, partition: i32) {
         if let Some(Some(written)) = self.written.get(&partition) {
             self.remembered.anchors.insert(partition, written.next_offset);
         }
@@ -110,7 +114,7 @@ impl Anchoring {
     }
 
     /// For the loop that begins again.
-    pub(super) fn remembered(self, dispatcher: &Dispatcher) -> Remembered {
+    pub(in crate::loader) fn remembered(self, dispatcher: &Dispatcher) -> Remembered {
         let mut all = self;
         let partitions: Vec<i32> = dispatcher.partitions().map(|(partition, _)| partition).collect();
         partitions.into_iter().for_each(|partition| all.keep_in_mind(dispatcher, partition));
@@ -118,17 +122,17 @@ impl Anchoring {
     }
 
     /// What the log has to have below the anchor.
-    pub(super) fn anchor(&self, partition: i32) -> Option<crate::log::Anchor> {
+    pub(in crate::loader) fn anchor(&self, partition: i32) -> Option<crate::log::Anchor> {
         self.written.get(&partition).copied().flatten().and_then(Watermark::anchor)
     }
 
     /// Where the anchor is.
-    pub(super) fn next_offset(&self, partition: i32) -> Option<i64> {
+    pub(in crate::loader) fn next_offset(&self, partition: i32) -> Option<i64> {
         self.written.get(&partition).copied().flatten().map(|anchor| anchor.next_offset)
     }
 
     /// The moves that are due, of these partitions or of all.
-    pub(super) fn moves(
+    pub(in crate::loader) fn moves(
         &self,
         dispatcher: &mut Dispatcher,
         of: Option<&[i32]>,
@@ -149,17 +153,17 @@ impl Anchoring {
     }
 
     /// Whether moves are under way: no others may be, for the same partitions.
-    pub(super) fn is_writing(&self) -> bool {
+    pub(in crate::loader) fn is_writing(&self) -> bool {
         self.is_writing
     }
 
-    pub(super) fn begin_to_write(&mut self) {
+    pub(in crate::loader) fn begin_to_write(&mut self) {
         self.is_writing = true;
     }
 
     /// What became of moves. Where the database did not answer they may be written all the same; the next ones find the
     /// anchor elsewhere then, and everything begins again there.
-    pub(super) fn written(&mut self, moves: &[AnchorMove], moved: Option<Moved>) {
+    pub(in crate::loader) fn written(&mut self, moves: &[AnchorMove], moved: Option<Moved>) {
         self.is_writing = false;
         if moved != Some(Moved::All) {
             return;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::continuity::{self, Beginnings};
 use super::super::generation;
 use super::super::holding::{drain_former_generations, lanes_with_held};
+use super::super::server::ServerIdentity;
 use super::super::writer::Refusal;
 use super::{Anchored, ReceiveLoop, Reread};
 use crate::log::{Assignment, Discontinuity, Remembered, Scanner};
@@ -24,6 +25,8 @@ pub(super) enum Found {
     NewGeneration(i32),
     /// Up to where partitions have no further record.
     Reached(HashMap<i32, i64>),
+    /// The database is another server than the one that the loader began with.
+    OtherServer,
     /// What was left in the log.
     Reread(Reread),
     /// Anchors were to be moved.
@@ -36,8 +39,7 @@ impl ReceiveLoop<'_> {
     pub(super) fn look_for_beginnings(&mut self, assignment: Assignment) {
         let (shared, log, group) = (Arc::clone(&self.shared), self.log.clone(), self.group.clone());
         self.looks.spawn(async move {
-            let beginnings =
-                continuity::beginnings(&shared, &log, &group, &assignment.partitions).await;
+            let beginnings = continuity::beginnings(&shared, &log, &group, &assignment.partitions).await;
             Found::Beginnings(assignment, beginnings)
         });
     }
@@ -58,9 +60,8 @@ impl ReceiveLoop<'_> {
         }
         self.is_looking_at_log = true;
         let (log, group) = (self.log.clone(), self.group.clone());
-        self.looks.spawn(async move {
-            Found::Discontinuities(continuity::look(&log, &group, remembered).await)
-        });
+        self.looks
+            .spawn(async move { Found::Discontinuities(continuity::look(&log, &group, remembered).await) });
     }
 
     /// Where the next records stand of partitions that are at rest below their end: what lies between are marks of the
@@ -95,18 +96,21 @@ impl ReceiveLoop<'_> {
         });
     }
 
+    /// Asks which server this is, too: a loader that has nothing to write would not notice that the database went back.
     pub(super) fn look_for_held(&mut self) {
         let partitions: Vec<i32> = self.dispatcher.partitions().map(|(partition, _)| partition).collect();
         let shared = Arc::clone(&self.shared);
         self.looks.spawn(async move {
             let found = async {
                 let client = shared.pool.get().await?;
+                let is_known = ServerIdentity::of(&*client).await? == shared.identity;
                 let lanes = lanes_with_held(&client, shared.generation, &partitions).await?;
                 client.give_back();
-                Ok::<_, Refusal>(lanes)
+                Ok::<_, Refusal>(is_known.then_some(lanes))
             };
             match found.await {
-                Ok(lanes) => Found::Held(lanes),
+                Ok(Some(lanes)) => Found::Held(lanes),
+                Ok(None) => Found::OtherServer,
                 Err(refused) => {
                     shared.condition.server.lost(refused.reason());
                     Found::Nothing

@@ -20,7 +20,10 @@ pub(super) enum Reread {
     /// The records.
     Brought(Brought),
     /// The log did not answer: to be asked again.
-    NotNow,
+    NotNow {
+        /// Which partition.
+        partition: i32,
+    },
     /// The log does not have the first of them any more.
     Gone {
         /// Which partition.
@@ -50,9 +53,9 @@ impl Rereader {
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(partition, error, "a part of the log could not be read again; trying later");
-                Reread::NotNow
+                Reread::NotNow { partition }
             }
-            Err(_) => Reread::NotNow,
+            Err(_) => Reread::NotNow { partition },
         }
     }
 

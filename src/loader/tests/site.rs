@@ -293,7 +293,6 @@ pub(super) fn settings() -> LoaderSettings {
     LoaderSettings {
         batch_rows: 10_000,
         batch_bytes: 8 * 1024 * 1024,
-        batch_age: Duration::from_millis(20),
         connections: std::num::NonZeroU32::new(2).expect("not 0"),
         memory_bytes: 128 * 1024 * 1024,
         lane_memory_bytes: 16 * 1024 * 1024,

@@ -122,8 +122,7 @@ async fn at_work(
     give_up: CancellationToken,
 ) -> Finished {
     let number = work.id;
-    let finished =
-        |told, connection, other_server| Finished { work: number, told, other_server, connection };
+    let finished = |told, connection, other_server| Finished { work: number, told, other_server, connection };
     let mut connection = match connected(&shared, connection).await {
         Ok(connection) => connection,
         Err(NotConnected::Lost) => return finished(Told::Refused(Refused::Server), None, None),
