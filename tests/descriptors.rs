@@ -32,7 +32,7 @@ async fn more_idle_clients_than_descriptors_hold_up_neither_operator_nor_log_nor
     // Whoever comes now takes the place of the client that has sat there longest.
     eventually("a newcomer is let in", async || {
         let mut one = Wire::open(service.intake().address()).await.expect("the kernel takes it");
-        one.write(&batch_head(&acme, &[("content-length", "0")])).await;
+        one.write(&batch_head(&acme, &[("content-type", "application/json"), ("content-length", "0")])).await;
         one.reply().await.is_some_and(|reply| reply.json["code"] == "bad_body")
     })
     .await;

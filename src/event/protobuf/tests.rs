@@ -278,10 +278,13 @@ fn wrong_envelopes() {
     bad_envelope(&with(&|r| r.sent_at = Some(i64::MIN)), "sent_at");
     bad_envelope(&[0x0a, 0x01, b'a', 0x0a, 0x01, b'a'], "organization");
     bad_envelope(&[0x4a, 0x01, b'a'], "9");
-    bad_envelope(&[0x0a, 0x01, 0xff], "organization");
     for body in [&b"{\"events\":[]}"[..], &[0x4a, 0x01], &[0x40, 0x01], &[0x1a, 0x00]] {
         assert!(matches!(error(body), EnvelopeError::BadBody(_)), "{body:?}");
     }
+    // A tag that is no text is a tag that nobody has.
+    let body = [&[0x0a, 0x01, 0xff][..], &raw(&[])].concat();
+    let envelope = Envelope::from_protobuf(&body).expect("in order");
+    assert_eq!(envelope.organization.as_deref(), Some("\u{fffd}"));
 }
 
 proptest! {
