@@ -123,8 +123,7 @@ pub async fn audit(
     let mut accounts = Vec::with_capacity(found.len());
     for (done, (organization, holdings)) in found.into_iter().enumerate() {
         progress(Step::Schemas { done: done as u64, all });
-        accounts
-            .push(account(&mut snapshot, &ledger, &anchors, log_is_whole, organization, holdings).await?);
+        accounts.push(account(&mut snapshot, &ledger, &anchors, log_is_whole, organization, holdings).await?);
     }
     Ok(Report { log_is_whole, accounts })
 }

@@ -119,11 +119,12 @@ impl Arguments {
             Err(bad) => return Err(bad.into()),
         };
         // Before the log is asked: what it has only grows.
-        let anchors = status::anchors(admin).await?.partitions.into_iter().map(|(partition, place)| Remembered {
-            partition,
-            next_offset: Some(place.next_offset),
-            anchor: place.record_id.map(|record_id| Anchor { next_offset: place.next_offset, record_id }),
-        });
+        let anchors =
+            status::anchors(admin).await?.partitions.into_iter().map(|(partition, place)| Remembered {
+                partition,
+                next_offset: Some(place.next_offset),
+                anchor: place.record_id.map(|record_id| Anchor { next_offset: place.next_offset, record_id }),
+            });
         let asked = standings(&settings, &self.group.kafka_group, anchors.collect()).await;
         Ok(asked.unwrap_or_else(|error| {
             output::complain(&format!("the log does not answer, so lag is unknown: {}", chain(&error)));

@@ -108,8 +108,6 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
-    /// So much was in memory when what was read again found no room: with less it is tried once more.
-    full_at: Option<usize>,
     /// Partitions of which the log could not bring a stretch, and until when they are let alone.
     unreadable: HashMap<i32, Instant>,
     memory: usize,
@@ -134,7 +132,6 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             left: BTreeSet::new(),
             is_reading_again: false,
-            full_at: None,
             unreadable: HashMap::new(),
             memory: 0,
             patience: Patience::default(),

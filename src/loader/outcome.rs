@@ -5,9 +5,9 @@ use std::time::Duration;
 use metrics::{SharedString, counter, gauge, histogram};
 
 use super::Shared;
+use super::holding::Drained;
 use super::lane::Waiting;
 use super::partition::LaneKey;
-use super::holding::Drained;
 use super::writer::Fates;
 use crate::event::UnixMillis;
 use crate::ops::metrics::OTHER;

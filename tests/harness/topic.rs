@@ -91,7 +91,9 @@ impl Site {
         });
         let committed = asking.await.expect("no panic");
         let offset = committed.elements().first().map(|element| element.offset());
-        offset.and_then(|offset| if let Offset::Offset(next_offset) = offset { Some(next_offset) } else { None })
+        offset.and_then(
+            |offset| if let Offset::Offset(next_offset) = offset { Some(next_offset) } else { None },
+        )
     }
 
     /// First and next offset of each partition.

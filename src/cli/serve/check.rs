@@ -97,11 +97,7 @@ impl Arguments {
     }
 }
 
-async fn try_login(
-    url: &DatabaseUrl,
-    view: View,
-    login: &Login,
-) -> Result<String, String> {
+async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
     read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)))?;
     match login.check().await {

@@ -68,8 +68,7 @@ impl ReceiveLoop<'_> {
         self.report_lanes();
         let connections = self.shared.pool.state();
         gauge!(DB_CONNECTIONS, "state" => "idle").set(f64::from(connections.idle));
-        gauge!(DB_CONNECTIONS, "state" => "busy")
-            .set(f64::from(connections.open - connections.idle));
+        gauge!(DB_CONNECTIONS, "state" => "busy").set(f64::from(connections.open - connections.idle));
     }
 
     fn report_lanes(&self) {

@@ -1,6 +1,6 @@
 //! One loader: a real dispatcher and its anchors, and what `receive.rs` does around them.
 
-use super::super::model::database::Identity;
+use super::super::model::database::{self, Identity};
 use super::super::model::rule::Rule;
 use super::log::{PARTITIONS, Place, lane_key, number_of};
 use super::plan::{HEALTHY, Plan};
@@ -14,7 +14,8 @@ use crate::loader::receive::{Anchoring, Ended, Remembered};
 use crate::loader::schedule::LaneId;
 
 const TICK_MS: u64 = 1_000;
-const CLOSE_GRACE_MS: u64 = 20_000;
+const STOP_GRACE_MS: u64 = 20_000;
+const CLOSE_GRACE_MS: u64 = 3_000;
 const HELD_PERIOD_MS: u64 = 15_000;
 const LOG_PERIOD_MS: u64 = 5_000;
 /// A consumer hands over so many records at a time.
@@ -85,6 +86,7 @@ impl World {
             OfProcess::Ticks => {
                 self.of_process(process, TICK_MS, OfProcess::Ticks);
                 self.anchor(process);
+                self.looks_for_gaps(process);
             }
             OfProcess::LooksForHeld => self.looks_for_held(process),
             OfProcess::LooksAtGeneration => {
@@ -167,7 +169,7 @@ impl World {
         self.processes[process].ending = Some(why);
         let has: Vec<i32> =
             (0..).zip(self.processes[process].has).filter(|(_, has)| *has).map(|(one, _)| one).collect();
-        self.revoked(process, has, self.now + CLOSE_GRACE_MS);
+        self.revoked(process, has, self.now + STOP_GRACE_MS);
     }
 
     fn revoked(&mut self, process: usize, partitions: Vec<i32>, deadline: u64) {
@@ -179,7 +181,7 @@ impl World {
             state.reads[usize::try_from(*partition).unwrap_or(0)] = None;
         }
         state.closing.push((partitions, deadline));
-        self.of_process(process, CLOSE_GRACE_MS + 1, OfProcess::Wakes);
+        self.of_process(process, deadline - self.now, OfProcess::Wakes);
     }
 
     fn release_what_is_closed(&mut self, process: usize) {
@@ -348,12 +350,11 @@ impl World {
         };
         self.say(|_| format!("loader {process} begins partition {partition} at {start:?}"));
         let number = i32::try_from(partition).unwrap_or(0);
-        let watermark = super::super::model::database::watermark;
         let position =
             Position { generation: i32::try_from(place.generation).unwrap_or(0), partition: number };
         let state = &mut self.processes[process];
-        state.anchoring.begin(number, anchor.and_then(watermark));
-        state.dispatcher.begin(position, start.and_then(watermark), 0);
+        state.anchoring.begin(number, anchor.map(database::anchor));
+        state.dispatcher.begin(position, start.map(database::anchor), 0);
         state.anchoring.remind(&mut state.dispatcher, number);
         state.reads[partition] = Some(start.unwrap_or(0));
         self.wake_reader(process, partition);
@@ -388,6 +389,21 @@ impl World {
             for key in 0..HEALTHY {
                 let drained = self.server.drain(&self.log, place, key);
                 self.must(drained, || format!("organization {key} was drained after its generation"));
+            }
+        }
+    }
+
+    /// What the log has between records is none.
+    fn looks_for_gaps(&mut self, process: usize) {
+        for partition in 0..PARTITIONS {
+            let place = Place { generation: self.processes[process].generation, partition };
+            let number = i32::try_from(partition).unwrap_or(0);
+            let dispatcher = &mut self.processes[process].dispatcher;
+            let at_rest = dispatcher.partition(number).filter(|partition| partition.is_at_rest());
+            if let Some(next) = at_rest.map(Partition::next_offset) {
+                let is_record = |offset: &i64| self.log.record(place, *offset).is_some();
+                let end = self.log.end(place);
+                dispatcher.reach(number, (next..end).find(is_record).unwrap_or(end.max(next)));
             }
         }
     }
