@@ -1,6 +1,5 @@
 //! What goes wrong in a run, and when: from the seed.
 
-use super::super::model::database::Violation;
 use super::log::{ORGANIZATIONS, PARTITIONS, Place, Record, UNDECODABLE, UNKNOWN};
 use super::random::Random;
 use super::world::{Event, OfProcess, PROCESSES, World};
@@ -249,7 +248,7 @@ impl World {
             1 => UNKNOWN,
             2..=5 => HEALTHY,
             // One of them sends most.
-            6..=19 => usize::try_from(self.plan.records % ORGANIZATIONS).unwrap_or_default(),
+            6..=19 => self.plan.records % ORGANIZATIONS,
             _ => self.random.below(ORGANIZATIONS),
         };
         let partition = if self.plan.is_calm || self.random.percent(85) {
@@ -284,6 +283,5 @@ impl World {
         self.server.durable.generation = 1;
         self.published -= 12;
         self.after(1, Event::Publishes);
-        let _ = Violation::Doubled;
     }
 }
