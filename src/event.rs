@@ -41,7 +41,7 @@ pub(crate) mod wire;
 
 pub use batch::{BatchCheck, Verdict, check_batch};
 pub use clock::Clock;
-pub use envelope::{Defaults, Envelope, EnvelopeError, Lines, MAX_EVENTS, RawEvent};
+pub use envelope::{Defaults, Envelope, EnvelopeError, Events, Lines, MAX_EVENTS, RawEvent, Scanned};
 pub use names::{NAMES, Slot};
 pub use refusal::{Refusal, RefusalCode};
 pub use time::UnixMillis;

@@ -97,8 +97,8 @@ struct Intake {
     unpacked: Budget,
     turns: Turns,
     limiter: Limiter,
-    meter: Meter,
-    complaints: Complaints,
+    meter: Arc<Meter>,
+    complaints: Arc<Complaints>,
     /// Connections, and what they started: the drain waits for all of them.
     tasks: TaskTracker,
     /// No more requests.
@@ -146,8 +146,8 @@ impl Server {
             unpacked: Budget::new(UNPACKED_BYTES),
             turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
-            meter: Meter::new(),
-            complaints: Complaints::new(),
+            meter: Arc::new(Meter::new()),
+            complaints: Arc::new(Complaints::new()),
             tasks,
             closing: CancellationToken::new(),
             killed: CancellationToken::new(),

@@ -1,6 +1,6 @@
 //! The record format, and the log that keeps what was accepted.
 //!
-//! The interface is small: [`Publisher::publish`] a record and wait; take [`Delivery`]s of the assigned partitions with
+//! The interface is small: [`Publisher::publish`] a record and be told; take [`Delivery`]s of the assigned partitions with
 //! their offsets from a [`Consumer`], told of assignment and revocation in between; say with [`Consumer::start_at`] where
 //! an assigned partition begins; [`Consumer::commit`] a low-water mark. [`topic::ensure`] makes the log's topic; a
 //! [`Scanner`] reads it as an onlooker, and tells whether it is still the one that was loaded.

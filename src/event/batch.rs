@@ -23,8 +23,8 @@ pub enum Verdict<'a> {
 }
 
 /// One verdict per event, in the order sent.
-pub fn check_batch<'a>(envelope: &Envelope<'a>, clock: Clock) -> Vec<Verdict<'a>> {
-    BatchCheck::new(clock).check(&envelope.defaults, envelope.events.iter().copied()).collect()
+pub fn check_batch<'e>(envelope: &'e Envelope<'_>, clock: Clock) -> Vec<Verdict<'e>> {
+    BatchCheck::new(clock).check(&envelope.defaults, envelope.events.iter()).collect()
 }
 
 /// Judges the events of one request, all at once or as they come: of earlier ones it remembers their ids only.

@@ -9,10 +9,12 @@ use super::fault::{Fault, quoted};
 use super::table::{COMMON, Kind};
 use super::value::Value;
 
+mod events;
 mod json;
 mod ndjson;
 mod protobuf;
 
+pub use events::{Events, Scanned};
 pub use ndjson::Lines;
 
 /// The most events that one request carries.
@@ -33,7 +35,7 @@ pub struct Envelope<'a> {
     /// Stand in for what events leave out.
     pub defaults: Defaults<'a>,
     /// 1..500 of them.
-    pub events: Vec<RawEvent<'a>>,
+    pub events: Events<'a>,
 }
 
 /// Checked defaults of an envelope.
@@ -52,6 +54,8 @@ pub struct Defaults<'a> {
 pub enum RawEvent<'a> {
     /// One JSON value, known to be well-formed.
     Json(&'a str),
+    /// One JSON object whose members are known already.
+    Scanned(Scanned<'a>),
     /// A line of NDJSON that is not JSON.
     NotJson(&'a str),
     /// One encoded `rollbook.v1.Event`.
@@ -167,7 +171,7 @@ impl RawEvent<'_> {
     /// The bytes of the event as it arrived.
     pub(super) fn size_bytes(&self) -> usize {
         match self {
-            Self::Json(text) | Self::NotJson(text) => text.len(),
+            Self::Json(text) | Self::NotJson(text) | Self::Scanned(Scanned { text, .. }) => text.len(),
             Self::Protobuf(bytes) => bytes.len(),
         }
     }

@@ -11,7 +11,7 @@ use super::names::{NAMES, Slot, Slots};
 use super::text::Text;
 use super::value::Value;
 use super::wire::Malformed;
-use super::{RawEvent, Refusal, json, protobuf};
+use super::{RawEvent, Refusal, Scanned, json, protobuf};
 
 /// What a value was sent under.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,13 @@ impl<'a> Fields<'a> {
         self.seen = Slots::NONE;
         self.has_strangers = false;
         match event {
+            RawEvent::Scanned(Scanned { fields, .. }) => {
+                for &(slot, value) in fields {
+                    self.seen = self.seen.with(slot);
+                    self.values[slot.index()] = value;
+                }
+                Ok(())
+            }
             RawEvent::Json(text) if text.starts_with('{') => self.fill_from(json_fields(text).map(Ok)),
             RawEvent::Json(_) => Err(Misfit::NoObject("is not an object")),
             RawEvent::NotJson(_) => Err(Misfit::NoObject("is not JSON")),
@@ -145,7 +152,9 @@ pub(super) fn find(event: RawEvent<'_>, slot: Slot) -> Option<Value<'_>> {
 fn find_map<'a, T>(event: RawEvent<'a>, mut look: impl FnMut(Key<'a>, Value<'a>) -> Option<T>) -> Option<T> {
     let mut look = |(key, value)| look(key, value);
     match event {
-        RawEvent::Json(text) => json_fields(text).find_map(&mut look),
+        RawEvent::Json(text) | RawEvent::Scanned(Scanned { text, .. }) => {
+            json_fields(text).find_map(&mut look)
+        }
         RawEvent::NotJson(_) => None,
         RawEvent::Protobuf(bytes) => protobuf::fields(bytes).map_while(Result::ok).find_map(&mut look),
     }

@@ -1,16 +1,15 @@
 //! Walks over JSON text that is known to be well-formed, without building anything.
 //!
-//! Whoever cuts a body has had it validated by `serde_json` before; here a value is only found and told from the
+//! `scan` has proved it before, when the body was cut; here a value is only found and told from the
 //! next. Nothing recurses, so no depth of nesting can hurt; what is inside an object or a list is looked into when it
 //! is asked for. On text that is not JSON the walk ends early, and never panics.
 
 use super::text::Text;
 use super::value::Value;
 
-/// The one value that `text` is.
-pub(super) fn value(text: &str) -> Option<Value<'_>> {
-    Walker { text, at: 0 }.value()
-}
+mod scan;
+
+pub(super) use scan::{NotJson, Scanner};
 
 /// The members of an object, in the order sent; repeated keys come repeatedly.
 pub(super) fn members(object: &str) -> Members<'_> {

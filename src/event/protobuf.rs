@@ -3,10 +3,8 @@
 //! Field numbers are the places of [`NAMES`](super::names::NAMES). What a parser of protobuf would let pass silently, a
 //! number that no field has or a field that is there twice, is refused as it is in JSON.
 
-use serde_json::value::RawValue;
-
 use super::fields::Key;
-use super::json;
+use super::json::Scanner;
 use super::names::Slot;
 use super::text::Text;
 use super::value::Value;
@@ -62,8 +60,8 @@ fn value_in(slot: Slot, wire: Wire<'_>) -> Result<Value<'_>, Malformed> {
 
 /// The JSON in `ext`. What is no JSON stays a string, and is refused for that.
 fn ext(text: &[u8]) -> Value<'_> {
-    let parsed = std::str::from_utf8(text).ok().and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
-    parsed.and_then(|raw| json::value(raw.get())).unwrap_or(Value::Text(Text::of_protobuf(text)))
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| Scanner::whole(text).ok());
+    parsed.unwrap_or(Value::Text(Text::of_protobuf(text)))
 }
 
 /// What a `rollbook.v1.Setting` is set to; one without anything in it counts as left out.

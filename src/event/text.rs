@@ -8,7 +8,8 @@ use super::fault::Fault;
 /// A string as it arrived, not read yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Text<'a> {
-    /// It reads as it stands: the inside of a JSON string without escapes, or a protobuf string that is fit.
+    /// It reads as it stands: the inside of a JSON string without escapes, or a protobuf string that is fit. U+0000 is in
+    /// neither.
     Plain(&'a str),
     /// The inside of a JSON string, with escapes in it.
     Escaped(&'a str),
@@ -32,9 +33,6 @@ impl<'a> Text<'a> {
     #[inline]
     pub(super) fn read(self) -> Result<Cow<'a, str>, Fault> {
         match self {
-            Self::Plain(text) if memchr::memchr(0, text.as_bytes()).is_some() => {
-                Err(unfit("contains U+0000"))
-            }
             Self::Plain(text) => Ok(Cow::Borrowed(text)),
             Self::Escaped(inside) => unescape(inside).map(Cow::Owned),
             Self::Unfit => Err(unfit("contains U+0000 or is not UTF-8")),

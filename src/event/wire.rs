@@ -92,52 +92,27 @@ fn array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Malformed> {
     Ok(*array)
 }
 
-/// Takes the fields of a message: into a buffer, or into a count of the bytes that this would take. What is written is
-/// said once and cannot differ from what was counted.
-pub(crate) trait Sink {
-    /// Appends bytes as they are.
-    fn put(&mut self, bytes: &[u8]);
+/// Writes the fields of a message at the end of a buffer.
+pub(crate) trait Append {
+    /// A bare varint.
+    fn varint(&mut self, value: u64);
 
-    /// Appends a varint.
-    fn put_varint(&mut self, value: u64);
+    /// The key of a field of kind `string`, `bytes` or message, whose length and bytes follow.
+    fn key_of_bytes(&mut self, number: u32);
 
     /// A field of kind `int64`, `uint32` or `bool`.
-    #[inline]
-    fn varint_field(&mut self, number: u32, value: u64) {
-        self.put_varint(u64::from(number << 3));
-        self.put_varint(value);
-    }
+    fn varint_field(&mut self, number: u32, value: u64);
 
     /// A field of kind `string`, `bytes` or message.
-    #[inline]
-    fn bytes_field(&mut self, number: u32, bytes: &[u8]) {
-        self.length_of_field(number, bytes.len());
-        self.put(bytes);
-    }
-
-    /// The start of a field whose so many bytes follow.
-    #[inline]
-    fn length_of_field(&mut self, number: u32, bytes: usize) {
-        self.put_varint(u64::from(number << 3 | 2));
-        self.put_varint(bytes as u64);
-    }
+    fn bytes_field(&mut self, number: u32, bytes: &[u8]);
 
     /// A field of kind `float`.
-    #[inline]
-    fn float_field(&mut self, number: u32, value: f32) {
-        self.put_varint(u64::from(number << 3 | 5));
-        self.put(&value.to_le_bytes());
-    }
+    fn float_field(&mut self, number: u32, value: f32);
 }
 
-impl Sink for Vec<u8> {
+impl Append for Vec<u8> {
     #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn put_varint(&mut self, mut value: u64) {
+    fn varint(&mut self, mut value: u64) {
         loop {
             let [low, ..] = value.to_le_bytes();
             value >>= 7;
@@ -147,21 +122,29 @@ impl Sink for Vec<u8> {
             self.push(low | 0x80);
         }
     }
-}
 
-/// Counts the bytes that it is given.
-#[derive(Debug, Default)]
-pub(crate) struct Count(pub(crate) usize);
-
-impl Sink for Count {
     #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len();
+    fn key_of_bytes(&mut self, number: u32) {
+        self.varint(u64::from(number << 3 | 2));
     }
 
     #[inline]
-    fn put_varint(&mut self, value: u64) {
-        self.0 += varint_len(value);
+    fn varint_field(&mut self, number: u32, value: u64) {
+        self.varint(u64::from(number << 3));
+        self.varint(value);
+    }
+
+    #[inline]
+    fn bytes_field(&mut self, number: u32, bytes: &[u8]) {
+        self.key_of_bytes(number);
+        self.varint(bytes.len() as u64);
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn float_field(&mut self, number: u32, value: f32) {
+        self.varint(u64::from(number << 3 | 5));
+        self.extend_from_slice(&value.to_le_bytes());
     }
 }
 
@@ -182,7 +165,7 @@ mod tests {
         fn a_varint_reads_back_and_is_as_long_as_counted(value: u64, shift in 0..64_u32) {
             let value = value >> shift;
             let mut bytes = Vec::new();
-            bytes.put_varint(value);
+            bytes.varint(value);
             prop_assert_eq!(bytes.len(), varint_len(value));
             let mut rest = &bytes[..];
             prop_assert_eq!(varint(&mut rest), Ok(value));

@@ -110,7 +110,7 @@ impl Batch {
         let charged = charge(&tenant, envelope.events.len())?;
         let clock = Clock { received_at: self.receipt.at, sent_at: envelope.sent_at };
         let mut judging = Judging::new(&tenant, self.receipt.id, clock);
-        judging.take(&envelope.defaults, envelope.events);
+        judging.take(&envelope.defaults, envelope.events.iter());
         Ok((tenant, judging.finish(), charged))
     }
 

@@ -69,7 +69,9 @@ impl Judging {
         defaults: &Defaults<'a>,
         events: impl IntoIterator<Item = RawEvent<'a>>,
     ) {
-        let (builder, refusals_bytes) = (&mut self.builder, &mut self.refusals_bytes);
+        let (events, builder) = (events.into_iter(), &mut self.builder);
+        let refusals_bytes = &mut self.refusals_bytes;
+        builder.reserve(events.size_hint().0);
         self.outcomes.extend(self.check.check(defaults, events).map(|verdict| {
             let outcome = match verdict {
                 Verdict::Accepted(event) => {

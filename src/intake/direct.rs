@@ -1,4 +1,4 @@
-//! A request without a connection and a log: intake's own steps, for fuzzing.
+//! A request without a connection and a log: intake's own steps, for fuzzing and for benches.
 //!
 //! The steps are those of [`super::batch`]; what waits, and what limits rate and memory, is left out.
 
@@ -23,7 +23,7 @@ use crate::event::UnixMillis;
 use crate::log::SealedRecord;
 use crate::tenant::Directory;
 
-/// How NDJSON arrives here.
+/// How NDJSON arrives here: in pieces as no client makes them, so that every place is one to cut at.
 const PIECE_BYTES: usize = 61;
 
 /// A batch, answered as if the log had taken it.
@@ -43,9 +43,8 @@ pub fn answer(
     max_unpacked_bytes: usize,
     received_at: UnixMillis,
 ) -> Answered {
-    let receipt = Receipt { id: Uuid::now_v7(), at: received_at, started: Instant::now() };
-    let limits = BodyLimits { timeout: Duration::MAX, max_bytes: usize::MAX, max_unpacked_bytes };
-    match judge(directory, headers, wire, &Bodies::new(limits), receipt) {
+    let receipt = receipt(received_at);
+    match judge(directory, headers, wire, max_unpacked_bytes, PIECE_BYTES, receipt) {
         Ok(Judged { outcomes, records }) => {
             let reply = reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::All).map(Full::new);
             Answered { reply, records }
@@ -54,21 +53,39 @@ pub fn answer(
     }
 }
 
+/// What the log would be given, where NDJSON arrives in pieces of `piece_bytes`; `None` when the batch is refused.
+pub fn records(
+    directory: &Directory,
+    headers: &HeaderMap,
+    wire: Bytes,
+    max_unpacked_bytes: usize,
+    piece_bytes: usize,
+    received_at: UnixMillis,
+) -> Option<Vec<SealedRecord>> {
+    let judged = judge(directory, headers, wire, max_unpacked_bytes, piece_bytes, receipt(received_at));
+    judged.ok().map(|judged| judged.records)
+}
+
+fn receipt(received_at: UnixMillis) -> Receipt {
+    Receipt { id: Uuid::now_v7(), at: received_at, started: Instant::now() }
+}
+
 fn judge(
     directory: &Directory,
     headers: &HeaderMap,
     wire: Bytes,
-    bodies: &Bodies,
+    max_unpacked_bytes: usize,
+    piece_bytes: usize,
     receipt: Receipt,
 ) -> Result<Judged, Problem> {
+    let limits = BodyLimits { timeout: Duration::MAX, max_bytes: usize::MAX, max_unpacked_bytes };
     let key = resolve::authorize(headers, directory);
     let (mut head, ()) = Request::new(()).into_parts();
     head.headers = headers.clone();
-    let batch = Batch::open(receipt, &Arc::new(head), key, wire.len(), bodies)?;
+    let batch = Batch::open(receipt, &Arc::new(head), key, wire.len(), &Bodies::new(limits))?;
     if batch.is_streamed() {
         let mut stream = batch.stream(directory);
-        // Pieces as no client makes them, so that every place is one to cut at.
-        wire.chunks(PIECE_BYTES).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
+        wire.chunks(piece_bytes).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
         return stream.finish().map(|(_, judged)| judged);
     }
     let unpacked = batch.unpack(wire)?;

@@ -86,7 +86,7 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 fn look_up(token: &str, directory: &Directory) -> Result<KeyHolder, Problem> {
-    let key = WriteKey::parse(token).map_err(|_| Problem::UnknownKey)?;
+    let key = WriteKey::presented(token).map_err(|_| Problem::UnknownKey)?;
     Ok(directory.authenticate(&key)?)
 }
 

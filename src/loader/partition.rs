@@ -189,7 +189,6 @@ mod tests {
     use std::time::Instant;
 
     use bytes::Bytes;
-    use uuid::Uuid;
 
     use super::*;
     use crate::loader::lane::{BatchLimits, Kept, Told};

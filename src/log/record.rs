@@ -13,6 +13,9 @@ pub use view::{BadRecord, Events, RecordView};
 /// No record is larger than this, encoded and before compression; a larger batch becomes several.
 pub const MAX_RECORD_BYTES: usize = 900_000;
 
+/// The newest format of records that this release reads, and the one that it writes: see `format` in `record.proto`.
+pub const FORMAT: u32 = 0;
+
 /// Field numbers of `Record`.
 mod record_field {
     pub(super) const ORGANIZATION_ID: u32 = 1;
@@ -20,6 +23,7 @@ mod record_field {
     pub(super) const REQUEST_ID: u32 = 3;
     pub(super) const RECEIVED_AT_MS: u32 = 4;
     pub(super) const EVENTS: u32 = 5;
+    pub(super) const FORMAT: u32 = 6;
 }
 
 /// Field numbers of `RecordEvent`.

@@ -40,19 +40,26 @@ impl WriteKey {
         Ok(Self(format!("{PREFIX}{body}{check}")))
     }
 
-    /// Reads a key that a client presented.
+    /// Reads a key that a person handed over.
     ///
     /// # Errors
     /// The shape or the checksum is wrong.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
+        let key = Self::presented(text)?;
+        let (body, check) = text[PREFIX.len()..].split_at(SECRET_CHARS);
+        if checksum(body) == check { Ok(key) } else { Err(MalformedKey) }
+    }
+
+    /// Reads a key that a request presents. Its checksum is not looked at: no key with a typing error is found, and there
+    /// are more requests than people.
+    ///
+    /// # Errors
+    /// The shape is wrong.
+    pub fn presented(text: &str) -> Result<Self, MalformedKey> {
         let payload = text.strip_prefix(PREFIX).ok_or(MalformedKey)?;
         let well_formed =
             payload.len() == SECRET_CHARS + CHECK_CHARS && payload.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !well_formed {
-            return Err(MalformedKey);
-        }
-        let (body, check) = payload.split_at(SECRET_CHARS);
-        if checksum(body) == check { Ok(Self(text.to_owned())) } else { Err(MalformedKey) }
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedKey) }
     }
 
     /// What is stored and looked up.

@@ -1,16 +1,24 @@
 //! One event a line; everything around the events comes in headers.
 
-use serde_json::value::RawValue;
-
+use super::super::json::{NotJson, Scanner};
+use super::super::names::NAMES;
+use super::events::{Scanned, Tape, scan};
 #[cfg(test)]
-use super::Envelope;
+use super::{Envelope, Events};
 use super::{EnvelopeError, MAX_EVENTS, RawEvent, check_count};
 
 #[cfg(test)]
 pub(super) fn cut(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
     let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::not_utf8(error.valid_up_to()))?;
+    let mut events = Events::default();
     // One more than the limit is enough to know.
-    let events = text.split('\n').filter(|line| !is_blank(line)).take(MAX_EVENTS + 1).map(event).collect();
+    for line in text.split('\n').filter(|line| !is_blank(line)).take(MAX_EVENTS + 1) {
+        // As another parser has it.
+        events.push(match serde_json::from_str::<&serde_json::value::RawValue>(line) {
+            Ok(raw) => RawEvent::Json(raw.get()),
+            Err(_) => RawEvent::NotJson(line),
+        });
+    }
     Envelope { events, ..Envelope::default() }.with_events()
 }
 
@@ -66,17 +74,24 @@ impl Lines {
         if !is_blank(text) {
             self.events += 1;
             if self.events <= MAX_EVENTS {
-                take(event(text));
+                take(event(text, &mut Tape::with_capacity(NAMES.len())));
             }
         }
         Ok(())
     }
 }
 
-fn event(line: &str) -> RawEvent<'_> {
-    match serde_json::from_str::<&RawValue>(line) {
-        Ok(raw) => RawEvent::Json(raw.get()),
-        Err(_) => RawEvent::NotJson(line),
+fn event<'a>(line: &'a str, tape: &'a mut Tape<'a>) -> RawEvent<'a> {
+    let mut scanner = Scanner::new(line);
+    let mut whole = || {
+        let first = scanner.token()?;
+        let text = scan(&mut scanner, first, tape)?;
+        scanner.end().map(|()| text)
+    };
+    match whole() {
+        Ok(text) if tape.is_empty() => RawEvent::Json(text),
+        Ok(text) => RawEvent::Scanned(Scanned { text, fields: tape }),
+        Err(NotJson) => RawEvent::NotJson(line),
     }
 }
 

@@ -3,6 +3,11 @@ use serde_json::{Map, Value as Tree};
 
 use super::*;
 
+/// The one value that `text` is.
+fn value(text: &str) -> Option<Value<'_>> {
+    Walker { text, at: 0 }.value()
+}
+
 /// What `serde_json` would build, built from what the walker finds.
 fn tree(value: Value<'_>) -> Tree {
     let text = |text: Text<'_>| text.read().expect("no lone surrogates in a tree").into_owned();
@@ -70,6 +75,29 @@ proptest! {
     }
 
     #[test]
+    fn the_scan_takes_what_serde_json_takes_and_nothing_else(
+        json in any_json(),
+        spacious: bool,
+        at: prop::sample::Index,
+        damage in "(?s)([\"\\\\{}\\[\\],:u0-9eE.+tfn\\- \u{0}-\u{1f}]|.){0,2}",
+        noise in "(?s)([\"\\\\{}\\[\\],:u0-9eE.+tfn\\- ]|.){0,12}",
+    ) {
+        let whole = if spacious { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) };
+        let whole = escaped(&whole.expect("json"));
+        let mut damaged = whole.clone();
+        let at = at.index(damaged.len());
+        damaged.replace_range(at..(at + 1).min(damaged.len()), &damage);
+        for text in [whole, damaged, noise.clone(), format!("[{noise}]"), format!("\"{noise}\"")] {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text);
+            let ours = Scanner::whole(&text);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?}", text);
+            if let Ok(theirs) = theirs {
+                prop_assert_eq!(ours.ok(), value(theirs.get()), "{:?}", text);
+            }
+        }
+    }
+
+    #[test]
     fn text_that_is_not_json_is_no_panic(text in "(?s)([\"\\\\{}\\[\\],:u0-9 ]|.){0,40}") {
         if let Some(found) = value(&text) {
             let _any = format!("{found:?}");
@@ -108,4 +136,67 @@ fn strings_end_where_they_end() {
             assert_eq!(value(&text), Some(Value::Text(expected)), "{text}");
         }
     }
+}
+
+#[test]
+fn what_is_nearly_json_is_not() {
+    for text in [
+        "",
+        " ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "[}",
+        "{]",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{,}",
+        r#"{"a":1,}"#,
+        r#"{"a"}"#,
+        r#"{"a":}"#,
+        "{1:2}",
+        r#"{"a":1 "b":2}"#,
+        "[[]",
+        "[]]",
+        "01",
+        "-",
+        "-01",
+        "+1",
+        ".5",
+        "1.",
+        "1.e3",
+        "1e",
+        "1e+",
+        "0x1",
+        "1_0",
+        "tru",
+        "truee",
+        "nul",
+        "True",
+        "NaN",
+        "'a'",
+        "\"",
+        r#""\"#,
+        r#""\x""#,
+        r#""\u12""#,
+        r#""\u12g4""#,
+        "\"\t\"",
+        "\"\u{1f}\"",
+        "\"a\u{0}\"",
+        "1 1",
+        "[1]x",
+        "\u{feff}1",
+        "\u{a0}1",
+        "[\"]",
+        "/**/1",
+        "[1,\u{b}2]",
+    ] {
+        assert_eq!(Scanner::whole(text), Err(NotJson), "{text}");
+        assert!(serde_json::from_str::<&serde_json::value::RawValue>(text).is_err(), "{text}");
+    }
+    let deep = 1_000_000;
+    assert!(Scanner::whole(&("[".repeat(deep) + &"]".repeat(deep))).is_ok());
+    assert_eq!(Scanner::whole(&("[{".repeat(deep) + &"]}".repeat(deep))), Err(NotJson));
 }

@@ -74,12 +74,12 @@ proptest! {
             body[at] = 0xff;
         }
         let (mut cutter, mut events) = (Lines::default(), Vec::new());
-        let cut = body.chunks(piece).try_for_each(|piece| cutter.feed(piece, |event| events.push(format!("{event:?}"))));
-        let cut = cut.and_then(|()| cutter.finish(|event| events.push(format!("{event:?}"))));
+        let cut = body.chunks(piece).try_for_each(|piece| cutter.feed(piece, |event| events.push(shown(event))));
+        let cut = cut.and_then(|()| cutter.finish(|event| events.push(shown(event))));
         match Envelope::from_ndjson(&body) {
             Ok(envelope) => {
                 prop_assert_eq!(cut, Ok(()));
-                prop_assert_eq!(events, envelope.events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>());
+                prop_assert_eq!(events, envelope.events.iter().map(shown).collect::<Vec<_>>());
             }
             Err(error) => prop_assert_eq!(cut, Err(error)),
         }
@@ -99,8 +99,50 @@ proptest! {
     /// Whoever hands us text that is no JSON has broken a promise, but nothing else breaks.
     #[test]
     fn text_that_was_not_validated_is_no_panic(text in "(?s)\\{([\"\\\\{}\\[\\],:u0-9 ]|.){0,60}") {
-        let envelope = Envelope { events: vec![RawEvent::Json(&text), RawEvent::NotJson(&text)], ..Envelope::default() };
+        let envelope = raw([RawEvent::Json(&text), RawEvent::NotJson(&text)]);
         prop_assert_eq!(check_batch(&envelope, clock()).len(), 2);
+    }
+
+    /// Two ways to one verdict: the scan's notes, and the walk over the text alone.
+    #[test]
+    fn the_scan_and_the_walk_give_the_same_verdicts(
+        (_, mut members) in any_members(),
+        more in proptest::option::of((any::<prop::sample::Index>(), any::<bool>())),
+        damage in proptest::option::of((any::<prop::sample::Index>(), 0x20..0x7f_u8)),
+    ) {
+        if let Some((at, is_strange)) = more {
+            // Once more, or what no field has.
+            let again = members[at.index(members.len())].clone();
+            members.push(if is_strange { ("strange", again.1) } else { again });
+        }
+        let mut json = as_json(&members).into_bytes();
+        if let Some((at, byte)) = damage {
+            let at = at.index(json.len());
+            json[at] = byte;
+        }
+        let body = [b"{\"viewer_id\":\"v\",\"events\":[", &json[..], b", ", &json[..], b" ]}"].concat();
+        if let Ok(scanned) = Envelope::from_json(&body) {
+            let texts = scanned.events.iter().map(|event| match event {
+                RawEvent::Scanned(scanned) => RawEvent::Json(scanned.text),
+                raw => raw,
+            });
+            let walked = Envelope { defaults: scanned.defaults.clone(), ..raw(texts) };
+            prop_assert_eq!(check_batch(&scanned, clock()), check_batch(&walked, clock()));
+        }
+    }
+}
+
+fn raw<'a>(events: impl IntoIterator<Item = RawEvent<'a>>) -> Envelope<'a> {
+    let mut envelope = Envelope::default();
+    events.into_iter().for_each(|event| envelope.events.push(event));
+    envelope
+}
+
+/// An event by its text, whatever was found in it.
+fn shown(event: RawEvent<'_>) -> String {
+    match event {
+        RawEvent::Scanned(scanned) => format!("{:?}", RawEvent::Json(scanned.text)),
+        raw => format!("{raw:?}"),
     }
 }
 

@@ -20,7 +20,8 @@ pub(in crate::loader) enum DrainError {
     /// Another loader drains this organization, or wrote to it in between.
     #[error("another loader is at it")]
     Busy,
-    /// The row says that the record is this organization's, the record says that it is not. A person should look.
+    /// The record says of itself that it is another organization's, though the row says that it is this one's: a person should
+    /// look. Or that it takes a newer release.
     #[error(transparent)]
     Unfit(#[from] UnfitRecord),
 }
@@ -155,7 +156,9 @@ impl Draining<'_> {
             match Prepared::take(self.organization, self.position, rest, ALL_OF_THEM) {
                 Ok(batch) => break batch,
                 Err(UnfitRecord { why: Unfit::Undecodable, .. }) => stored.undecodable.push(stored.records),
-                Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. }, .. }) => return Err(unfit.into()),
+                Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. } | Unfit::Newer { .. }, .. }) => {
+                    return Err(unfit.into());
+                }
             }
             stored.records += 1;
         };

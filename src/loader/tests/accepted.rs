@@ -40,7 +40,7 @@ fn any_sent(runner: &mut TestRunner, count: usize) -> Vec<Sent> {
 }
 
 /// The events of a request, each of which has to be accepted.
-fn accepted<'a>(envelope: &Envelope<'a>, sent: &[Sent]) -> Vec<Event<'a>> {
+fn accepted<'a>(envelope: &'a Envelope<'_>, sent: &[Sent]) -> Vec<Event<'a>> {
     let verdicts = check_batch(envelope, CLOCK);
     assert_eq!(verdicts.len(), sent.len());
     let event = |(verdict, (_, members)): (Verdict<'a>, &Sent)| match verdict {

@@ -1,12 +1,15 @@
 //! Held, healed, drained: in order, once, and with the watermark.
 
+use prost::Message as _;
+
 use super::super::holding::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
 use super::super::position::Watermark;
 use super::super::writer::{Fates, Refusal, WriteError};
-use super::events::{bad_event, event, events, record, record_bytes, source};
+use super::events::{bad_event, event, events, log_record, record, record_bytes, source};
 use super::site::{POSITION, Site, record_id};
-use crate::event::Event;
+use crate::event::{Event, proto};
 use crate::log::record::RecordView;
+use crate::tenant::OrganizationId;
 
 /// Everything that is held fits.
 const ALL: i64 = 1 << 30;
@@ -329,4 +332,40 @@ async fn a_copy_that_is_refused_before_its_first_row_leaves_no_connection_out_of
 
     site.execute("ALTER TABLE org_acme.event RENAME gone TO seq").await;
     assert_eq!(drain(&site, ALL).await.expect("drained"), stored(900));
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_release_is_held_until_that_release_drains_it() {
+    let site = Site::with(&["acme"]).await;
+    let acme = site.id("acme");
+    let (bytes, newer) = (record_bytes(acme, &[event(2)]), of_format(1, acme, &[event(2)]));
+    let records =
+        vec![record(acme, 0, &[event(1)]), log_record(1, newer.clone()), record(acme, 2, &[event(3)])];
+    let shared = site.shared(site.organizations());
+    assert_eq!(site.through_a_lane(&shared, records).await, 3, "all are safe");
+    assert_eq!(site.contents("acme").await, [1, 0, 1], "only what stands before it is stored");
+    let held = site.held().await;
+    assert_eq!(held.len(), 2, "order is kept: {held:?}");
+    let reason = "1|1|the record at offset 1 cannot be loaded: a newer release wrote it in format 1, and this one reads \
+                  formats up to 0: use the newer release; loaders first";
+    assert_eq!(held[0], reason);
+
+    // This release drains nothing of it, also when it is asked to.
+    let refused = drain(&site, ALL).await;
+    assert!(matches!(&refused, Err(DrainError::Unfit(unfit)) if unfit.offset == 1), "{refused:?}");
+    assert_eq!(site.held().await, held);
+
+    // To the newer one it is a record like any other.
+    let superuser = site.superuser().await;
+    let known = "UPDATE rollbook.held_record SET record = $1 WHERE record = $2";
+    assert_eq!(superuser.execute(known, &[&bytes, &newer]).await.expect("an update"), 1);
+    assert_eq!(drain(&site, ALL).await.expect("drained"), stored(2));
+    assert_eq!(site.contents("acme").await, [3, 0, 1]);
+    assert_eq!(site.held().await, Vec::<String>::new());
+}
+
+/// A record as a release writes it whose readers must know this format.
+fn of_format(format: u32, organization: OrganizationId, events: &[Event<'_>]) -> Vec<u8> {
+    let record = proto::Record::decode(&record_bytes(organization, events)[..]).expect("a record of ours");
+    proto::Record { format, ..record }.encode_to_vec()
 }

@@ -133,6 +133,9 @@ impl Performing<'_> {
                     offset = unfit.offset, reason = %unfit, "a record is in another organization's lane");
                 return Ok(Performed::well(Told::Refused(Refused::Schema(unfit.to_string()))));
             }
+            Err(unfit @ UnfitRecord { why: Unfit::Newer { .. }, .. }) => {
+                return Ok(Performed::well(Told::Refused(Refused::Schema(unfit.to_string()))));
+            }
         };
         let opens = match expected {
             Expected::Watermark(watermark) => Opens::Known(watermark),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::copy::{CopyRows, RowEncoder};
 use super::rows::{Row, rows_of};
 use crate::loader::position::{Position, Watermark};
-use crate::log::record::RecordView;
+use crate::log::record::{FORMAT, RecordView};
 use crate::tenant::OrganizationId;
 
 /// One record as it came from the log.
@@ -46,6 +46,15 @@ pub(in crate::loader) enum Unfit {
     Foreign {
         /// Which.
         named: OrganizationId,
+    },
+    /// A newer release wrote something into it that this one would lose.
+    #[error(
+        "a newer release wrote it in format {format}, and this one reads formats up to {FORMAT}: \
+         use the newer release; loaders first"
+    )]
+    Newer {
+        /// What a reader of it must know.
+        format: u32,
     },
 }
 
@@ -203,6 +212,9 @@ impl Taken {
 fn fit(view: &RecordView<'_>, lane: OrganizationId) -> Result<(), Unfit> {
     if view.organization_id != lane {
         return Err(Unfit::Foreign { named: view.organization_id });
+    }
+    if view.is_newer() {
+        return Err(Unfit::Newer { format: view.format });
     }
     Ok(())
 }

@@ -1,22 +1,24 @@
-//! Hands records to Kafka and waits until it has them.
+//! Hands records to Kafka and tells of each when Kafka has it.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use metrics::{counter, gauge, histogram};
+use arc_swap::{ArcSwap, Guard};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
-use super::complaints::{Tracing, may_be_said};
+use delivery::Reports;
+
+use super::complaints::may_be_said;
 use super::refusal::LogRefusal;
 use super::{client_config, default};
 use crate::config::log::LogSettings;
 use crate::log::SealedRecord;
-use crate::ops::metrics::catalogue::{LOG_PUBLISH, LOG_PUBLISH_SECONDS, LOG_QUEUE_BYTES};
 use crate::tenant::Tenant;
+
+mod delivery;
 
 /// Bytes that may wait in the producer's own queue; intake's budget of unanswered requests is the first limit.
 const QUEUE_KIB: &str = "131072";
@@ -36,9 +38,8 @@ struct Shared {
     settings: LogSettings,
     timeout: Duration,
     /// Replaced when librdkafka says that this one is beyond repair.
-    producer: ArcSwap<FutureProducer<Tracing>>,
-    /// Why a record would not be acknowledged, as far as the last probe or acknowledgement tells; `None`: it would be.
-    trouble: ArcSwapOption<Trouble>,
+    producer: ArcSwap<ThreadedProducer<Reports>>,
+    reports: Reports,
 }
 
 /// Why the log takes nothing at all.
@@ -78,107 +79,74 @@ impl Publisher {
     /// # Errors
     /// librdkafka does not take the settings.
     pub fn start(settings: &LogSettings, timeout: Duration) -> Result<Self, KafkaError> {
-        let producer = ArcSwap::from_pointee(producer(settings, timeout)?);
-        let trouble = ArcSwapOption::from_pointee(Trouble::Unasked);
-        start_counting();
-        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, trouble }) })
+        let reports = Reports::new();
+        let producer = ArcSwap::from_pointee(producer(settings, timeout, reports.clone())?);
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, reports }) })
     }
 
-    /// Publishes under the organization's slug and waits for the acknowledgement of every replica asked for.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not take the record back.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    pub async fn publish(&self, tenant: &Tenant, record: SealedRecord) -> Result<(), PublishError> {
-        let started = Instant::now();
-        let bytes = f64::from(u32::try_from(record.bytes.len()).unwrap_or(u32::MAX));
-        let queued = gauge!(LOG_QUEUE_BYTES);
-        queued.increment(bytes);
-        let outcome = self.send(tenant, record).await;
-        queued.decrement(bytes);
-        histogram!(LOG_PUBLISH_SECONDS).record(started.elapsed().as_secs_f64());
-        let label = match &outcome {
-            Ok(()) => "acked",
-            Err(PublishError::TimedOut) => "timed_out",
-            Err(PublishError::QueueFull | PublishError::Refused(_) | PublishError::Failed(_)) => "failed",
+    /// Publishes under the organization's slug. Once every replica asked for has acknowledged the record, or it is known that
+    /// they will not, `told` is called with that: once, from the producer's own thread or from within this call, so it must
+    /// neither wait nor work. Nothing takes the record back.
+    pub fn publish(
+        &self,
+        tenant: &Tenant,
+        sealed: SealedRecord,
+        told: impl FnOnce(Result<(), PublishError>) + Send + Sync + 'static,
+    ) {
+        let producer = self.shared.producer.load();
+        let pending = self.shared.reports.begin(sealed.bytes.len(), told);
+        // librdkafka makes a copy of its own, and ours ends here: two of each would wait for the log.
+        let record = BaseRecord::with_opaque_to(&self.shared.settings.topic, pending)
+            .key(tenant.slug().as_str())
+            .payload(&sealed.bytes);
+        let sent = match producer.send(record) {
+            Err((_, record)) if self.replace_if_broken(&producer) => self.shared.producer.load().send(record),
+            sent => sent,
         };
-        counter!(LOG_PUBLISH, "outcome" => label).increment(1);
-        outcome
-    }
-
-    async fn send(&self, tenant: &Tenant, sealed: SealedRecord) -> Result<(), PublishError> {
-        let producer = self.shared.producer.load_full();
-        let record =
-            FutureRecord::to(&self.shared.settings.topic).key(tenant.slug().as_str()).payload(&sealed.bytes);
-        let delivery = match producer.send_result(record) {
-            Ok(delivery) => delivery,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                return Err(PublishError::QueueFull);
-            }
-            Err((error, _)) => return Err(self.failed(error, &producer)),
-        };
-        // librdkafka has a copy of its own: two of each would wait for the log.
-        drop(sealed);
-        match tokio::time::timeout(self.shared.timeout + ANSWER_GRACE, delivery).await {
-            Ok(Ok(Ok(_))) => {
-                if self.shared.trouble.load().is_some() {
-                    self.shared.trouble.store(None);
-                }
-                Ok(())
-            }
-            Ok(Ok(Err((error, _)))) => Err(self.failed(error, &producer)),
-            // The producer was dropped with the record in its queue.
-            Ok(Err(_)) => Err(PublishError::Failed(KafkaError::Canceled)),
-            Err(_) => Err(PublishError::TimedOut),
+        if let Err((error, record)) = sent {
+            self.shared.reports.fail(*record.delivery_opaque, error);
         }
     }
 
-    fn failed(&self, error: KafkaError, producer: &Arc<FutureProducer<Tracing>>) -> PublishError {
-        let fatal = producer.client().fatal_error().map(|(code, _)| code);
-        if fatal.is_some() {
-            self.replace(producer, &error);
-        }
-        // What made the producer fail for good says more than that it has.
-        let code = fatal.or(error.rdkafka_error_code());
-        if let Some(refusal) = code.and_then(LogRefusal::of) {
-            return PublishError::Refused(refusal);
-        }
-        match (error.rdkafka_error_code(), self.shared.trouble.load().as_deref()) {
-            // librdkafka hopes that a topic which is not there is about to be.
-            (Some(RDKafkaErrorCode::MessageTimedOut), Some(Trouble::Refuses(refusal))) => {
-                PublishError::Refused(*refusal)
-            }
-            (Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut), _) => {
-                PublishError::TimedOut
-            }
-            _ => PublishError::Failed(error),
-        }
+    /// Within this time `told` is called. Whoever waits for it waits no longer, whatever keeps the producer from saying so.
+    pub fn longest_wait(&self) -> Duration {
+        self.shared.timeout + ANSWER_GRACE
     }
 
     /// An idempotent producer that lost track of its sequence refuses everything from then on; a new one has a new
-    /// identity. What the old one left unanswered is answered as failed, and the ids settle it.
-    fn replace(&self, broken: &Arc<FutureProducer<Tracing>>, error: &KafkaError) {
-        let (fresh, outcome) = match producer(&self.shared.settings, self.shared.timeout) {
-            Ok(fresh) => (fresh, "the producer failed for good and was replaced"),
+    /// identity. What the old one left unanswered is answered as failed, and the ids settle it. False: this one works, or no
+    /// other could be made.
+    fn replace_if_broken(&self, producer: &Arc<ThreadedProducer<Reports>>) -> bool {
+        let Some((code, error)) = producer.client().fatal_error() else { return false };
+        self.shared.reports.failed_for_good(code);
+        self.replace(Arc::clone(producer), &error)
+    }
+
+    fn replace(&self, broken: Arc<ThreadedProducer<Reports>>, error: &str) -> bool {
+        let fresh = match producer(&self.shared.settings, self.shared.timeout, self.shared.reports.clone()) {
+            Ok(fresh) => Arc::new(fresh),
             Err(again) => {
-                tracing::error!(%error, %again, "the producer failed for good; no new one could be made");
-                return;
+                tracing::error!(error, %again, "the producer failed for good; no new one could be made");
+                return false;
             }
         };
-        let current = self.shared.producer.compare_and_swap(broken, Arc::new(fresh));
+        let current = self.shared.producer.compare_and_swap(&broken, Arc::clone(&fresh));
+        let outcome = "the producer failed for good and was replaced";
         // What made this one fail may be waiting for the next.
-        if Arc::ptr_eq(&current, broken)
+        if Arc::ptr_eq(&current, &broken)
             && let Some(unwritten) = may_be_said(outcome)
         {
-            tracing::error!(%error, unwritten, "{outcome}");
+            tracing::error!(error, unwritten, "{outcome}");
         }
+        let current = Guard::into_inner(current);
+        // A producer's end waits for its thread: that of the broken one, or of ours if another one came first.
+        tokio::task::spawn_blocking(move || drop((current, broken, fresh)));
+        true
     }
 
     /// Whether a batch would be acknowledged now, as far as the last probe or acknowledgement tells.
     pub fn is_available(&self) -> bool {
-        self.shared.trouble.load().is_none()
+        self.shared.reports.is_available()
     }
 
     /// Asks the brokers every two seconds whether the topic has a leader for every partition, until `stop`.
@@ -187,7 +155,7 @@ impl Publisher {
             let publisher = self.clone();
             let asked = tokio::task::spawn_blocking(move || publisher.look());
             let trouble = asked.await.unwrap_or_else(|error| Some(Trouble::Away(error.to_string())));
-            let before = self.shared.trouble.swap(trouble.clone().map(Arc::new));
+            let before = self.shared.reports.set_trouble(trouble.clone());
             if before.as_deref() != trouble.as_ref() {
                 let topic = &self.shared.settings.topic;
                 match trouble {
@@ -207,6 +175,7 @@ impl Publisher {
 
     /// Why a record would not be acknowledged now, as far as the brokers say.
     fn look(&self) -> Option<Trouble> {
+        self.replace_if_broken(&self.shared.producer.load());
         let producer = self.shared.producer.load_full();
         let away = |error: RDKafkaErrorCode| Trouble::Away(error.to_string());
         let metadata = match producer.client().fetch_metadata(Some(&self.shared.settings.topic), PROBE_PERIOD)
@@ -243,16 +212,11 @@ impl fmt::Debug for Publisher {
     }
 }
 
-/// All samples begin with the process: a first failure is then an increase, and a name that is not there a mistake.
-fn start_counting() {
-    gauge!(LOG_QUEUE_BYTES).increment(0);
-    let _seconds = histogram!(LOG_PUBLISH_SECONDS);
-    for outcome in ["acked", "failed", "timed_out"] {
-        counter!(LOG_PUBLISH, "outcome" => outcome).increment(0);
-    }
-}
-
-fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<Tracing>, KafkaError> {
+fn producer(
+    settings: &LogSettings,
+    timeout: Duration,
+    reports: Reports,
+) -> Result<ThreadedProducer<Reports>, KafkaError> {
     let mut config = client_config(settings);
     // Ours to default, the operator's to change. Without a pause to linger librdkafka's thread spins while requests are in
     // flight: see `docs/decisions/`.
@@ -268,5 +232,5 @@ fn producer(settings: &LogSettings, timeout: Duration) -> Result<FutureProducer<
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2")
         .set("message.timeout.ms", timeout.as_millis().to_string())
-        .create_with_context(Tracing)
+        .create_with_context(reports)
 }

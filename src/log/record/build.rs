@@ -5,9 +5,15 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::{BOUNDS_MS, MAX_RECORD_BYTES, event_field, record_field};
-use crate::event::wire::{Count, Sink, varint_len};
+use crate::event::wire::{Append, varint_len};
 use crate::event::{Event, UnixMillis};
 use crate::tenant::OrganizationId;
+
+/// What a record says of itself, before its first event.
+const HEAD_BYTES: usize = 80;
+/// The most that an event takes beside its texts and intervals, and an interval.
+const FIXED_BYTES: usize = 160;
+const INTERVAL_BYTES: usize = 10;
 
 /// An encoded record, ready for the log.
 #[derive(Debug)]
@@ -29,38 +35,47 @@ pub struct RecordBuilder {
     bytes: Vec<u8>,
     /// Its events, counted from the first push.
     events: Range<usize>,
+    /// Events to make room for.
+    expected: usize,
 }
 
 impl RecordBuilder {
     /// Starts the records of one batch.
     pub fn new(organization: OrganizationId, request_id: Uuid, received_at: UnixMillis) -> Self {
-        Self { organization, request_id, received_at, sealed: Vec::new(), bytes: Vec::new(), events: 0..0 }
+        Self {
+            organization,
+            request_id,
+            received_at,
+            sealed: Vec::new(),
+            bytes: Vec::new(),
+            events: 0..0,
+            expected: 0,
+        }
     }
 
-    /// Makes room for so many bytes of events at once: the size of the body is a good guess.
-    #[must_use]
-    pub fn with_capacity(mut self, bytes: usize) -> Self {
-        self.bytes.reserve_exact(bytes.min(MAX_RECORD_BYTES));
-        self
+    /// So many events will come at most: room for them is made at once, by what the first one takes.
+    pub fn reserve(&mut self, events: usize) {
+        self.expected = events;
     }
 
     /// Adds one event; seals a record and starts the next when it would grow too large. A checked event is some 20 KiB
     /// at most, so that one alone always fits.
     pub fn push(&mut self, event: &Event<'_>) {
-        let mut count = Count::default();
-        write_event(event, &mut count);
-        let Count(length) = count;
-        // One byte of key before the length.
-        let needed = 1 + varint_len(length as u64) + length;
-        if !self.events.is_empty() && self.bytes.len() + needed > MAX_RECORD_BYTES {
-            self.seal();
-        }
+        let most = most_bytes(event);
         if self.events.is_empty() {
+            let expected = std::mem::take(&mut self.expected).max(1);
+            self.bytes.reserve_exact((HEAD_BYTES + most * expected).min(MAX_RECORD_BYTES));
             self.open();
         }
-        self.bytes.reserve(needed);
-        self.bytes.length_of_field(record_field::EVENTS, length);
+        self.bytes.reserve(most);
+        let start = self.bytes.len();
         write_event(event, &mut self.bytes);
+        if self.bytes.len() > MAX_RECORD_BYTES && !self.events.is_empty() {
+            let event = self.bytes.split_off(start);
+            self.seal();
+            self.open();
+            self.bytes.extend_from_slice(&event);
+        }
         self.events.end += 1;
     }
 
@@ -93,9 +108,28 @@ impl RecordBuilder {
     }
 }
 
+/// Writes an event as a field of the record. Its length goes before it and is known behind it: nearly every event has one of two
+/// bytes, for which there is room, and the others are moved.
+fn write_event(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.key_of_bytes(record_field::EVENTS);
+    let start = out.len();
+    out.extend_from_slice(&[0; 2]);
+    write_fields(event, out);
+    let length = out.len() - (start + 2);
+    if varint_len(length as u64) == 2 {
+        let ([low, ..], [high, ..]) = (length.to_le_bytes(), (length >> 7).to_le_bytes());
+        out[start] = low | 0x80;
+        out[start + 1] = high;
+    } else {
+        let mut prefix = Vec::new();
+        prefix.varint(length as u64);
+        out.splice(start..start + 2, prefix);
+    }
+}
+
 /// Writes the fields of a `RecordEvent`, in the order of their numbers.
 #[inline]
-fn write_event(event: &Event<'_>, out: &mut impl Sink) {
+fn write_fields(event: &Event<'_>, out: &mut Vec<u8>) {
     use event_field as field;
     out.bytes_field(field::EVENT_ID, event.id.as_bytes());
     text_field(out, field::TYPE, &event.type_name);
@@ -121,47 +155,60 @@ fn write_event(event: &Event<'_>, out: &mut impl Sink) {
 }
 
 /// A `Watched` inside the event: the lengths of the message and of its packed numbers stand before them.
-fn write_watched(intervals: &[(u32, u32)], out: &mut impl Sink) {
+fn write_watched(intervals: &[(u32, u32)], out: &mut Vec<u8>) {
     let bounds = || intervals.iter().flat_map(|&(start, end)| [start, end]).map(u64::from);
     let packed: usize = bounds().map(varint_len).sum();
+    out.key_of_bytes(event_field::WATCHED);
     if packed == 0 {
-        return out.length_of_field(event_field::WATCHED, 0);
+        return out.varint(0);
     }
-    out.length_of_field(event_field::WATCHED, 1 + varint_len(packed as u64) + packed);
-    out.length_of_field(BOUNDS_MS, packed);
-    bounds().for_each(|bound| out.put_varint(bound));
+    out.varint((1 + varint_len(packed as u64) + packed) as u64);
+    out.key_of_bytes(BOUNDS_MS);
+    out.varint(packed as u64);
+    bounds().for_each(|bound| out.varint(bound));
+}
+
+/// What an event takes in a record, or a little more.
+fn most_bytes(event: &Event<'_>) -> usize {
+    let optional = [&event.item_id, &event.answer, &event.details];
+    let texts = event.type_name.len()
+        + event.session_id.len()
+        + event.viewer_id.len()
+        + event.content_id.len()
+        + optional.into_iter().flatten().map(|text| text.len()).sum::<usize>();
+    FIXED_BYTES + texts + event.watched.as_ref().map_or(0, |intervals| intervals.len() * INTERVAL_BYTES)
 }
 
 /// As every protobuf writer, leaves an empty text out where absence means the same.
 #[inline]
-fn text_field(out: &mut impl Sink, number: u32, text: &str) {
+fn text_field(out: &mut Vec<u8>, number: u32, text: &str) {
     optional_text(out, number, Some(text).filter(|text| !text.is_empty()));
 }
 
 /// As [`text_field`], for zero.
 #[inline]
-fn time_field(out: &mut impl Sink, number: u32, time: UnixMillis) {
+fn time_field(out: &mut Vec<u8>, number: u32, time: UnixMillis) {
     if time.0 != 0 {
         out.varint_field(number, time.0.cast_unsigned());
     }
 }
 
 #[inline]
-fn optional_text(out: &mut impl Sink, number: u32, text: Option<&str>) {
+fn optional_text(out: &mut Vec<u8>, number: u32, text: Option<&str>) {
     if let Some(text) = text {
         out.bytes_field(number, text.as_bytes());
     }
 }
 
 #[inline]
-fn optional_number(out: &mut impl Sink, field: u32, number: Option<u32>) {
+fn optional_number(out: &mut Vec<u8>, field: u32, number: Option<u32>) {
     if let Some(number) = number {
         out.varint_field(field, u64::from(number));
     }
 }
 
 #[inline]
-fn optional_float(out: &mut impl Sink, field: u32, number: Option<f32>) {
+fn optional_float(out: &mut Vec<u8>, field: u32, number: Option<f32>) {
     if let Some(number) = number {
         out.float_field(field, number);
     }

@@ -142,6 +142,17 @@ proptest! {
     }
 }
 
+#[test]
+fn a_record_says_whether_this_release_would_lose_something_of_it() {
+    let mut bytes = records(&[plain_event(1)]).remove(0).bytes;
+    let ours = RecordView::parse(&bytes).expect("a record of ours");
+    assert_eq!((ours.format, ours.is_newer()), (FORMAT, false));
+    let newer = proto::Record { format: FORMAT + 1, ..Default::default() };
+    bytes.extend(newer.encode_to_vec());
+    let newer = RecordView::parse(&bytes).expect("what every release can read of it");
+    assert_eq!((newer.format, newer.is_newer(), newer.event_count), (FORMAT + 1, true, 1));
+}
+
 fn read_to_the_end(bytes: &[u8]) {
     if let Ok(view) = RecordView::parse(bytes) {
         assert_eq!(view.events().count(), view.event_count);

@@ -2,13 +2,14 @@
 //!
 //! The bytes come from the log, which others may write to: anything in them may be wrong, and what is wrong is an
 //! error. What is read as an [`Event`] keeps the promises that the columns rest on: text is UTF-8, numbers and times
-//! fit, intervals run forwards. WireFields that a newer release wrote are skipped.
+//! fit, intervals run forwards. Fields that a newer release wrote are passed over: whoever stores events asks
+//! [`RecordView::is_newer`] first.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::{BOUNDS_MS, event_field, record_field};
+use super::{BOUNDS_MS, FORMAT, event_field, record_field};
 use crate::event::wire::{Malformed, Wire, WireFields, varint};
 use crate::event::{Event, UnixMillis};
 use crate::tenant::OrganizationId;
@@ -46,6 +47,8 @@ pub struct RecordView<'a> {
     pub received_at: UnixMillis,
     /// How many events it holds.
     pub event_count: usize,
+    /// What a reader must know so as not to lose anything of it: see [`FORMAT`].
+    pub format: u32,
     fields: WireFields<'a>,
 }
 
@@ -64,7 +67,7 @@ impl<'a> RecordView<'a> {
         let fields = WireFields::of(bytes);
         let (mut organization_id, mut record_id, mut request_id) = (None, None, None);
         let mut received_at = UnixMillis(0);
-        let mut event_count = 0;
+        let (mut event_count, mut format) = (0, 0);
         for field in fields.clone() {
             let (number, value) = field?;
             match number {
@@ -76,6 +79,7 @@ impl<'a> RecordView<'a> {
                     bytes_of(value, "events")?;
                     event_count += 1;
                 }
+                record_field::FORMAT => format = whole(value, u32::MAX, "format")?,
                 _ => {}
             }
         }
@@ -85,8 +89,14 @@ impl<'a> RecordView<'a> {
             request_id: request_id.ok_or(BadRecord::Missing("request_id"))?,
             received_at,
             event_count,
+            format,
             fields,
         })
+    }
+
+    /// Whether a newer release wrote something into it that this one would lose.
+    pub fn is_newer(&self) -> bool {
+        self.format > FORMAT
     }
 
     /// The events in order. The first that is wrong makes the whole record unreadable: take nothing from it.
