@@ -231,9 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_the_logs_own_move_the_low_water_mark_and_no_anchor() {
-        let mut partition = partition_with(0);
+    fn an_anchor_passes_marks_of_the_logs_own_once_all_before_them_is_safe() {
+        let mut partition = partition_with(1);
         partition.reach(7);
-        assert_eq!((partition.low_water(), partition.safe_place()), (7, None));
+        assert_eq!((partition.low_water(), partition.safe_place()), (0, None));
+        let lane = partition.lane_or_new(LaneKey::Undecodable);
+        lane.begin(ALL);
+        lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
+        assert_eq!(partition.safe_place(), Some(Watermark { next_offset: 7, last_record_id: Uuid::nil() }));
     }
 }

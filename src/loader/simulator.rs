@@ -5,11 +5,14 @@
 //! at the end of the log, nothing is held. All along no record is doubled, skipped or lost, memory stays within its bound,
 //! and a healthy organization waits for no slow one. A failure prints its seed and its last twenty steps.
 
+mod anchoring;
+mod cut_off;
 mod group;
 mod log;
 mod plan;
 mod process;
 mod random;
+mod reading;
 mod server;
 mod world;
 mod writer;

@@ -175,16 +175,21 @@ mod tests {
         dispatcher
     }
 
-    /// What is read again finds the memory full of what waits for the database: however long that takes, the log is not
-    /// asked for the same once more.
+    /// What would be read again finds the memory full of what waits for the database: however long that takes, the log is
+    /// not asked for it.
     #[test]
-    fn a_stretch_for_which_there_was_no_room_is_not_read_again_before_there_is_more() {
+    fn a_stretch_for_which_there_is_no_room_is_not_read_again_before_there_is_more() {
         let (mut dispatcher, now) = (dispatcher(10_000), Instant::now());
         dispatcher.arrive(lane(1), waiting(0, 6_000), now);
         dispatcher.arrive(lane(2), waiting(1, 3_000), now);
         let work = dispatcher.next(now).expect("work");
         assert_eq!(dispatcher.arrive(lane(2), waiting(2, 3_000), now), Some(Arrival::Left));
-        assert_eq!(dispatcher.next_stretch(), None, "what is left would find no room");
+        assert_eq!(
+            dispatcher.next_stretch(),
+            None,
+            "the lane has little in memory, but the others have much"
+        );
+
         dispatcher.told(work.id, Told::Refused(Refused::Server), now);
         assert_eq!(dispatcher.next_stretch(), None, "nothing has changed");
         let work = dispatcher.next(now + std::time::Duration::from_secs(1)).expect("the same once more");

@@ -31,6 +31,12 @@ fn live_at(next_offset: i64) -> Lane {
     lane
 }
 
+fn leave(lane: &mut Lane, offsets: [i64; 2]) {
+    for offset in offsets {
+        assert_eq!(lane.arrive(record(offset), Room::None), Arrival::Left);
+    }
+}
+
 fn refused(refused: fn(String) -> Refused) -> Told {
     Told::Refused(refused("because".to_owned()))
 }
@@ -170,9 +176,7 @@ fn a_lane_that_left_a_record_leaves_what_comes_behind_it() {
 #[test]
 fn a_lane_that_catches_up_takes_what_it_left_and_then_what_came_meanwhile() {
     let mut lane = lane_with(&[0]);
-    [1, 2].into_iter().for_each(|offset| {
-        lane.arrive(record(offset), Room::None);
-    });
+    leave(&mut lane, [1, 2]);
     lane.begin_to_catch_up(3);
     assert_eq!(lane.arrive(record(3), Room::Free), Arrival::Waits);
     lane.catch_up(0, [0, 1, 2].map(record), 3, |_, _| Room::Free);
@@ -182,9 +186,7 @@ fn a_lane_that_catches_up_takes_what_it_left_and_then_what_came_meanwhile() {
 #[test]
 fn a_lane_without_room_for_all_that_it_left_leaves_the_rest_and_what_came_meanwhile() {
     let mut lane = lane_with(&[0]);
-    [1, 2].into_iter().for_each(|offset| {
-        lane.arrive(record(offset), Room::None);
-    });
+    leave(&mut lane, [1, 2]);
     lane.begin_to_catch_up(3);
     lane.arrive(record(3), Room::Free);
     lane.catch_up(
@@ -200,9 +202,7 @@ fn a_lane_without_room_for_all_that_it_left_leaves_the_rest_and_what_came_meanwh
 #[test]
 fn a_stretch_that_ends_early_is_gone_on_with_from_its_end() {
     let mut lane = lane_with(&[]);
-    [1, 2].into_iter().for_each(|offset| {
-        lane.arrive(record(offset), Room::None);
-    });
+    leave(&mut lane, [1, 2]);
     lane.begin_to_catch_up(3);
     lane.catch_up(1, [record(1)], 2, |_, _| Room::Free);
     assert_eq!((offsets(&lane), lane.left_from()), (vec![1], Some(2)));

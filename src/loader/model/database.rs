@@ -310,3 +310,8 @@ pub(in crate::loader) fn record_id(offset: i64) -> Uuid {
 pub(in crate::loader) fn watermark(next_offset: i64) -> Option<Watermark> {
     (next_offset > 0).then(|| Watermark::after(next_offset - 1, record_id(next_offset - 1)))
 }
+
+/// The anchor at this offset. Below the first there is no record.
+pub(in crate::loader) fn anchor(next_offset: i64) -> Watermark {
+    watermark(next_offset).unwrap_or(Watermark { next_offset, last_record_id: Uuid::nil() })
+}

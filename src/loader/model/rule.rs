@@ -34,29 +34,6 @@ pub(in crate::loader) enum Rule {
     AnchorReadsIdentity,
 }
 
-impl Rule {
-    #[allow(dead_code, reason = "for the tests that switch each off")]
-    pub(in crate::loader) const ALL: [Self; 17] = [
-        Self::OfLane(lane::Rule::PassOverCovered),
-        Self::OfLane(lane::Rule::OpenByReadingHeld),
-        Self::OfLane(lane::Rule::LostAnswerIsRead),
-        Self::OfLane(lane::Rule::WatermarksNeverGoBack),
-        Self::OfLane(lane::Rule::WhatIsLeftIsNotSafe),
-        Self::OfLane(lane::Rule::CatchUpWithoutGap),
-        Self::CompareWatermark,
-        Self::HoldLeavesWatermark,
-        Self::HoldBeforeOffset,
-        Self::HoldAsksForRemoval,
-        Self::DrainInOrder,
-        Self::DrainSkipsCovered,
-        Self::DrainDeletesWithRows,
-        Self::BeginAtAnchor,
-        Self::IdentityGoesWithConnection,
-        Self::OpeningReadsIdentity,
-        Self::AnchorReadsIdentity,
-    ];
-}
-
 thread_local! {
     static SWITCHED_OFF: Cell<Option<Rule>> = const { Cell::new(None) };
 }

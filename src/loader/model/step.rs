@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::database::{Violation, watermark};
+use super::database::{self, Violation};
 use super::rule::{Rule, keeps};
 use super::state::{Config, Faults, Loader, Open, POSITION, State};
 use super::writer;
@@ -186,7 +186,7 @@ fn server(state: &State, config: &Config, offer: &mut impl FnMut(What, Next)) {
     if let Some(standby) = state.standby.as_ref().filter(|_| faults.rewinds > 0) {
         let mut next = spend(Faults { rewinds: faults.rewinds - 1, ..faults });
         let identity = state.database.identity + 1;
-        next.database = Rc::new(super::database::Database { identity, ..(**standby).clone() });
+        next.database = Rc::new(database::Database { identity, ..(**standby).clone() });
         next.standby = None;
         next.late_hold = None;
         writer::connections_are_lost(&mut next);
@@ -220,7 +220,7 @@ fn begun(state: &State, loader: usize) -> State {
         false => Some(state.committed).filter(|committed| *committed > 0),
     };
     next.loaders[loader] = Some(Rc::new(Loader {
-        partition: Partition::new(POSITION, 0, start.and_then(watermark), 0),
+        partition: Partition::new(POSITION, 0, start.map(database::anchor), 0),
         identity: state.database.identity,
         anchor,
         runs: [None; 2],

@@ -1,6 +1,5 @@
 //! What goes wrong in a run, and when: from the seed.
 
-use super::super::model::database::Violation;
 use super::log::{ORGANIZATIONS, PARTITIONS, Place, Record, UNDECODABLE, UNKNOWN};
 use super::random::Random;
 use super::world::{Event, OfProcess, PROCESSES, World};
@@ -284,6 +283,5 @@ impl World {
         self.server.durable.generation = 1;
         self.published -= 12;
         self.after(1, Event::Publishes);
-        let _ = Violation::Doubled;
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::super::model::database::{Identity, Offsets, Violation};
 use super::super::model::rule;
+use super::anchoring::Moves;
 use super::group::Group;
 use super::log::{KEYS, Log, ORGANIZATIONS, PARTITIONS, Place};
 use super::plan::{Fault, Plan};
-use super::process::{Moves, Process};
+use super::process::Process;
 use super::random::Random;
 use super::server::Server;
 use super::writer::Running;
