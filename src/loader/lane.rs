@@ -283,7 +283,11 @@ impl Lane {
             }
             Told::FoundHeld => self.go_live(self.confirmed),
             Told::Held(_) | Told::WrittenDown(_) => self.queue.remove_first(task.records()),
-            Told::Undecodable(_) => self.queue.remove(0),
+            Told::Undecodable(_) => {
+                self.queue.remove(0);
+                // No watermark shows that it is written down: opening asks whether the server is still the same.
+                self.unconfirmed(now);
+            }
             Told::Drained => self.drained(now),
             Told::NoneHeld => self.close(),
             Told::Gone(nobody) => {

@@ -90,6 +90,9 @@ async fn attempt(
     let transaction = client.transaction().await?;
     let draining = Draining { transaction, statements, organization, position };
     draining.lock().await?;
+    if statements.are_for_another(draining.transaction.client()).await? {
+        return Err(WriteError::OtherServer.into());
+    }
     let rows = draining.first_held(most_bytes).await?;
     let held: Vec<Held<'_>> =
         rows.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();

@@ -1,9 +1,9 @@
 //! What a lane finds in its schema where it has nothing to write.
 
-use tokio_postgres::{Client, Error, IsolationLevel};
+use tokio_postgres::{Client, IsolationLevel};
 
 use crate::loader::position::{Position, Watermark};
-use crate::loader::writer::{Statements, any_held, watermark};
+use crate::loader::writer::{Statements, WriteError, any_held, watermark};
 use crate::tenant::OrganizationId;
 
 /// How a lane finds its schema.
@@ -22,9 +22,12 @@ pub(in crate::loader) async fn open(
     statements: &Statements,
     organization: OrganizationId,
     position: Position,
-) -> Result<Opening, Error> {
+) -> Result<Opening, WriteError> {
     let transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
+    if statements.are_for_another(transaction.client()).await? {
+        return Err(WriteError::OtherServer);
+    }
     let any_held = any_held(transaction.client(), position, organization).await?;
     transaction.batch_execute(&statements.enter_role).await?;
     let watermark =

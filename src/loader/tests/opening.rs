@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::super::Shared;
-use super::super::holding::{ToHold, hold};
-use super::super::lane::Turn;
+use super::super::dispatcher::Work;
+use super::super::holding::{DrainError, ToHold, drain_some, hold, open};
+use super::super::lane::{Refused, Task, Told, Turn};
 use super::super::partition::LaneKey;
 use super::super::position::Watermark;
-use super::super::writer::{Expected, Flushed, Way, flush};
+use super::super::receive::waiting;
+use super::super::schedule::LaneId;
+use super::super::server::ServerIdentity;
+use super::super::writer::{Expected, FlushError, Flushed, Way, WriteError, flush, perform};
 use super::driver::{Driver, lane_id};
 use super::events::{bad_event, event, events, record, record_bytes, source};
 use super::site::{POSITION, Site, prepared, record_id};
@@ -103,6 +109,55 @@ async fn a_watermark_below_one_that_was_confirmed_is_not_built_upon() {
     let refused = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
     assert_eq!(refused.expect("an answer"), Flushed::Stale { found: None });
     assert_eq!(site.contents("acme").await, [7, 0, 0]);
+}
+
+/// Behind a pooler a connection stays when the server behind it changes. What a lane does not compare with a watermark it
+/// knows is only for the server that it began with.
+#[tokio::test]
+async fn on_another_server_nothing_is_opened_stored_or_drained() {
+    let site = Site::with(&["acme"]).await;
+    let (id, mut loader) = (site.id("acme"), site.loader().await);
+    let another = || site.statements("acme").on(&ServerIdentity::for_tests("another"));
+    for size in [20, 300] {
+        let batch = prepared(source(id, 5, events(0..size)));
+        let expected = Expected::Unknown { at_least: None };
+        let flushed = flush(&mut loader, &another(), expected, &batch, Way::Direct).await;
+        assert!(matches!(flushed, Err(FlushError::Refused(WriteError::OtherServer))), "{flushed:?}");
+    }
+    let opened = open(&mut loader, &another(), id, POSITION).await;
+    assert!(matches!(opened, Err(WriteError::OtherServer)), "{opened:?}");
+
+    let bytes = record_bytes(id, &[event(4)]);
+    let to_hold = [ToHold { offset: 4, bytes: &bytes, events: 1 }];
+    hold(&loader, id, POSITION, &to_hold, "a test").await.expect("held");
+    let drained = drain_some(&mut loader, &another(), id, POSITION, 1 << 20).await;
+    assert!(matches!(drained, Err(DrainError::Write(WriteError::OtherServer))), "{drained:?}");
+    assert_eq!((site.contents("acme").await, site.held().await.len()), ([0, 0, 0], 1));
+    // And on the one that it began with, all of it.
+    let here = site.statements("acme").on(&ServerIdentity::of(&loader).await.expect("an answer"));
+    let drained = drain_some(&mut loader, &here, id, POSITION, 1 << 20).await.expect("it drains");
+    assert!(drained.is_some());
+    assert_eq!((site.contents("acme").await, site.held().await.len()), ([1, 0, 1], 0));
+}
+
+#[tokio::test]
+async fn on_another_server_nothing_is_held() {
+    let (site, shared) = acme().await;
+    let (key, record) = waiting(4, Bytes::from(record_bytes(site.id("acme"), &[event(4)])));
+    let lane = LaneId { partition: POSITION.partition, key };
+    let task = Task::Hold { records: 1, reason: "a test".to_owned() };
+    let work = Work { id: 1, lane, position: POSITION, task, records: vec![record] };
+    let mut loader = site.loader().await;
+
+    let mut another = Arc::into_inner(shared).expect("nobody else has it");
+    another.identity = ServerIdentity::for_tests("another");
+    let performed = perform(&another, &work, &mut loader).await;
+    assert_eq!(performed.told, Told::Refused(Refused::Server));
+    assert!(!performed.is_connection_good && site.held().await.is_empty());
+
+    let performed = perform(&site.shared(site.organizations()), &work, &mut site.loader().await).await;
+    assert!(matches!(performed.told, Told::Held(_)), "{:?}", performed.told);
+    assert_eq!(site.held().await, ["4|1|a test"]);
 }
 
 #[tokio::test]

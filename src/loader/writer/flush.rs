@@ -92,7 +92,10 @@ impl FlushError {
                 WriteError::Row(error) | WriteError::Duplicate(error) | WriteError::Postgres(error),
             ) => was_refused(error),
             Self::Refused(
-                WriteError::TooManyDead { .. } | WriteError::Unaccounted { .. } | WriteError::Unmoved,
+                WriteError::TooManyDead { .. }
+                | WriteError::Unaccounted { .. }
+                | WriteError::Unmoved
+                | WriteError::OtherServer,
             ) => true,
         }
     }
@@ -141,7 +144,11 @@ async fn attempt<B: AsRef<[u8]>>(
 ) -> Result<Flushed, FlushError> {
     let target = Target { client, statements, position: batch.position };
     let (opened, begun) = join!(open(target, expected, batch), begin(target, batch, manner));
-    let from = match opened?.judge(expected, batch.first_offset) {
+    let opened = opened?;
+    if opened.is_other_server {
+        return Err(WriteError::OtherServer.into());
+    }
+    let from = match opened.judge(expected, batch.first_offset) {
         Ok(found) => found,
         Err(otherwise) => {
             // What was parsed is closed while the pooler's connection is still this transaction's.
@@ -164,6 +171,7 @@ async fn attempt<B: AsRef<[u8]>>(
 
 /// What a flush finds as it begins.
 struct Opened {
+    is_other_server: bool,
     any_held: bool,
     watermark: Option<Watermark>,
 }
@@ -199,7 +207,7 @@ async fn open<B: AsRef<[u8]>>(
         Expected::Known(Some(_)) => {
             let (began, found) = join!(client.batch_execute(&statements.begin_in_role), lock);
             began?;
-            Ok(Opened { any_held: false, watermark: found? })
+            Ok(Opened { is_other_server: false, any_held: false, watermark: found? })
         }
         Expected::Known(None) => {
             let (began, made, found) = join!(
@@ -209,23 +217,24 @@ async fn open<B: AsRef<[u8]>>(
             );
             began?;
             let (is_made, found) = (made?, found?);
-            Ok(Opened { any_held: false, watermark: found.filter(|_| !is_made) })
+            Ok(Opened { is_other_server: false, any_held: false, watermark: found.filter(|_| !is_made) })
         }
         // Whoever holds records of this lane later than this read them from the log, as this lane does (see
         // `docs/architecture.md`): what counts are those that were held before it had the partition.
         Expected::Unknown { .. } => {
-            let (began, any_held, became, made, found) = join!(
+            let (began, is_other_server, any_held, became, made, found) = join!(
                 client.batch_execute(&statements.begin),
+                statements.are_for_another(client),
                 any_held(client, position, batch.organization),
                 client.batch_execute(&statements.become_role),
                 make_first_watermark(target, batch),
                 lock
             );
             began?;
-            let any_held = any_held?;
+            let (is_other_server, any_held) = (is_other_server?, any_held?);
             became?;
             let (is_made, found) = (made?, found?);
-            Ok(Opened { any_held, watermark: found.filter(|_| !is_made) })
+            Ok(Opened { is_other_server, any_held, watermark: found.filter(|_| !is_made) })
         }
     }
 }

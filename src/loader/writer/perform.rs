@@ -8,7 +8,7 @@ use super::flush::{Committed, Expected as Opens, FlushError, Flushed, flush};
 use super::prepared::{Limits, Prepared, Source, Unfit, UnfitRecord};
 use super::refusal::Refusal;
 use super::statements::Statements;
-use super::ways::Way;
+use super::ways::{Way, WriteError};
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
 use crate::loader::holding::{HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down};
@@ -17,6 +17,7 @@ use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
+use crate::loader::server::ServerIdentity;
 use crate::tenant::OrganizationId;
 
 /// A batch up to this size is prepared where the task runs: handing it over would cost more.
@@ -246,14 +247,31 @@ impl Performing<'_> {
                 events: i32::try_from(record.events).unwrap_or(i32::MAX),
             })
             .collect();
-        let held = hold(client, organization, self.work.position, &records, reason).await;
-        match held.map_err(|error| Refusal::Server(Refusal::from(error).reason().to_owned()))? {
+        let held = self.hold_here(client, organization, &records, reason).await;
+        match held.map_err(|refusal| Refusal::Server(refusal.reason().to_owned()))? {
             HoldOutcome::Held => {
                 self.outcomes.held(self.work.records.iter().map(|record| record.events).sum());
                 Ok(Performed::well(Told::Held(Kept::confirmed())))
             }
             HoldOutcome::OrganizationRemoved => Ok(Performed::well(Told::Gone(Nobody::Removed))),
         }
+    }
+
+    /// What was confirmed before these records is not there on another server: nothing is held ahead of it.
+    async fn hold_here(
+        &self,
+        client: &mut Client,
+        organization: OrganizationId,
+        records: &[ToHold<'_>],
+        reason: &str,
+    ) -> Result<HoldOutcome, Refusal> {
+        let transaction = client.transaction().await?;
+        if ServerIdentity::of(&transaction).await? != self.shared.identity {
+            return Err(WriteError::OtherServer.into());
+        }
+        let held = hold(transaction.client(), organization, self.work.position, records, reason).await?;
+        transaction.commit().await?;
+        Ok(held)
     }
 
     async fn write_down(&self, client: &Client, nobody: Nobody) -> Outcome {

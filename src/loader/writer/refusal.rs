@@ -55,6 +55,7 @@ impl From<WriteError> for Refusal {
             WriteError::TooManyDead { .. } | WriteError::Unaccounted { .. } | WriteError::Unmoved => {
                 Self::Schema(error.to_string())
             }
+            WriteError::OtherServer => Self::Server(error.to_string()),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The SQL of one organization's schema, every name qualified and quoted.
 
+use tokio_postgres::{Client, Error};
+
 use crate::config::loader::LoaderSettings;
+use crate::loader::server::ServerIdentity;
 use crate::store::quoted;
 use crate::tenant::{RolePrefix, Tenant};
 
@@ -10,6 +13,8 @@ use super::insert;
 /// What the loader says to an organization's schema.
 #[derive(Debug)]
 pub(in crate::loader) struct Statements {
+    /// The server that they are for, where that matters.
+    server: Option<ServerIdentity>,
     /// Begins a transaction with nothing on the search path, bounded waits, and a commit that a crash does not forget.
     /// Deferred constraints are checked at once, so that the rows to blame can be told.
     pub(super) begin: String,
@@ -55,6 +60,7 @@ impl Statements {
         );
         let become_role = format!("SET LOCAL ROLE {role}");
         Self {
+            server: None,
             begin: format!("BEGIN; {bounds}"),
             begin_in_role: format!("BEGIN; {bounds}; {become_role}"),
             enter_role: format!("{bounds}; {become_role}"),
@@ -96,6 +102,22 @@ impl Statements {
                  (event_id, generation, partition, log_offset, sqlstate, reason, event, record, dead_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, now())"
             ),
+        }
+    }
+}
+
+impl Statements {
+    /// For this server alone: what is written that does not build on a known watermark asks, in its transaction, which
+    /// server it is.
+    pub(in crate::loader) fn on(self, server: &ServerIdentity) -> Self {
+        Self { server: Some(server.clone()), ..self }
+    }
+
+    /// Whether this is another server than the one that they are for.
+    pub(in crate::loader) async fn are_for_another(&self, client: &Client) -> Result<bool, Error> {
+        match &self.server {
+            Some(server) => Ok(ServerIdentity::of(client).await? != *server),
+            None => Ok(false),
         }
     }
 }

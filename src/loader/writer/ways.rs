@@ -97,6 +97,10 @@ pub(in crate::loader) enum WriteError {
     /// Something in the schema keeps the watermark where it is.
     #[error("`ingest_watermark` was not moved: a trigger, a rule or a policy keeps it")]
     Unmoved,
+    /// A pooler hides from a connection that the server behind it has changed. What the lane knows is not true of this one,
+    /// and a fresh connection finds that out.
+    #[error("the server is not the one that the loader began with")]
+    OtherServer,
 }
 
 impl WriteError {
