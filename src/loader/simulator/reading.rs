@@ -1,7 +1,6 @@
 //! What a loader reads: what its consumer has, what it left in the log, what was held before it.
 
-use super::log::{PARTITIONS, Place, lane_key};
-use super::plan::HEALTHY;
+use super::log::{ORGANIZATIONS, PARTITIONS, Place, lane_key};
 use super::process::HELD_PERIOD_MS;
 use super::world::{OfProcess, World};
 use crate::loader::dispatcher::{Brought, Stretch};
@@ -33,7 +32,7 @@ impl World {
             }
         }
         for place in Place::all().filter(|place| place.generation < generation) {
-            for key in 0..HEALTHY {
+            for key in 0..ORGANIZATIONS {
                 let drained = self.server.drain(&self.log, place, key);
                 self.must(drained, || format!("organization {key} was drained after its generation"));
             }
