@@ -369,3 +369,22 @@ fn of_format(format: u32, organization: OrganizationId, events: &[Event<'_>]) ->
     let record = proto::Record::decode(&record_bytes(organization, events)[..]).expect("a record of ours");
     proto::Record { format, ..record }.encode_to_vec()
 }
+
+/// What is held leaves the log: a crash must not forget it.
+#[tokio::test]
+async fn a_hold_is_committed_synchronously_where_the_servers_default_is_not() {
+    let site = Site::with(&["acme"]).await;
+    let login = site.loader_login();
+    site.execute(&format!(
+        "CREATE TABLE public.told (said text); \
+         CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
+             $$ BEGIN INSERT INTO public.told SELECT current_setting('synchronous_commit'); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON rollbook.held_record DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION public.tell(); \
+         ALTER ROLE {login} SET synchronous_commit = off"
+    ))
+    .await;
+    hold_one(&site, 7, &events(1..3)).await;
+    // Asked at the commit.
+    assert_eq!(site.texts("SELECT said FROM public.told").await, ["on"]);
+}
