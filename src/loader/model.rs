@@ -137,7 +137,7 @@ fn nothing_is_lost_when_the_database_goes_back_and_a_pooler_hides_it() {
 }
 
 #[test]
-#[ignore = "some minutes: for changes of the protocol"]
+#[ignore = "half an hour without optimization: for changes of the protocol, with --release"]
 fn nothing_is_lost_doubled_or_skipped_when_much_of_it_happens_at_once() {
     let zombie = Faults { moves: 1, ..NONE };
     let all_of_it = [
