@@ -1,6 +1,6 @@
 //! A request without a connection and a log: intake's own steps, for fuzzing and for benches.
 //!
-//! The steps are those of [`super::batch`]; what waits, and what limits rate and memory, is left out.
+//! The steps are those of `batch`; what waits, and what limits rate and memory, is left out.
 
 use std::sync::Arc;
 use std::time::Duration;

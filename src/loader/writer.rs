@@ -1,6 +1,6 @@
 //! What goes over the wire in a flush: one batch of one lane, over one connection, in one transaction.
 //!
-//! A batch is [`Prepared`] before a connection is there and [`flush`]ed over one. The flight plan is in `flush`, the ways of
+//! A batch is [`Prepared`] before a connection is there and [`flush()`]ed over one. The flight plan is in `flush`, the ways of
 //! writing rows and what is counted as what in `ways`, the forms of a row in `copy` and `insert`; `halving` looks for rows
 //! that Postgres refuses, `dead_letter` keeps them. What goes wrong is sorted by `scope`, and told as a [`Refusal`].
 //!
