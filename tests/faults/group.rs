@@ -134,7 +134,7 @@ async fn a_loader_that_is_not_told_where_to_begin_asks_again_and_goes_on() {
     // It goes on being a member over the connections that it has, and cannot ask over others.
     ground.loader_to_kafka.set(Passage::Refused);
     ground.widen_topic(4).await;
-    let asks = "where to begin is not known yet; asking Kafka again";
+    let asks = "the log could not be compared with what was loaded; asking again";
     eventually("it was assigned one more", async || loader.said().contains(asks)).await;
     ground.loader_to_kafka.set(Passage::Open);
     eventually("it reads all of them", async || running(4.0).await).await;
