@@ -150,7 +150,13 @@ impl Performing<'_> {
                 let receipt = Receipt::committed(records, from, to);
                 Ok(Performed::well(Told::Flushed { receipt, met_duplicates: has_met_duplicates }))
             }
-            Ok(Flushed::Stale { found }) => Ok(Performed::well(Told::Found(found))),
+            Ok(Flushed::Stale { found }) => {
+                if let Expected::Watermark(_) = expected {
+                    tracing::info!(organization.id = %organization, partition = self.work.position.partition,
+                        "the watermark was moved by another loader; its lane goes on from there");
+                }
+                Ok(Performed::well(Told::Found(found)))
+            }
             Ok(Flushed::Held) => Ok(Performed::well(Told::FoundHeld)),
             Err(FlushError::Refused(error)) => Err(error.into()),
             Err(FlushError::Commit(error)) => match Refusal::from(error) {
