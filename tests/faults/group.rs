@@ -36,7 +36,8 @@ async fn a_loader_that_slept_through_its_replacement_writes_nothing_that_is_writ
     ground.first().insist(&played(1)).await;
     eventually("the lane is open", async || ground.rows("acme").await == 1).await;
     // A batch is cut, and its transaction is about to begin.
-    let trap = ground.loader_to_postgres.trap(Trap { said: &["BEGIN; SET LOCAL search_path"], then: Then::Hold });
+    let trap =
+        ground.loader_to_postgres.trap(Trap { said: &["BEGIN; SET LOCAL search_path"], then: Then::Hold });
     ground.first().insist(&played(300)).await;
     trap.sprung().await;
     sleeper.freeze().await;
