@@ -41,13 +41,20 @@ async fn birch_fares(ground: &Ground) -> Fares {
 async fn only_acme_suffers<T>(hurt: impl AsyncFnOnce(&Ground) -> T, heal: &str) {
     let ground = Ground::with(&["acme", "birch"]).await;
     let loader = ground.loader().await;
-    only_acme_suffers_with(ground, loader, hurt, heal).await;
+    only_acme_suffers_with(ground, loader, hurt, ACME_IS_HELD, heal).await;
 }
+
+/// Above 0 once acme is hurt: its records are held.
+const ACME_IS_HELD: &str = "SELECT count(*) FROM rollbook.held_record";
+/// The same: it is late.
+const ACME_IS_LATE: &str =
+    "SELECT (now() - max(received_at) > interval '3 s')::integer::bigint FROM org_acme.event";
 
 async fn only_acme_suffers_with<T>(
     ground: Ground,
     _loader: Service,
     hurt: impl AsyncFnOnce(&Ground) -> T,
+    is_hurt: &str,
     heal: &str,
 ) {
     let intake = ground.intake().await;
@@ -59,8 +66,7 @@ async fn only_acme_suffers_with<T>(
     ground.gains(400).await;
     let calm = birch_fares(&ground).await;
     let trouble = hurt(&ground).await;
-    let held = "SELECT count(*) FROM rollbook.held_record";
-    eventually("acme's records are held", async || ground.number(held).await > 0).await;
+    eventually("acme is hurt", async || ground.number(is_hurt).await > 0).await;
     let meanwhile = birch_fares(&ground).await;
     drop(trouble);
     ground.execute(heal).await;
@@ -164,5 +170,6 @@ async fn a_flood_over_the_memory_of_a_lane_hurts_no_neighbour() {
             )
             .await;
     };
-    only_acme_suffers_with(ground, loader, hurt, "DROP FUNCTION org_acme.dawdle() CASCADE").await;
+    only_acme_suffers_with(ground, loader, hurt, ACME_IS_LATE, "DROP FUNCTION org_acme.dawdle() CASCADE")
+        .await;
 }
