@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
 use super::position::Watermark;
-use super::server::ServerIdentity;
+use super::server::{SYNCHRONOUS, ServerIdentity};
 use super::writer::Refusal;
 
 /// An anchor on its way from one place to the next.
@@ -75,9 +75,6 @@ pub(super) async fn write(
     server: &ServerIdentity,
     moves: &[AnchorMove],
 ) -> Result<Moved, Refusal> {
-    /// The commit must not be forgotten by a crash: what is below the anchor is never read again.
-    const SYNCHRONOUS: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-         WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
     let transaction = client.transaction().await?;
     transaction.batch_execute(SYNCHRONOUS).await?;
     if ServerIdentity::of(&transaction).await? != *server {

@@ -34,6 +34,11 @@ impl ServerIdentity {
     }
 }
 
+/// Inside a transaction: its commit is one that a crash does not forget, also where the server's default is to forget. What
+/// is below a watermark or an anchor is never read again.
+pub(super) const SYNCHRONOUS: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
+
 /// A FROM item of one row. A statement that has it commits by itself in a way that a crash does not forget, also where the
 /// server's default is to forget: what it keeps is not read from the log again.
 pub(super) const DURABLY: &str = "(SELECT pg_catalog.set_config('synchronous_commit', \

@@ -3,6 +3,7 @@
 use tokio_postgres::{Client, Error};
 
 use crate::config::loader::LoaderSettings;
+use crate::loader::server::SYNCHRONOUS;
 use crate::loader::server::ServerIdentity;
 use crate::store::quoted;
 use crate::tenant::{RolePrefix, Tenant};
@@ -121,11 +122,6 @@ impl Statements {
         }
     }
 }
-
-/// Where a crash forgets what was committed, ours is not: the anchor must not survive the rows below it. What else the
-/// server's default may be waits at least as long.
-const SYNCHRONOUS: &str = "SELECT set_config('synchronous_commit', 'on', true) \
-     WHERE current_setting('synchronous_commit') = 'off'";
 
 /// Where COPY is refused (a policy, a view), or passes over what an INSERT meets (rules), rows go by INSERT however many they
 /// are.
