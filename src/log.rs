@@ -5,6 +5,7 @@
 //! an assigned partition begins; [`Consumer::commit`] a low-water mark. [`topic::ensure`] makes the log's topic; a
 //! [`Scanner`] reads it as an onlooker, and tells whether it is still the one that was loaded.
 
+pub mod embedded;
 mod kafka;
 mod partitioning;
 pub mod record;
