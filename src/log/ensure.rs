@@ -59,6 +59,20 @@ pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured,
     }
 }
 
+/// Removes a log with all that it holds. The embedded log's folder is its owner's to remove.
+///
+/// # Errors
+/// The log does not answer, or refuses.
+pub async fn remove(settings: &LogSettings) -> Result<(), LogError> {
+    match settings {
+        #[cfg(feature = "kafka")]
+        LogSettings::Kafka(settings) => kafka::topic::remove(settings).await.map_err(LogError::new),
+        #[cfg(not(feature = "kafka"))]
+        LogSettings::Kafka(_) => Err(LogError::new(WithoutKafka)),
+        LogSettings::Embedded(_) => Ok(()),
+    }
+}
+
 /// Gives up what is damaged in a log that no process has open, because a person said that what is left of it is a new one.
 /// How many stretches that were. A log that is not here, or not damaged, stays as it is.
 ///

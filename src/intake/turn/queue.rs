@@ -182,8 +182,9 @@ mod tests {
         queue.push(ACME, 1, later);
         queue.push(BIRCH, 0, later);
         queue.push(Owner::Strangers, 0, later);
-        let late =
-            |queue: &Queue<usize>| [ACME, BIRCH, CEDAR, Owner::Strangers].map(|o| queue.is_late(o, true, later));
+        let late = |queue: &Queue<usize>| {
+            [ACME, BIRCH, CEDAR, Owner::Strangers].map(|o| queue.is_late(o, true, later))
+        };
         assert_eq!(late(&queue), [true, false, false, false]);
         assert_eq!(queue.pop(true), Some((ACME, 0)));
         assert_eq!(late(&queue), [false; 4]);
