@@ -245,7 +245,7 @@ impl Engine {
     #[must_use]
     pub fn damage(&self) -> HashMap<i32, Vec<Damage>> {
         let state = self.inside.shared.lock();
-        state.damage.without(&state.given_up).from_offsets(&state.starts()).told()
+        state.damage.without(&state.given_up).not_below(&state.starts()).told()
     }
 
     /// Gives up what is damaged now, for good: whoever reads from now on passes over it.
@@ -256,8 +256,8 @@ impl Engine {
         let _one_at_a_time = self.inside.giving_up.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.inside.shared.lock();
         let starts = state.starts();
-        let mut given_up = state.given_up.from_offsets(&starts);
-        for (partition, damage) in state.damage.from_offsets(&starts).each() {
+        let mut given_up = state.given_up.not_below(&starts);
+        for (partition, damage) in state.damage.not_below(&starts).each() {
             given_up.add(partition, damage);
         }
         drop(state);
