@@ -273,3 +273,12 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
 }
+
+/// Makes a header one of this version.
+#[cfg(test)]
+pub(super) fn rewrite_version(copy: &mut [u8], version: u8) {
+    copy[6] = version;
+    let length = FIXED + 8 * u32_at(copy, 12) as usize;
+    let checksum = header_checksum(&copy[..length]);
+    copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+}

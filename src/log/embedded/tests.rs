@@ -2,8 +2,12 @@
 
 mod appending;
 mod broken;
+mod damage;
+mod disk;
 mod forgetful;
+mod killed;
 mod limits;
 mod power;
 mod random;
+mod reading;
 mod support;

@@ -39,6 +39,7 @@ struct Inside {
     stopped: bool,
     /// A sync waits.
     waiting: bool,
+    bytes_read: u64,
 }
 
 /// The folder; clones are the same one.
@@ -77,6 +78,19 @@ impl Forgetful {
     pub(super) fn set(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.lock().faults);
         self.inside.1.notify_all();
+    }
+
+    /// Changes bytes behind the engine's back.
+    pub(super) fn change(&self, mut change: impl FnMut(&str, &mut Vec<u8>)) {
+        let inside = &mut *self.lock();
+        for (name, at) in &inside.now {
+            change(name, &mut inside.contents[*at].now);
+        }
+    }
+
+    /// Bytes that were read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.lock().bytes_read
     }
 
     /// Whether a sync waits.
@@ -195,11 +209,12 @@ impl LogFile for File {
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let inside = self.folder.lock();
+        let mut inside = self.folder.lock();
         let there = &inside.contents[self.at].now;
         let from = usize::try_from(at).expect("small").min(there.len());
         let read = buffer.len().min(there.len() - from);
         buffer[..read].copy_from_slice(&there[from..from + read]);
+        inside.bytes_read += read as u64;
         Ok(read)
     }
 
