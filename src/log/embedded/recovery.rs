@@ -46,8 +46,9 @@ struct Listed {
 
 /// Reads the log in this folder.
 pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovered, OpenError> {
-    let listed = list(folder, partitions)?;
+    let (listed, never_begun) = list(folder, partitions)?;
     let mut recovery = Recovery::begin(folder, partitions, &listed)?;
+    recovery.done.torn = never_begun;
     for at in 0..listed.len() {
         recovery.read(&listed[at], listed.get(at + 1))?;
     }
@@ -55,7 +56,7 @@ pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovere
 }
 
 /// All segments by number, without one at the end whose making a crash cut short.
-fn list(folder: &dyn Folder, partitions: usize) -> Result<Vec<Listed>, OpenError> {
+fn list(folder: &dyn Folder, partitions: usize) -> Result<(Vec<Listed>, Option<Torn>), OpenError> {
     let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
@@ -63,19 +64,20 @@ fn list(folder: &dyn Folder, partitions: usize) -> Result<Vec<Listed>, OpenError
     for number in numbers {
         listed.push(look_at(folder, number, partitions)?);
     }
+    let mut torn = None;
     if let Some(last) = listed.last().filter(|last| last.header.is_none()) {
         let name = file_name(last.number);
         let reading = |source| OpenError::reading(&name, source);
         let file = folder.open(&name).map_err(reading)?;
-        let written = last_written(&*file, body_at(partitions), last.length).map_err(reading)?;
+        let written = last_written(&*file, 0, last.length).map_err(reading)?.map_or(0, |at| at + 1);
         // Frames are written once the header is durable. So there never was any.
-        let never_begun = written.is_none() && (last.number == 1 || listed.len() > 1);
-        if never_begun {
+        if written <= body_at(partitions) && (last.number == 1 || listed.len() > 1) {
             folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
             listed.pop();
+            torn = (written > 0).then_some(Torn { file: name, position: 0, bytes: written, records: 0 });
         }
     }
-    Ok(listed)
+    Ok((listed, torn))
 }
 
 fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
