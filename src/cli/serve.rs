@@ -163,7 +163,7 @@ impl Arguments {
 
     /// One address cannot take batches and be the operator's. (Port 0 is another free one each time.)
     fn check_addresses(&self) -> Result<(), ConfigError> {
-        let (http, admin) = (self.intake.http_addr, self.ops.admin_addr);
+        let (http, admin) = (self.intake.http_addr, self.ops.admin.admin_addr);
         // Linux takes IPv4 for `[::]`, too.
         let takes_all =
             |ip: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || http.is_ipv4() == admin.is_ipv4());

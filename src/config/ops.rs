@@ -8,13 +8,22 @@ use tracing_subscriber::EnvFilter;
 
 use super::ConfigError;
 
+/// Where the operator's listener is.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Operation")]
+pub struct AdminAddr {
+    /// The operator's address: /metrics, /healthz and /readyz. It asks nobody who they are: keep it private.
+    #[arg(long, env = "ROLLBOOK_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9090")]
+    pub admin_addr: SocketAddr,
+}
+
 /// Flags and variables of the operator's listener and of the process's own log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Operation")]
 pub struct OpsArgs {
-    /// The operator's address: /metrics, /healthz and /readyz. It asks nobody who they are: keep it private.
-    #[arg(long, env = "ROLLBOOK_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9090")]
-    pub admin_addr: SocketAddr,
+    /// Where it listens.
+    #[command(flatten)]
+    pub admin: AdminAddr,
 
     /// How the process writes its log to standard error.
     #[arg(long, env = "ROLLBOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]

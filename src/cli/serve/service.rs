@@ -99,7 +99,7 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     for login in unchecked {
         parts.spawn(login.check_until_answered(stop.clone()));
     }
-    let admin_listener = bind(settings.ops.admin_addr).await?;
+    let admin_listener = bind(settings.ops.admin.admin_addr).await?;
     let admin_addr = admin_listener.local_addr().context("asking for the operator's address")?;
     let grace = settings.drain.limit + CLOSE_GRACE;
     if let Some(intake) = &settings.intake {
@@ -122,6 +122,7 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
 
     // The operator's listener outlives the drain, so that it can be watched.
     let drained = CancellationToken::new();
+    let exporter = exporter.with_readiness(health.clone());
     let admin = tokio::spawn(Admin { exporter, health }.run(admin_listener, drained.clone()));
     signals::stop_on_signal(stop.clone()).context("listening for signals")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin_addr, "serving");
