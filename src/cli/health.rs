@@ -35,7 +35,8 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = if self.ready { "/readyz" } else { "/healthz" };
         let url = format!("http://{}{path}", reachable(self.address.admin_addr));
-        let (status, body) = timeout(PATIENCE, ask(&url)).await.map_err(|_| unanswered(&url, "it takes too long"))??;
+        let (status, body) =
+            timeout(PATIENCE, ask(&url)).await.map_err(|_| unanswered(&url, "it takes too long"))??;
         let said = String::from_utf8_lossy(&body);
         match status {
             StatusCode::OK => {
