@@ -59,7 +59,7 @@ async fn a_service_at_work_has_every_metric_fills_every_panel_and_wakes_nobody()
     assert_eq!(service.post(&birch, Form::Json, &refused).await.json["rejected"], 1);
     site.loaded("acme", 1_000).await;
     site.loaded("birch", 21).await;
-    prometheus.scrapes(20.0).await;
+    prometheus.scrapes(8.0).await;
 
     let mut empty = Vec::new();
     for metric in METRICS {
@@ -94,6 +94,7 @@ async fn a_schema_that_is_broken_and_one_that_refuses_events_are_told_by_their_o
         service.post(organization, Form::Json, &played(1)).await.accepts(1);
         site.loaded(&organization.slug, 1).await;
     }
+    prometheus.scrapes(2.0).await;
     site.execute("ALTER TABLE org_acme.event RENAME TO moved_by_hand").await;
     let rule = format!("ALTER TABLE org_{}.event ADD CHECK (content_id = '') NOT VALID", birch.slug);
     site.execute(&rule).await;
@@ -148,6 +149,8 @@ async fn an_outage_of_postgres_is_told_and_intake_goes_on() {
         serve = serve.env(&variable, &pooler.through(&site, &url));
     }
     let service = Service::ready(serve).await;
+    service.post(&acme, Form::Json, &played(1)).await.accepts(1);
+    site.loaded("acme", 1).await;
     let prometheus = Prometheus::watching(&[&service]).await;
     drop(pooler);
     service.post(&acme, Form::Json, &played(1)).await.accepts(1);

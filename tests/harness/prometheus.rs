@@ -3,22 +3,27 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Http, Service, eventually};
 
-/// How often it scrapes, and looks at its rules.
-const PERIOD: &str = "200ms";
-/// What takes minutes in earnest. No shorter, for a service that is busy is scraped late at times.
-const FOR: &str = "2s";
+/// How often it scrapes, and how long it waits for an answer.
+const PERIOD: &str = "1s";
+/// How often it looks at its rules.
+const EVALUATION: &str = "500ms";
+/// What takes minutes in earnest. No shorter, for on a busy machine several scrapes in a row may come to nothing.
+const FOR: &str = "5s";
 
 /// A running Prometheus. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     process: Child,
     http: Http,
+    /// It knows its services, and nothing fires for want of them any more.
+    since: Instant,
     _folder: TempDir,
 }
 
@@ -46,7 +51,7 @@ impl Prometheus {
         write(
             "prometheus.yml",
             format!(
-                "global: {{ scrape_interval: {PERIOD}, scrape_timeout: {PERIOD}, evaluation_interval: {PERIOD} }}\n\
+                "global: {{ scrape_interval: {PERIOD}, scrape_timeout: {PERIOD}, evaluation_interval: {EVALUATION} }}\n\
                  rule_files: [rules.yml]\n\
                  scrape_configs: [{{ job_name: rollbook, static_configs: [{{ targets: {targets:?} }}] }}]\n"
             ),
@@ -61,7 +66,8 @@ impl Prometheus {
             .stdout(Stdio::null())
             .spawn()
             .expect("Prometheus is installed");
-        let mut prometheus = Self { process, http: Http::new(&free.to_string()), _folder: folder };
+        let mut prometheus =
+            Self { process, http: Http::new(&free.to_string()), since: Instant::now(), _folder: folder };
         eventually("Prometheus is ready", async || {
             assert!(prometheus.process.try_wait().expect("a child of ours").is_none(), "Prometheus ended");
             let asked = prometheus.http.try_send("GET", "/-/ready", &[], "").await;
@@ -69,9 +75,12 @@ impl Prometheus {
         })
         .await;
         eventually("Prometheus has scraped every service", async || {
-            prometheus.query("sum(up)").await.first().is_some_and(|up| up.value == services.len() as f64)
+            let up = prometheus.query("sum(up)").await;
+            up.first().is_some_and(|up| up.value == services.len() as f64)
+                && prometheus.query("ALERTS{alertname=\"RollbookNotTaking\"}").await.is_empty()
         })
         .await;
+        prometheus.since = Instant::now();
         prometheus
     }
 
@@ -93,9 +102,10 @@ impl Prometheus {
         self.names_of("ALERTS{alertstate=\"firing\"}").await
     }
 
-    /// The alerts that have ever fired, sorted.
+    /// The alerts that have fired at any time, sorted.
     pub(crate) async fn fired(&self) -> Vec<String> {
-        self.names_of("count_over_time(ALERTS{alertstate=\"firing\"}[1h])").await
+        let since = self.since.elapsed().as_millis();
+        self.names_of(&format!("count_over_time(ALERTS{{alertstate=\"firing\"}}[{since}ms])")).await
     }
 
     async fn names_of(&self, query: &str) -> Vec<String> {
