@@ -40,6 +40,7 @@ mod prometheus;
 mod provisioning;
 mod refusals;
 mod restart;
+mod restore;
 mod rights;
 mod search_path;
 mod server;
