@@ -15,8 +15,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::config::DatabaseUrl;
-use crate::config::log::LogSettings;
-use crate::log::{PartitionEnds, ScanError, Scanner, Stretch};
+use crate::log::{PartitionEnds, Readable, ScanError, Scanner, Stretch};
 use crate::store;
 use crate::store::audit::{Holdings, Snapshot};
 use crate::tenant::{Organization, Slug, State};
@@ -34,9 +33,9 @@ pub struct Plan {
     /// The administrator's login.
     pub database: DatabaseUrl,
     /// The log.
-    pub log: LogSettings,
-    /// The loaders' group: its name is what an onlooker goes by, too.
-    pub group: String,
+    pub log: Readable,
+    /// Its kind and its name, as `setup` declared them.
+    pub log_identity: (&'static str, String),
     /// Only this organization; `None`: all.
     pub only: Option<Slug>,
 }
@@ -107,7 +106,7 @@ pub async fn audit(
     let progress = Arc::new(progress);
     let scan = Scan::begin(plan, Arc::clone(&progress)).await?;
     let mut snapshot = Snapshot::open(&plan.database).await?;
-    snapshot.refuse_another_log("kafka", &plan.log.topic)?;
+    snapshot.refuse_another_log(plan.log_identity.0, &plan.log_identity.1)?;
 
     let mut found = Vec::new();
     for organization in chosen(snapshot.organizations().await?, plan.only.as_ref())? {
@@ -185,9 +184,9 @@ struct Scan<P> {
 impl<P: Fn(Step) + Send + Sync + 'static> Scan<P> {
     /// Reads from the first offset that is kept to the ends as they are now.
     async fn begin(plan: &Plan, progress: Arc<P>) -> Result<Self, AuditError> {
-        let (settings, group) = (plan.log.clone(), plan.group.clone());
+        let log = plan.log.clone();
         off_thread(move || {
-            let scanner = Scanner::new(&settings, &group)?;
+            let scanner = log.scanner()?;
             let ends = scanner.ends()?;
             let stretches: Vec<Stretch> = ends
                 .iter()

@@ -12,6 +12,7 @@ mod held;
 mod key;
 pub mod load;
 mod migrate;
+mod onlooker;
 mod org;
 mod output;
 mod packaging;

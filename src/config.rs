@@ -29,6 +29,12 @@ pub enum ConfigError {
         /// The setting and what can stand in for it.
         missing: String,
     },
+    /// Nothing says which log keeps what is accepted.
+    #[error(
+        "no log is chosen: set ROLLBOOK_KAFKA_BROKERS for Kafka, or ROLLBOOK_LOG=embedded for a log in files of this \
+         process alone"
+    )]
+    NoLog,
     /// A value that cannot be what it should be. The text never repeats a secret. Who knows the words of the command
     /// line names the one under which it was given.
     #[error("{variable} {why}")]

@@ -17,8 +17,7 @@ use metrics::SharedString;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
-use crate::config::log::GroupProtocol;
-use crate::log::{ConsumeError, Consumer, ConsumerSettings};
+use crate::log::{ConsumerSettings, Log};
 use crate::ops::Heartbeat;
 use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::{Backoff, Pool};
@@ -87,7 +86,9 @@ impl Heartbeats {
 pub struct Parts {
     /// Limits.
     pub settings: LoaderSettings,
-    /// How records are taken.
+    /// Where records come from.
+    pub log: Log,
+    /// How they are taken.
     pub consumer: ConsumerSettings,
     /// Connections of the loader's login.
     pub pool: Pool,
@@ -144,13 +145,12 @@ impl Shared {
 /// not anchored is read again.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     outcome::start_counting();
-    let mut settings = parts.consumer.clone();
     let mut remembered = Remembered::default();
     loop {
         let waiting = parts.heartbeats.beating(ready_to_start(&parts));
         let Some(ready) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
         let (generation, identity) = ready?;
-        let consumer = Consumer::start(&settings).context("joining the consumer group")?;
+        let consumer = parts.log.consumer(&parts.consumer).context("beginning to read the log")?;
         let shared = Arc::new(Shared {
             settings: parts.settings.clone(),
             pool: parts.pool.clone(),
@@ -166,15 +166,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             Ended::Stopped => return Ok(()),
             // Offsets of the former log say nothing about this one.
             Ended::NewGeneration => Remembered::default(),
-            Ended::Rewound => kept,
-            Ended::NoConsumerProtocol if settings.consume.kafka_group_protocol == GroupProtocol::Auto => {
-                tracing::info!(
-                    "the broker does not know the group protocol `consumer`; joining with `classic`"
-                );
-                settings.consume.kafka_group_protocol = GroupProtocol::Classic;
-                kept
-            }
-            Ended::NoConsumerProtocol => return Err(ConsumeError::NoConsumerProtocol.into()),
+            Ended::Rewound | Ended::OtherWay => kept,
         };
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rollbook::config::log::{ConsumeArgs, GroupArg, GroupProtocol};
-use rollbook::log::{Consumer, ConsumerSettings, Delivery, Start};
+use rollbook::config::log::{ConsumeArgs, GroupArg, GroupProtocol, LogSettings};
+use rollbook::log::{Consumer, ConsumerSettings, Delivery, Log, Start};
 use serde_json::{Value, json};
 
 use crate::harness::{Form, Service, Site, eventually, played};
 
 fn consumer_of(site: &Site) -> Consumer {
     let settings = ConsumerSettings {
-        log: site.log(),
         consume: ConsumeArgs {
             group: GroupArg { kafka_group: site.database.clone() },
             kafka_group_protocol: GroupProtocol::Consumer,
@@ -19,7 +18,8 @@ fn consumer_of(site: &Site) -> Consumer {
         },
         budget_bytes: 1 << 20,
     };
-    Consumer::start(&settings).expect("settings that librdkafka takes")
+    let log = Log::open(&LogSettings::Kafka(site.log()), &site.database).expect("nothing is opened yet");
+    log.consumer(&settings).expect("settings that librdkafka takes")
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use rollbook::config::intake::IntakeArgs;
 use rollbook::config::log::{LogArgs, PublishArgs, TopicArgs};
 use rollbook::config::ops::DrainSettings;
 use rollbook::intake::Server;
-use rollbook::log::{Publisher, topic};
+use rollbook::log::{self, Log};
 use rollbook::ops::Health;
 use rollbook::ops::metrics::Exporter;
 use rollbook::tenant::{Directory, Organization, OrganizationId, Snapshot, State, WriteKey};
@@ -142,8 +142,9 @@ async fn intake(key: &WriteKey) -> anyhow::Result<Server> {
         &format!("--kafka-topic={topic}"),
         &format!("--kafka-properties={properties}"),
     ]);
-    let log = flags.log.resolve()?;
-    topic::ensure(&log, &flags.topic).await?;
+    let settings = flags.log.set_up(&flags.topic.partitions)?;
+    log::ensure(&settings, &flags.topic).await?;
+    let log = Log::open(&settings, "nobody")?;
     let exporter = Exporter::install()?;
     tokio::spawn(exporter.upkeep(CancellationToken::new()));
     let acme = Organization {
@@ -162,7 +163,7 @@ async fn intake(key: &WriteKey) -> anyhow::Result<Server> {
         settings: flags.intake.resolve()?,
         drain: DrainSettings { limit: Duration::from_secs(1), pause: Duration::ZERO },
         directory,
-        publisher: Publisher::start(&log, flags.publish.timeout())?,
+        publisher: log.publisher(flags.publish.timeout())?,
         health: Health::new(),
     })
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::admin::AdminArguments;
 use super::failure::chain;
+use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
 use crate::audit::{Account, AuditError, Plan, Report, Step, audit};
 use crate::config::Faults;
-use crate::config::log::{GroupArg, LogArgs};
 use crate::tenant::Slug;
 
 /// More ids than this are counted, not listed, for people.
@@ -23,9 +23,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     admin: AdminArguments,
     #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
-    group: GroupArg,
+    onlooker: OnlookerArguments,
 }
 
 #[derive(Serialize)]
@@ -70,18 +68,18 @@ impl Arguments {
     /// What is wrong with the settings.
     pub(super) fn faults(&self) -> Faults {
         let mut faults = self.admin.faults();
-        faults.note(self.log.resolve());
+        faults.note(self.onlooker.settings());
         faults
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let log = self.log.resolve()?;
+        let log = self.onlooker.settings()?;
         let (admin, _) = self.admin.open().await?;
         drop(admin);
         let plan = Plan {
             database: self.admin.database.resolve()?,
-            log,
-            group: self.group.kafka_group.clone(),
+            log: self.onlooker.readable(&log)?,
+            log_identity: (log.identity().0, log.identity().1.to_owned()),
             only: self.slug.clone(),
         };
         let bar = progress_bar();

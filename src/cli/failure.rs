@@ -104,7 +104,7 @@ impl Failure {
     fn code(&self) -> &'static str {
         match self {
             Self::Arguments(_) => "bad_arguments",
-            Self::Config(ConfigError::Missing { .. }) => "missing_setting",
+            Self::Config(ConfigError::Missing { .. } | ConfigError::NoLog) => "missing_setting",
             Self::Config(ConfigError::Invalid { .. } | ConfigError::BadVariable { .. }) => "bad_setting",
             Self::Config(ConfigError::Contradiction(_)) => "contradiction",
             Self::Config(ConfigError::UnfitDatabase { .. }) => "unfit_server",

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, FromArgMatches};
 
 use super::failure::{is_written, without_secrets};
-use super::settings::Setting;
+use super::settings::{self, Setting};
 use super::{Arguments, Command, Failure, command};
 use crate::config::{ConfigError, Faults, environment};
 
@@ -48,7 +48,9 @@ pub(super) fn parse(
     let found = parsed.iter().flat_map(|parsed| parsed.command.faults());
     let found: Vec<ConfigError> =
         found.filter(|fault| !unread.iter().any(|unread| environment::explains(unread, fault))).collect();
-    failures.extend(unread.into_iter().chain(unknown).chain(found).map(Failure::Config));
+    let of_another_log = parsed.iter().filter_map(|parsed| settings::of_another_log(&parsed.settings));
+    failures
+        .extend(unread.into_iter().chain(unknown).chain(found).chain(of_another_log).map(Failure::Config));
     match parsed {
         Some(parsed) if failures.is_empty() => Ok(parsed),
         Some(parsed) if parsed.command.is_check() && failures.iter().all(|one| one.is_of_settings(words)) => {

@@ -12,7 +12,9 @@ use super::Failure;
 use super::settings::{Setting, Source};
 use crate::config::intake::{IntakeArgs, IntakeSettings};
 use crate::config::loader::{LoaderArgs, LoaderSettings};
-use crate::config::log::{ConsumeArgs, LogArgs, LogSettings, PublishArgs};
+use crate::config::log::{
+    ConsumeArgs, LogArgs, LogKind, LogSettings, PartitionsArg, PublishArgs, RetentionArg,
+};
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
 use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
 use crate::tenant::RolePrefix;
@@ -57,6 +59,10 @@ pub(super) struct Arguments {
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
+    partitions: PartitionsArg,
+    #[command(flatten)]
+    retention: RetentionArg,
+    #[command(flatten)]
     publish: PublishArgs,
     #[command(flatten)]
     consume: ConsumeArgs,
@@ -82,6 +88,7 @@ struct Settings {
     intake: Option<IntakeRole>,
     loader: Option<LoaderRole>,
     log: LogSettings,
+    group: String,
     prefix: RolePrefix,
     allow_privileged_login: bool,
     ops: OpsArgs,
@@ -126,18 +133,35 @@ impl Arguments {
         faults.note(self.check_addresses());
         let intake = self.has(RoleArg::Intake).then(|| self.intake(&mut faults));
         let loader = self.has(RoleArg::Loader).then(|| self.loader(&mut faults));
-        let log = faults.note(self.log.resolve());
+        let log = faults.note(self.log_settings());
+        faults.note(self.check_roles());
         let drain = faults.note(self.drain.resolve());
         let settings = log.zip(drain).map(|(log, drain)| Settings {
             intake: intake.flatten(),
             loader: loader.flatten(),
             log,
+            group: self.consume.group.kafka_group.clone(),
             prefix: self.prefix.role_prefix.clone().unwrap_or_default(),
             allow_privileged_login: self.allow_privileged_login,
             drain,
             ops: self.ops.clone(),
         });
         faults.none_or(settings)
+    }
+
+    fn log_settings(&self) -> Result<LogSettings, ConfigError> {
+        self.log.resolve(&self.partitions, &self.retention)
+    }
+
+    /// Nobody else can take what an intake alone writes into files of its own, or bring a loader alone anything.
+    fn check_roles(&self) -> Result<(), ConfigError> {
+        let is_alone = !(self.has(RoleArg::Intake) && self.has(RoleArg::Loader));
+        if is_alone && self.log.kind() == Ok(LogKind::Embedded) {
+            return Err(ConfigError::Contradiction(
+                "ROLLBOOK_LOG is `embedded`, a log of one process: ROLLBOOK_ROLE has to name both intake and loader".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn has(&self, role: RoleArg) -> bool {

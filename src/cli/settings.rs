@@ -8,7 +8,7 @@ use std::fmt;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 
-use crate::config::environment;
+use crate::config::{ConfigError, environment};
 
 /// One setting of a command.
 #[derive(Clone, Debug)]
@@ -50,6 +50,22 @@ impl Setting {
         };
         (!written.is_empty()).then_some(Self { name, value: (!is_secret).then_some(written), source })
     }
+}
+
+/// What is set for Kafka although the log is another one.
+pub(super) fn of_another_log(settings: &[Setting]) -> Option<ConfigError> {
+    let value = |name| settings.iter().find(|setting| setting.name == name)?.value.as_deref();
+    if value("ROLLBOOK_LOG") != Some("embedded") {
+        return None;
+    }
+    let is_set = |setting: &&Setting| setting.source != Source::Default;
+    let of_kafka = |setting: &&Setting| setting.name.starts_with("ROLLBOOK_KAFKA_");
+    let names: Vec<&str> =
+        settings.iter().filter(of_kafka).filter(is_set).map(|setting| setting.name.as_str()).collect();
+    let are = if names.len() == 1 { "is" } else { "are" };
+    let said =
+        format!("ROLLBOOK_LOG is `embedded`, and {} {are} set, which only Kafka has", names.join(", "));
+    (!names.is_empty()).then_some(ConfigError::Contradiction(said))
 }
 
 /// As a shell would read it.

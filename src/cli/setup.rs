@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::failure::chain;
 use super::{Failure, output};
-use crate::config::log::{LogArgs, TopicArgs};
+use crate::config::log::{LogArgs, LogSettings, TopicArgs};
 use crate::config::{
     AdminDatabase, ConfigError, DatabaseUrl, Faults, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
-use crate::log::topic::{self, Difference};
+use crate::log::{self, Difference};
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 
@@ -45,6 +45,8 @@ struct Answer {
     log: String,
     partitions: usize,
     generation: i32,
+    /// Stretches of an embedded log that could not be read, and are passed over from now on.
+    damage_given_up: usize,
     topic_differences: Vec<TopicDifference>,
     /// Why the topic's settings could not be compared.
     topic_unread: Option<String>,
@@ -76,24 +78,28 @@ impl Arguments {
         let admin = faults.note(self.admin.resolve());
         let intake = faults.note(self.service.intake(self.admin.stand_in()));
         let loader = faults.note(self.service.loader(self.admin.stand_in()));
-        faults.note(self.log.resolve());
+        faults.note(self.log_settings());
         if let (Some(admin), Some(intake), Some(loader)) = (admin, intake, loader) {
             faults.note(refuse_contradictions(&admin, &intake, &loader));
         }
         faults
     }
 
+    fn log_settings(&self) -> Result<LogSettings, ConfigError> {
+        self.log.set_up(&self.topic.partitions)
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let url = self.admin.resolve()?;
         let intake = self.service.intake(self.admin.stand_in())?;
         let loader = self.service.loader(self.admin.stand_in())?;
-        let log_settings = self.log.resolve()?;
+        let log_settings = self.log_settings()?;
 
         // First the log: a generation is declared only for one that is there.
-        let ensured = topic::ensure(&log_settings, &self.topic)
-            .await
-            .map_err(|error| Failure::new("log_unavailable", chain(&error)))?;
-        let log = LogIdentity { kind: "kafka", name: log_settings.topic };
+        let unavailable = |error: log::LogError| Failure::new("log_unavailable", chain(&error));
+        let ensured = log::ensure(&log_settings, &self.topic).await.map_err(unavailable)?;
+        let (kind, name) = log_settings.identity();
+        let log = LogIdentity { kind, name: name.to_owned() };
 
         let new_generation = if self.new_generation { NewGeneration::Declare } else { NewGeneration::Keep };
         let plan = Plan { intake, loader, prefix: self.prefix.role_prefix, log, new_generation };
@@ -102,15 +108,21 @@ impl Arguments {
             true => setup::setup_adopting(&mut admin, &plan).await?,
             false => setup::setup(&mut admin, &plan).await?,
         };
+        // Once it is a new log, what is damaged in it is nobody's any more.
+        let given_up = match self.new_generation {
+            true => log::give_up_damage(&log_settings).await.map_err(unavailable)?,
+            false => 0,
+        };
         let answer = Answer {
             intake_login: outcome.installation.intake_login,
             loader_login: outcome.installation.loader_login,
             role_prefix: outcome.installation.prefix.as_str().to_owned(),
             log: plan.log.name,
+            damage_given_up: given_up,
             partitions: ensured.partitions,
             generation: outcome.generation,
             topic_differences: ensured.differences.into_iter().map(TopicDifference::from).collect(),
-            topic_unread: ensured.unread.map(|code| code.to_string()),
+            topic_unread: ensured.unread,
         };
         output::one(self.output, &answer, Answer::to_text);
         Ok(())
@@ -124,6 +136,9 @@ impl Answer {
             "ready: intake logs in as {intake_login}, the loader as {loader_login}; the log is {log} with {partitions} \
              partitions, generation {generation}"
         );
+        if self.damage_given_up > 0 {
+            text += &format!("\n{} damaged stretches of the log are given up", self.damage_given_up);
+        }
         if let Some(reason) = &self.topic_unread {
             text += &format!("\nthe settings of the topic {log} could not be compared: {reason}");
         }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::admin::AdminArguments;
 use super::failure::chain;
+use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
-use crate::config::log::{GroupArg, LogArgs};
 use crate::config::{ConfigError, Faults};
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::store::Admin;
@@ -20,9 +20,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     admin: AdminArguments,
     #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
-    group: GroupArg,
+    onlooker: OnlookerArguments,
 }
 
 #[derive(Serialize)]
@@ -61,8 +59,8 @@ impl Arguments {
     /// What is wrong with the settings. A log that is not configured is not asked.
     pub(super) fn faults(&self) -> Faults {
         let mut faults = self.admin.faults();
-        if let Err(fault) = self.log.resolve()
-            && !matches!(fault, ConfigError::Missing { .. })
+        if let Err(fault) = self.onlooker.settings()
+            && !is_unset(&fault)
         {
             faults.note(Err::<(), _>(fault));
         }
@@ -113,9 +111,9 @@ impl Arguments {
     /// How each partition stands; none where the log is not configured here or does not answer: then it is unknown,
     /// which is null, and the rest of the answer still stands.
     async fn partitions(&self, admin: &Admin) -> Result<Vec<PartitionStanding>, Failure> {
-        let settings = match self.log.resolve() {
-            Ok(settings) => settings,
-            Err(ConfigError::Missing { .. }) => return Ok(Vec::new()),
+        let log = match self.onlooker.settings() {
+            Ok(settings) => self.onlooker.readable(&settings)?,
+            Err(fault) if is_unset(&fault) => return Ok(Vec::new()),
             Err(bad) => return Err(bad.into()),
         };
         // Before the log is asked: what it has only grows.
@@ -125,10 +123,14 @@ impl Arguments {
                 next_offset: Some(place.next_offset),
                 anchor: place.record_id.map(|record_id| Anchor { next_offset: place.next_offset, record_id }),
             });
-        let asked = standings(&settings, &self.group.kafka_group, anchors.collect()).await;
+        let asked = standings(&log, anchors.collect()).await;
         Ok(asked.unwrap_or_else(|error| {
             output::complain(&format!("the log does not answer, so lag is unknown: {}", chain(&error)));
             Vec::new()
         }))
     }
+}
+
+fn is_unset(fault: &ConfigError) -> bool {
+    matches!(fault, ConfigError::Missing { .. } | ConfigError::NoLog)
 }

@@ -1,6 +1,7 @@
-//! The log: which one, where it is, and how its topic is made.
+//! The log: which one, where it is, and how it is made.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -15,9 +16,14 @@ pub use properties::RawProperties;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// Which log keeps accepted records.
-    #[arg(long = "log", env = "ROLLBOOK_LOG", value_name = "LOG", default_value = "kafka")]
-    pub kind: LogKind,
+    /// Which log keeps accepted records: `kafka`, or `embedded`, in files of this process alone. Default: `kafka` where
+    /// ROLLBOOK_KAFKA_BROKERS is set.
+    #[arg(long = "log", env = "ROLLBOOK_LOG", value_name = "LOG")]
+    pub kind: Option<LogKind>,
+
+    /// Folder of the embedded log. One process has it at a time; it is made where it is not there.
+    #[arg(long, env = "ROLLBOOK_DATA_DIR", value_name = "FOLDER", default_value = "./rollbook-data")]
+    pub data_dir: PathBuf,
 
     /// Kafka bootstrap servers as host:port, separated by commas.
     #[arg(long, env = "ROLLBOOK_KAFKA_BROKERS", value_name = "HOST:PORT,…")]
@@ -40,14 +46,35 @@ pub struct LogArgs {
     pub kafka_properties: RawProperties,
 }
 
+/// Into how many parts a new log is divided.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct PartitionsArg {
+    /// Partitions of a log that is made new: the most loaders that can share the work. An embedded log keeps those that it was
+    /// made with.
+    #[arg(long, env = "ROLLBOOK_LOG_PARTITIONS", value_name = "N", default_value_t = 12,
+          value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub log_partitions: i32,
+}
+
+/// How much the embedded log keeps.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct RetentionArg {
+    /// Bytes of the embedded log on disk. What is loaded is kept as long as they allow; what is not loaded is never dropped, and
+    /// where it takes all of them batches are answered 503 until the loader has caught up.
+    #[arg(long, env = "ROLLBOOK_LOG_RETENTION_BYTES", value_name = "BYTES", default_value_t = 1024 * 1024 * 1024,
+          value_parser = clap::value_parser!(u64).range(1024 * 1024..))]
+    pub log_retention_bytes: u64,
+}
+
 /// Flags and variables of making the topic.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Topic")]
 pub struct TopicArgs {
-    /// Partitions of a log that is made new: the most loaders that can share the work.
-    #[arg(long, env = "ROLLBOOK_LOG_PARTITIONS", value_name = "N", default_value_t = 12,
-          value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    pub log_partitions: i32,
+    /// Into how many parts it is divided.
+    #[command(flatten)]
+    pub partitions: PartitionsArg,
 
     /// Copies of each partition; the broker's own default when not set. From 3 on, `min.insync.replicas` is 2.
     #[arg(long, env = "ROLLBOOK_KAFKA_REPLICATION", value_name = "N",
@@ -125,9 +152,18 @@ pub enum GroupProtocol {
     Classic,
 }
 
-/// Where the log is: checked.
+/// Which log, and where it is: checked.
+#[derive(Clone, Debug)]
+pub enum LogSettings {
+    /// A topic.
+    Kafka(KafkaSettings),
+    /// Files of one process.
+    Embedded(EmbeddedSettings),
+}
+
+/// Where the topic is.
 #[derive(Clone)]
-pub struct LogSettings {
+pub struct KafkaSettings {
     /// Kafka bootstrap servers.
     pub brokers: String,
     /// The topic.
@@ -136,10 +172,34 @@ pub struct LogSettings {
     pub properties: Vec<(String, String)>,
 }
 
-impl fmt::Debug for LogSettings {
+/// Where the embedded log is, and how large.
+#[derive(Clone, Debug)]
+pub struct EmbeddedSettings {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Into how many parts it is divided.
+    pub partitions: u32,
+    /// The bytes that it may take.
+    pub retention_bytes: u64,
+}
+
+/// There is one embedded log an installation, so that its name says nothing.
+pub const EMBEDDED_NAME: &str = "embedded";
+
+impl LogSettings {
+    /// What the control schema knows the log by: its kind and its name.
+    pub fn identity(&self) -> (&'static str, &str) {
+        match self {
+            Self::Kafka(settings) => ("kafka", &settings.topic),
+            Self::Embedded(_) => ("embedded", EMBEDDED_NAME),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();
-        f.debug_struct("LogSettings")
+        f.debug_struct("KafkaSettings")
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("properties", &names)
@@ -148,15 +208,58 @@ impl fmt::Debug for LogSettings {
 }
 
 impl LogArgs {
-    /// Where the log is.
+    /// Which log is meant.
     ///
     /// # Errors
-    /// No brokers, a log that this release does not have, or a property that is not the operator's to set.
-    pub fn resolve(&self) -> Result<LogSettings, ConfigError> {
-        if self.kind == LogKind::Embedded {
-            let why = "is `embedded`: this release has no embedded log yet, set `kafka`".to_owned();
-            return Err(ConfigError::Invalid { variable: "ROLLBOOK_LOG", flag: "--log", why });
+    /// None is.
+    pub fn kind(&self) -> Result<LogKind, ConfigError> {
+        let has_brokers = self.kafka_brokers.as_deref().is_some_and(|brokers| !brokers.trim().is_empty());
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None if has_brokers => Ok(LogKind::Kafka),
+            None => Err(ConfigError::NoLog),
         }
+    }
+
+    /// Which log, and where it is, for who only looks at it.
+    ///
+    /// # Errors
+    /// No log is meant, no brokers, or a property that is not the operator's to set.
+    pub fn look(&self) -> Result<LogSettings, ConfigError> {
+        self.with(1, u64::MAX)
+    }
+
+    /// Which log, and how it is made.
+    ///
+    /// # Errors
+    /// No log is meant, no brokers, or a property that is not the operator's to set.
+    pub fn set_up(&self, partitions: &PartitionsArg) -> Result<LogSettings, ConfigError> {
+        self.with(partitions.log_partitions.unsigned_abs(), u64::MAX)
+    }
+
+    /// Which log, and all that a process needs that serves it.
+    ///
+    /// # Errors
+    /// No log is meant, no brokers, or a property that is not the operator's to set.
+    pub fn resolve(
+        &self,
+        partitions: &PartitionsArg,
+        retention: &RetentionArg,
+    ) -> Result<LogSettings, ConfigError> {
+        self.with(partitions.log_partitions.unsigned_abs(), retention.log_retention_bytes)
+    }
+
+    fn with(&self, partitions: u32, retention_bytes: u64) -> Result<LogSettings, ConfigError> {
+        match self.kind()? {
+            LogKind::Kafka => self.kafka().map(LogSettings::Kafka),
+            LogKind::Embedded => {
+                let folder = self.data_dir.clone();
+                Ok(LogSettings::Embedded(EmbeddedSettings { folder, partitions, retention_bytes }))
+            }
+        }
+    }
+
+    fn kafka(&self) -> Result<KafkaSettings, ConfigError> {
         let brokers = self.kafka_brokers.as_deref().unwrap_or_default().trim();
         if brokers.is_empty() {
             return Err(ConfigError::Missing { missing: "ROLLBOOK_KAFKA_BROKERS".to_owned() });
@@ -166,7 +269,7 @@ impl LogArgs {
             flag: "--kafka-properties",
             why,
         })?;
-        Ok(LogSettings { brokers: brokers.to_owned(), topic: self.kafka_topic.clone(), properties })
+        Ok(KafkaSettings { brokers: brokers.to_owned(), topic: self.kafka_topic.clone(), properties })
     }
 }
 

@@ -9,10 +9,11 @@ use tracing_subscriber::EnvFilter;
 use super::ConfigError;
 
 /// Where the operator's listener is.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Operation")]
 pub struct AdminAddr {
-    /// The operator's address: /metrics, /healthz and /readyz. It asks nobody who they are: keep it private.
+    /// The operator's address: /metrics, /healthz, /readyz, and what `audit` and `status` ask about an embedded log. It asks
+    /// nobody who they are: keep it private.
     #[arg(long, env = "ROLLBOOK_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9090")]
     pub admin_addr: SocketAddr,
 }
@@ -21,7 +22,7 @@ pub struct AdminAddr {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Operation")]
 pub struct OpsArgs {
-    /// Where it listens.
+    /// The operator's address.
     #[command(flatten)]
     pub admin: AdminAddr,
 

@@ -20,6 +20,7 @@ const STEP_BYTES: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
     free: Arc<Semaphore>,
+    bytes: usize,
 }
 
 /// The part of the budget that one request holds.
@@ -31,7 +32,12 @@ pub(super) struct Reservation {
 
 impl Budget {
     pub(super) fn new(bytes: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new(bytes as usize)) }
+        Self { free: Arc::new(Semaphore::new(bytes as usize)), bytes: bytes as usize }
+    }
+
+    /// Whether less than half of it is left.
+    pub(super) fn is_short(&self) -> bool {
+        self.free.available_permits() < self.bytes / 2
     }
 
     /// Makes room for one request and the beginning of its body, which declares `body_bytes`.

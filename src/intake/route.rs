@@ -190,7 +190,7 @@ fn admit(intake: &Intake, owner: Owner, body_bytes: usize) -> Result<Reservation
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
     }
-    if intake.turns.are_late(owner) {
+    if intake.turns.are_late(owner, intake.budget.is_short()) {
         return Err(Problem::Overloaded);
     }
     match owner {

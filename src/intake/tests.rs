@@ -23,9 +23,9 @@ use uuid::Uuid;
 
 use super::Server;
 use crate::config::intake::IntakeArgs;
-use crate::config::log::LogSettings;
+use crate::config::log::{KafkaSettings, LogSettings};
 use crate::config::ops::DrainSettings;
-use crate::log::Publisher;
+use crate::log::{Log, Publisher};
 use crate::ops::Health;
 use crate::ops::metrics::Exporter;
 use crate::tenant::{Directory, Organization, OrganizationId, Snapshot, State, WriteKey};
@@ -89,12 +89,13 @@ impl Room {
 }
 
 fn no_log() -> Publisher {
-    let settings = LogSettings {
+    let settings = LogSettings::Kafka(KafkaSettings {
         brokers: "127.0.0.1:1".to_owned(),
         topic: "nowhere".to_owned(),
         properties: Vec::new(),
-    };
-    Publisher::start(&settings, Duration::from_millis(200)).expect("settings that librdkafka takes")
+    });
+    let log = Log::open(&settings, "nobody").expect("nothing is opened yet");
+    log.publisher(Duration::from_millis(200)).expect("settings that librdkafka takes")
 }
 
 fn organization(slug: &str) -> (Organization, WriteKey) {

@@ -4,7 +4,8 @@
 //! most as much of it is done at a time as there are threads, and the rest waits in the line of whose it is (see [`queue`]);
 //! strangers never have all turns, so that one is free for those who are known. What may take long is done beside the
 //! runtime's threads: those go on reading requests, so that whoever is to be refused, or only asks for health, or sends
-//! little, is answered at once however much there is to do. An owner whose line is late gets no more requests in.
+//! little, is answered at once however much there is to do. An owner whose line is late gets no more requests in,
+//! an organization only where it takes room from others, or is very late.
 
 mod queue;
 
@@ -57,8 +58,8 @@ impl Turns {
     }
 
     /// Whether this owner's work waits for too long already.
-    pub(super) fn are_late(&self, owner: Owner) -> bool {
-        lock(&self.state).queue.is_late(owner, Instant::now())
+    pub(super) fn are_late(&self, owner: Owner, is_room_short: bool) -> bool {
+        lock(&self.state).queue.is_late(owner, is_room_short, Instant::now())
     }
 
     /// Whether some of this owner's work waits.

@@ -8,8 +8,7 @@ use super::Shared;
 use super::anchor;
 use super::position::Watermark;
 use super::writer::Refusal;
-use crate::config::log::LogSettings;
-use crate::log::{Discontinuity, PartitionEnds, Remembered, ScanError, Scanner};
+use crate::log::{Discontinuity, PartitionEnds, Readable, Remembered, ScanError, Scanner};
 use crate::store::Backoff;
 
 /// A broker that has just come back may for a moment know less than it has: what is wrong must be wrong twice.
@@ -37,12 +36,7 @@ pub(super) enum Beginnings {
 }
 
 /// Asks until both Postgres and the log have answered.
-pub(super) async fn beginnings(
-    shared: &Shared,
-    log: &LogSettings,
-    group: &str,
-    partitions: &[i32],
-) -> Beginnings {
+pub(super) async fn beginnings(shared: &Shared, log: &Readable, partitions: &[i32]) -> Beginnings {
     let mut backoff = Backoff::for_server();
     let anchors = loop {
         match read_anchors(shared, partitions).await {
@@ -66,8 +60,8 @@ pub(super) async fn beginnings(
             }
         })
         .collect();
-    let ends = ends(log, group, partitions).await;
-    let found = look(log, group, remembered).await;
+    let ends = ends(log, partitions).await;
+    let found = look(log, remembered).await;
     let beginning = |partition: &i32| Beginning {
         partition: *partition,
         anchor: anchors.places.get(partition).copied(),
@@ -78,17 +72,13 @@ pub(super) async fn beginnings(
 }
 
 /// Looks whether the partitions are still what is remembered of them, until the log has answered.
-pub(super) async fn look(
-    log: &LogSettings,
-    group: &str,
-    remembered: Vec<Remembered>,
-) -> HashMap<i32, Discontinuity> {
-    let found = verify(log, group, &remembered).await;
+pub(super) async fn look(log: &Readable, remembered: Vec<Remembered>) -> HashMap<i32, Discontinuity> {
+    let found = verify(log, &remembered).await;
     if found.is_empty() {
         return found;
     }
     tokio::time::sleep(SECOND_LOOK).await;
-    verify(log, group, &remembered).await
+    verify(log, &remembered).await
 }
 
 async fn read_anchors(shared: &Shared, partitions: &[i32]) -> Result<anchor::Anchors, Refusal> {
@@ -98,27 +88,26 @@ async fn read_anchors(shared: &Shared, partitions: &[i32]) -> Result<anchor::Anc
     Ok(anchors)
 }
 
-async fn ends(log: &LogSettings, group: &str, partitions: &[i32]) -> HashMap<i32, PartitionEnds> {
+async fn ends(log: &Readable, partitions: &[i32]) -> HashMap<i32, PartitionEnds> {
     let partitions = partitions.to_vec();
-    until_answered(log, group, move |scanner: &Scanner| {
+    until_answered(log, move |scanner: &Scanner| {
         partitions.iter().map(|partition| Ok((*partition, scanner.ends_of(*partition)?))).collect()
     })
     .await
 }
 
-async fn verify(log: &LogSettings, group: &str, remembered: &[Remembered]) -> HashMap<i32, Discontinuity> {
+async fn verify(log: &Readable, remembered: &[Remembered]) -> HashMap<i32, Discontinuity> {
     let remembered = remembered.to_vec();
-    until_answered(log, group, move |scanner: &Scanner| scanner.verify(&remembered)).await
+    until_answered(log, move |scanner: &Scanner| scanner.verify(&remembered)).await
 }
 
 async fn until_answered<T: Send + 'static>(
-    log: &LogSettings,
-    group: &str,
+    log: &Readable,
     question: impl Fn(&Scanner) -> Result<T, ScanError> + Clone + Send + 'static,
 ) -> T {
     let mut backoff = Backoff::for_server();
     loop {
-        match Scanner::ask(log, group, question.clone()).await {
+        match log.ask(question.clone()).await {
             Ok(answer) => return answer,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;

@@ -22,8 +22,7 @@ use super::position::Position;
 use super::schedule::LaneId;
 use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
-use crate::config::log::LogSettings;
-use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Revocation, Start};
+use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Readable, Revocation, Start};
 use anchors::Anchored;
 use closing::Closing;
 use looks::Found;
@@ -56,8 +55,8 @@ const DELIVERIES_AT_ONCE: usize = 256;
 pub(super) enum Ended {
     /// It was asked to.
     Stopped,
-    /// The broker does not know the group protocol that was tried first.
-    NoConsumerProtocol,
+    /// The log does not know the way of joining that was tried first.
+    OtherWay,
     /// A person declared a new generation of the log: everything begins again there.
     NewGeneration,
     /// What the loader remembers is worth nothing: the database is another server, or has forgotten. Everything begins
@@ -69,8 +68,7 @@ pub(super) enum Ended {
 pub(super) struct ReceiveLoop<'a> {
     shared: Arc<Shared>,
     consumer: Consumer,
-    log: LogSettings,
-    group: String,
+    log: Readable,
     heartbeats: &'a Heartbeats,
     dispatcher: Dispatcher,
     connections: Connections,
@@ -93,16 +91,15 @@ impl<'a> ReceiveLoop<'a> {
         parts: &'a Parts,
         remembered: Remembered,
     ) -> Self {
-        let group = parts.consumer.consume.group.kafka_group.clone();
+        let log = parts.log.readable();
         Self {
             consumer,
-            log: parts.consumer.log.clone(),
             heartbeats: &parts.heartbeats,
             dispatcher: Dispatcher::new(shared.dispatcher_limits()),
             connections: Connections::new(&shared),
             anchoring: Anchoring::new(remembered),
-            rereader: Rereader::new(parts.consumer.log.clone(), group.clone()),
-            group,
+            rereader: Rereader::new(log.clone()),
+            log,
             shared,
             stopped: HashMap::new(),
             closing: Closing::default(),
@@ -157,8 +154,8 @@ impl<'a> ReceiveLoop<'a> {
         let remembered = self.anchoring.remembered(&self.dispatcher);
         match self.consumer.ended().await {
             Ok(()) => Ok((self.ending.unwrap_or(Ended::Stopped), remembered)),
-            Err(ConsumeError::NoConsumerProtocol) => Ok((Ended::NoConsumerProtocol, remembered)),
-            Err(error @ ConsumeError::Kafka(_)) => Err(error).context("reading the log"),
+            Err(ConsumeError::OtherWay) => Ok((Ended::OtherWay, remembered)),
+            Err(error @ ConsumeError::Failed(_)) => Err(error).context("reading the log"),
         }
     }
 

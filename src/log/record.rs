@@ -5,9 +5,11 @@
 //! messages.
 
 mod build;
+mod outline;
 mod view;
 
 pub use build::{RecordBuilder, SealedRecord};
+pub(super) use outline::outline;
 pub use view::{BadRecord, Events, RecordView};
 
 /// No record is larger than this, encoded and before compression; a larger batch becomes several.

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -28,13 +28,18 @@ const MAX_CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(370);
 
 /// What the operator's listener answers from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
     /// Where `/metrics` comes from.
     pub exporter: Exporter,
     /// Where `/healthz` and `/readyz` come from.
     pub health: Health,
+    /// Further pages, if there are any.
+    pub pages: Option<Pages>,
 }
+
+/// Answers pages by their address; `None`: it has no such page. May read from disk, so it is asked off the async threads.
+pub type Pages = Arc<dyn Fn(&Uri) -> Option<(StatusCode, Vec<u8>)> + Send + Sync>;
 
 impl Admin {
     /// Serves until `stop`. Give it a `stop` that comes after the drain, so that the drain can be watched.
@@ -57,7 +62,7 @@ impl Admin {
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service =
-            service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(&request)));
+            service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(&request).await));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
@@ -68,12 +73,17 @@ impl Admin {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(reply) = health::reply(&self.health, method, path) {
             return reply;
         }
         if !["/metrics", "/healthz", "/readyz"].contains(&path) {
+            if method == Method::GET
+                && let Some(reply) = self.page(request.uri().clone()).await
+            {
+                return reply;
+            }
             return plain(StatusCode::NOT_FOUND, "not found: try /metrics, /healthz or /readyz\n".to_owned());
         }
         if method != Method::GET && method != Method::HEAD {
@@ -82,6 +92,17 @@ impl Admin {
             return reply;
         }
         exposition::reply(self.exporter.render(), request.headers())
+    }
+}
+
+impl Admin {
+    async fn page(&self, uri: Uri) -> Option<Response<Full<Bytes>>> {
+        let pages = Arc::clone(self.pages.as_ref()?);
+        let answered = tokio::task::spawn_blocking(move || pages(&uri)).await;
+        let (status, body) = answered.ok().flatten()?;
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        Some(response)
     }
 }
 
@@ -103,8 +124,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_kept_over_every_interval_at_which_anybody_scrapes() {
-        let admin =
-            Admin { exporter: Exporter::install().expect("the only recorder"), health: Health::new() };
+        let admin = Admin {
+            exporter: Exporter::install().expect("the only recorder"),
+            health: Health::new(),
+            pages: None,
+        };
         let (mut scraper, stream) = duplex(64 * 1024);
         let serving = tokio::spawn(async move { admin.serve(stream).await });
         for seconds in [15, 30, 60, 120, 300] {
@@ -122,7 +146,7 @@ mod tests {
     async fn an_operator_sees_metrics_and_health_and_nothing_else() {
         let health = Health::new();
         health.answer_for(Role::Loader, || Err("no partitions yet".into()));
-        let admin = Admin { exporter: Exporter::install().expect("the only recorder"), health };
+        let admin = Admin { exporter: Exporter::install().expect("the only recorder"), health, pages: None };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let stop = CancellationToken::new();

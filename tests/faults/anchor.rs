@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use rollbook::config::log::LogSettings;
+use rollbook::config::log::KafkaSettings;
 
 use super::{Clients, Ground};
 use crate::harness::{eventually, played};
@@ -20,7 +20,7 @@ async fn commit_as_a_guest(ground: &Ground) {
     committing.await.expect("no panic");
 }
 
-fn commit_ends(log: &LogSettings, group: &str) {
+fn commit_ends(log: &KafkaSettings, group: &str) {
     let guest: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &log.brokers)
         .set("group.id", group)

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rollbook::config::log::LogSettings;
-use rollbook::log::{PartitionEnds, ScanError, Scanner, Stretch};
+use rollbook::config::log::{KafkaSettings, LogSettings};
+use rollbook::log::{Log, PartitionEnds, ScanError, Stretch};
 
 use super::{Clients, Ground, Habit};
 use crate::harness::played;
 
 /// The last records of each partition, so many at most, as an onlooker sees them.
-fn last_records(settings: &LogSettings, most: usize) -> Result<Vec<(i32, Vec<u8>)>, ScanError> {
+fn last_records(settings: &KafkaSettings, most: usize) -> Result<Vec<(i32, Vec<u8>)>, ScanError> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let scanner = Scanner::new(settings, "onlooker")?;
+    let log = Log::open(&LogSettings::Kafka(settings.clone()), "onlooker").expect("nothing is opened yet");
+    let scanner = log.readable().scanner()?;
     let last = |(partition, ends): (i32, PartitionEnds)| Stretch {
         partition,
         from: ends.start.max(ends.end - most),

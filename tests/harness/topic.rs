@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use rollbook::config::log::LogSettings;
+use rollbook::config::log::KafkaSettings;
 
 use super::{Site, eventually};
 
@@ -76,8 +76,8 @@ impl Site {
     }
 
     /// The log, for who uses its room and not the program.
-    pub(crate) fn log(&self) -> LogSettings {
-        LogSettings { brokers: self.brokers.clone(), topic: self.database.clone(), properties: Vec::new() }
+    pub(crate) fn log(&self) -> KafkaSettings {
+        KafkaSettings { brokers: self.brokers.clone(), topic: self.database.clone(), properties: Vec::new() }
     }
 
     /// Where the loaders' group goes on in a partition, by what it has told Kafka.

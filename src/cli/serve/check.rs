@@ -8,9 +8,9 @@ use super::logins::{Checked, Login, Rights, Role};
 use super::{Arguments, RoleArg};
 use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
-use crate::config::log::LogSettings;
+use crate::config::log::{EmbeddedSettings, LogSettings};
 use crate::config::{ConfigError, DatabaseUrl, Faults, Output};
-use crate::log::Scanner;
+use crate::log::Log;
 use crate::ops::descriptors;
 use crate::store::directory::{View, read_once};
 
@@ -59,11 +59,11 @@ pub(super) async fn check(arguments: &Arguments, settings: &[String]) -> Result<
     let has = |role, url| if arguments.has(role) { url } else { None };
     let intake = has(RoleArg::Intake, said.note(arguments.databases.intake(&arguments.stand_in)));
     let loader = has(RoleArg::Loader, said.note(arguments.databases.loader(&arguments.stand_in)));
-    let log = said.note(arguments.log.resolve());
+    let log = said.note(arguments.log_settings());
     let (intake, loader, log) = tokio::join!(
         looked(intake, |url| intake_login(arguments, url)),
         looked(loader, |url| loader_login(arguments, url)),
-        looked(log, |log| topic(arguments, log)),
+        looked(log, |log| the_log(arguments, log)),
     );
     findings.extend([intake, loader, log].into_iter().flatten());
     answer(arguments, &findings)
@@ -110,9 +110,36 @@ async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<Strin
     }
 }
 
-async fn topic(arguments: &Arguments, log: LogSettings) -> Finding {
-    let group = &arguments.consume.group.kafka_group;
-    let ask = async || Scanner::ask(&log, group, |scanner| Ok(scanner.ends()?.len())).await;
+async fn the_log(arguments: &Arguments, settings: LogSettings) -> Finding {
+    let group = arguments.consume.group.kafka_group.clone();
+    let opening = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Log::open(&settings, &group))
+    };
+    let found = match (opening.await, settings) {
+        (Ok(Ok(log)), LogSettings::Kafka(settings)) => topic(&log, &settings.topic, &settings.brokers).await,
+        (Ok(Ok(log)), LogSettings::Embedded(settings)) => folder(&log, &settings).await,
+        (Ok(Err(error)), _) => Err(chain(&error)),
+        (Err(error), _) => Err(error.to_string()),
+    };
+    Finding::new("log", found)
+}
+
+/// It was opened, and is let go of again.
+async fn folder(log: &Log, settings: &EmbeddedSettings) -> Result<String, String> {
+    let partitions = log.readable().ask(|scanner| Ok(scanner.ends()?.len())).await;
+    let log = log.clone();
+    let _closed = tokio::task::spawn_blocking(move || log.close()).await;
+    let folder = settings.folder.display();
+    match partitions {
+        Ok(partitions) => Ok(format!("the folder `{folder}` is ours, with {partitions} partitions")),
+        Err(error) => Err(format!("{folder}: {}", chain(&error))),
+    }
+}
+
+async fn topic(log: &Log, topic: &str, brokers: &str) -> Result<String, String> {
+    let log = log.readable();
+    let ask = async || log.ask(|scanner| Ok(scanner.ends()?.len())).await;
     let mut partitions = ask().await;
     for _ in 0..TOPIC_TRIES {
         if !matches!(partitions, Ok(0)) {
@@ -121,13 +148,11 @@ async fn topic(arguments: &Arguments, log: LogSettings) -> Finding {
         tokio::time::sleep(TOPIC_PAUSE).await;
         partitions = ask().await;
     }
-    let topic = &log.topic;
-    let found = match partitions {
+    match partitions {
         Ok(0) => Err(format!("there is no topic `{topic}`: run `rollbook setup`")),
         Ok(partitions) => Ok(format!("the topic `{topic}` has {partitions} partitions")),
-        Err(error) => Err(format!("{}: {}", log.brokers, chain(&error))),
-    };
-    Finding::new("log", found)
+        Err(error) => Err(format!("{brokers}: {}", chain(&error))),
+    }
 }
 
 /// Not wrong either way: the service says it, and lets in fewer.

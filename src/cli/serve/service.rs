@@ -16,9 +16,10 @@ use crate::cli::Failure;
 use crate::config::ConfigError;
 use crate::intake;
 use crate::loader::{self, Condition, Heartbeats};
-use crate::log::{ConsumerSettings, Publisher};
+use crate::log::{ConsumerSettings, Log};
+use crate::ops::admin::{Admin, Pages};
 use crate::ops::metrics::Exporter;
-use crate::ops::{Health, Role, admin::Admin, descriptors, signals, supervise};
+use crate::ops::{Health, Role, descriptors, signals, supervise};
 use crate::store::directory::{View, follow};
 use crate::store::{Pool, PoolSettings};
 use crate::tenant::Directory;
@@ -99,20 +100,21 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     for login in unchecked {
         parts.spawn(login.check_until_answered(stop.clone()));
     }
+    let log = open_log(&settings).await?;
     let admin_listener = bind(settings.ops.admin.admin_addr).await?;
     let admin_addr = admin_listener.local_addr().context("asking for the operator's address")?;
     let grace = settings.drain.limit + CLOSE_GRACE;
     if let Some(intake) = &settings.intake {
         let directory = Arc::new(Directory::default());
         exporter = exporter.with_snapshot_age(Arc::clone(&directory));
-        start_intake(&settings, intake, directory, &health, &stop, &mut parts).await?;
+        start_intake(&settings, intake, &log, directory, &health, &stop, &mut parts).await?;
     }
     if let Some(loader) = &settings.loader {
         let directory = Arc::new(Directory::default());
         if settings.intake.is_none() {
             exporter = exporter.with_snapshot_age(Arc::clone(&directory));
         }
-        start_loader(&settings, loader, directory, &health, &stop, &mut parts)?;
+        start_loader(&settings, loader, &log, directory, &health, &stop, &mut parts)?;
     }
     let upkeep = exporter.clone().upkeep(stop.clone());
     parts.spawn(async {
@@ -123,19 +125,35 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     // The operator's listener outlives the drain, so that it can be watched.
     let drained = CancellationToken::new();
     let exporter = exporter.with_readiness(health.clone());
-    let admin = tokio::spawn(Admin { exporter, health }.run(admin_listener, drained.clone()));
+    let admin = Admin { exporter, health, pages: pages_of(&log) };
+    let admin = tokio::spawn(admin.run(admin_listener, drained.clone()));
     signals::stop_on_signal(stop.clone()).context("listening for signals")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin_addr, "serving");
     let outcome = supervise(parts, stop, grace).await;
     drained.cancel();
     let _ = admin.await;
+    let _closed = tokio::task::spawn_blocking(move || log.close()).await;
     tracing::info!("stopped");
     outcome
+}
+
+/// A log of our own is read through before anything else begins.
+async fn open_log(settings: &Settings) -> anyhow::Result<Log> {
+    let (log, group) = (settings.log.clone(), settings.group.clone());
+    let opening = tokio::task::spawn_blocking(move || Log::open(&log, &group)).await;
+    Ok(opening.context("opening the log")??)
+}
+
+/// What the operator's listener tells of the log, where nobody else can look at it.
+fn pages_of(log: &Log) -> Option<Pages> {
+    let pages = log.pages()?;
+    Some(Arc::new(move |uri: &hyper::Uri| pages.answer(uri)))
 }
 
 async fn start_intake(
     settings: &Settings,
     role: &IntakeRole,
+    log: &Log,
     directory: Arc<Directory>,
     health: &Health,
     stop: &CancellationToken,
@@ -143,8 +161,7 @@ async fn start_intake(
 ) -> anyhow::Result<()> {
     let listener = bind(role.http_addr).await?;
     tracing::info!(http_addr = %listener.local_addr()?, "intake is listening");
-    let publisher =
-        Publisher::start(&settings.log, role.publish.timeout()).context("making the log's producer")?;
+    let publisher = log.publisher(role.publish.timeout()).context("making the log's producer")?;
     parts.spawn(follow_until(role.database.clone(), View::Intake, Arc::clone(&directory), stop.clone()));
     let probe = publisher.clone().probe(stop.clone());
     parts.spawn(async {
@@ -172,6 +189,7 @@ async fn start_intake(
 fn start_loader(
     settings: &Settings,
     role: &LoaderRole,
+    log: &Log,
     directory: Arc<Directory>,
     health: &Health,
     stop: &CancellationToken,
@@ -193,11 +211,8 @@ fn start_loader(
     parts.spawn(follow_until(role.database.clone(), View::Loader, Arc::clone(&directory), stop.clone()));
     let loader = loader::Parts {
         settings: role.settings.clone(),
-        consumer: ConsumerSettings {
-            log: settings.log.clone(),
-            consume: role.consume.clone(),
-            budget_bytes: HANDED_OVER_BYTES,
-        },
+        log: log.clone(),
+        consumer: ConsumerSettings { consume: role.consume.clone(), budget_bytes: HANDED_OVER_BYTES },
         pool,
         directory,
         roles: settings.prefix.clone(),

@@ -7,9 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
+#[cfg(feature = "kafka")]
+use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
 
 /// Properties as written. They may hold passwords: nothing prints them.
 #[derive(Clone)]
@@ -144,7 +143,14 @@ fn entries(text: &str) -> Result<Vec<String>, String> {
     Ok(entries)
 }
 
+/// A build without librdkafka has nobody to ask, and no use for it.
+#[cfg(not(feature = "kafka"))]
+fn refuse_unless_taken(written: &str, _name: &str, _value: &str) -> Result<(), String> {
+    Err(format!("sets `{written}`, and this build of rollbook has no Kafka"))
+}
+
 /// Asks librdkafka now: when a client is made, its complaint would repeat the value.
+#[cfg(feature = "kafka")]
 fn refuse_unless_taken(written: &str, name: &str, value: &str) -> Result<(), String> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
@@ -155,7 +161,7 @@ fn refuse_unless_taken(written: &str, name: &str, value: &str) -> Result<(), Str
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "kafka"))]
 mod tests {
     use super::*;
 

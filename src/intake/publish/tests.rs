@@ -110,10 +110,11 @@ fn the_last_answer_settles_a_batch_and_what_the_log_lacks_is_given_back() {
 fn a_batch_of_which_the_log_took_nothing_costs_nothing_and_says_what_the_log_says() {
     let around = Around::new();
     let (batch, mut settled) = around.asked();
-    batch.hear(&FIRST, Err(PublishError::Refused(LogRefusal::TooLarge)));
+    let refusal = LogRefusal::new("for operators", "for clients");
+    batch.hear(&FIRST, Err(PublishError::Refused(refusal)));
     batch.hear(&SECOND, Err(PublishError::QueueFull));
     let problem = settled.try_recv().expect("settled").expect_err("nothing was acknowledged");
-    assert!(matches!(problem, Problem::LogRefuses(LogRefusal::TooLarge)), "{problem}");
+    assert!(matches!(problem, Problem::LogRefuses(told) if told == refusal), "{problem}");
     assert!(around.has_tokens(500));
     assert!(around.has_all_its_room());
 }

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::tenant::OrganizationId;
 
-/// A line whose first has waited for longer than this shows that more comes than can be done. It is also about what those
-/// wait at most who are let in.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// A line whose first has waited for longer than this shows that more comes than can be done. Where room is short, and for
+/// strangers always, it is about what those wait at most who are let in.
+pub(super) const LONG_WAIT: Duration = Duration::from_millis(100);
+/// What an organization waits at most even where there is room for all that it sends: a client that waits for its reply
+/// hears sooner from another process.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// While others wait, so many of them go before a stranger: who sends the key in the body is late then, but not for ever.
 const BEFORE_A_STRANGER: u32 = 8;
 
@@ -93,9 +96,14 @@ impl<W> Queue<W> {
         self.first(owner).is_some()
     }
 
-    /// Whether the first of this owner's line has waited for too long.
-    pub(super) fn is_late(&self, owner: Owner, now: Instant) -> bool {
-        self.first(owner).is_some_and(|first| now.saturating_duration_since(first.since) > LONGEST_WAIT)
+    /// Whether the first of this owner's line has waited for too long. A line delays nobody but its own organization; what it
+    /// takes from others is room.
+    pub(super) fn is_late(&self, owner: Owner, is_room_short: bool, now: Instant) -> bool {
+        let patience = match owner {
+            Owner::Organization(_) if !is_room_short => LONGEST_WAIT,
+            Owner::Organization(_) | Owner::Strangers => LONG_WAIT,
+        };
+        self.first(owner).is_some_and(|first| now.saturating_duration_since(first.since) > patience)
     }
 
     fn first(&self, owner: Owner) -> Option<&Waiting<W>> {
@@ -169,15 +177,26 @@ mod tests {
     #[test]
     fn only_the_line_whose_first_has_waited_for_long_is_late() {
         let (mut queue, start) = (Queue::new(), Instant::now());
-        let later = start + LONGEST_WAIT + Duration::from_millis(1);
+        let later = start + LONG_WAIT + Duration::from_millis(1);
         queue.push(ACME, 0, start);
         queue.push(ACME, 1, later);
         queue.push(BIRCH, 0, later);
         queue.push(Owner::Strangers, 0, later);
-        let late =
-            |queue: &Queue<usize>| [ACME, BIRCH, CEDAR, Owner::Strangers].map(|o| queue.is_late(o, later));
+        let late = |queue: &Queue<usize>| {
+            [ACME, BIRCH, CEDAR, Owner::Strangers].map(|o| queue.is_late(o, true, later))
+        };
         assert_eq!(late(&queue), [true, false, false, false]);
         assert_eq!(queue.pop(true), Some((ACME, 0)));
         assert_eq!(late(&queue), [false; 4]);
+    }
+
+    #[test]
+    fn an_organization_that_takes_no_room_from_others_may_wait_for_longer_and_strangers_may_not() {
+        let (queue, now) = (queue(&[(ACME, 2), (Owner::Strangers, 2)]), Instant::now());
+        let late = |owner, is_room_short, after| queue.is_late(owner, is_room_short, now + after);
+        let (long, longest) = (LONG_WAIT + Duration::from_millis(1), LONGEST_WAIT + Duration::from_millis(1));
+        assert_eq!([late(ACME, true, long), late(ACME, false, long)], [true, false]);
+        assert!(late(ACME, false, longest), "not for ever");
+        assert!(late(Owner::Strangers, false, long));
     }
 }

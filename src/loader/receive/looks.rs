@@ -10,7 +10,7 @@ use super::super::holding::{drain_former_generations, lanes_with_held};
 use super::super::server::ServerIdentity;
 use super::super::writer::Refusal;
 use super::{Anchored, ReceiveLoop, Reread};
-use crate::log::{Assignment, Discontinuity, Remembered, Scanner};
+use crate::log::{Assignment, Discontinuity, Remembered};
 use crate::tenant::OrganizationId;
 
 /// What a look found.
@@ -37,9 +37,9 @@ pub(super) enum Found {
 
 impl ReceiveLoop<'_> {
     pub(super) fn look_for_beginnings(&mut self, assignment: Assignment) {
-        let (shared, log, group) = (Arc::clone(&self.shared), self.log.clone(), self.group.clone());
+        let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
         self.looks.spawn(async move {
-            let beginnings = continuity::beginnings(&shared, &log, &group, &assignment.partitions).await;
+            let beginnings = continuity::beginnings(&shared, &log, &assignment.partitions).await;
             Found::Beginnings(assignment, beginnings)
         });
     }
@@ -59,9 +59,8 @@ impl ReceiveLoop<'_> {
             return;
         }
         self.is_looking_at_log = true;
-        let (log, group) = (self.log.clone(), self.group.clone());
-        self.looks
-            .spawn(async move { Found::Discontinuities(continuity::look(&log, &group, remembered).await) });
+        let log = self.log.clone();
+        self.looks.spawn(async move { Found::Discontinuities(continuity::look(&log, remembered).await) });
     }
 
     /// Where the next records stand of partitions that are at rest below their end: what lies between are marks of the
@@ -71,9 +70,9 @@ impl ReceiveLoop<'_> {
             return;
         }
         self.is_looking_for_gaps = true;
-        let (log, group) = (self.log.clone(), self.group.clone());
+        let log = self.log.clone();
         self.looks.spawn(async move {
-            let next = Scanner::ask(&log, &group, move |scanner| scanner.next_records(&at_rest)).await;
+            let next = log.ask(move |scanner| scanner.next_records(&at_rest)).await;
             // Where the log does not answer it is asked again.
             Found::Reached(next.unwrap_or_default())
         });

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use super::super::dispatcher::{Brought, Stretch};
 use super::super::lane::Waiting;
 use super::super::partition::LaneKey;
-use crate::config::log::LogSettings;
 use crate::log::record::RecordView;
-use crate::log::{Go, ScanError, Scanner};
+use crate::log::{Go, Readable, ScanError, Scanner};
 
 /// So much of the log is looked through at a time: what is wanted of it may be little.
 const MOST_SCANNED_BYTES: usize = 32 * 1024 * 1024;
@@ -34,14 +33,13 @@ pub(super) enum Reread {
 /// See the module. Its client is made when it is first needed.
 #[derive(Clone)]
 pub(super) struct Rereader {
-    log: LogSettings,
-    group: String,
+    log: Readable,
     scanner: Arc<Mutex<Option<Scanner>>>,
 }
 
 impl Rereader {
-    pub(super) fn new(log: LogSettings, group: String) -> Self {
-        Self { log, group, scanner: Arc::default() }
+    pub(super) fn new(log: Readable) -> Self {
+        Self { log, scanner: Arc::default() }
     }
 
     /// Reads a stretch again, or the first part of it.
@@ -63,7 +61,7 @@ impl Rereader {
         let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
         let scanner = match &mut *scanner {
             Some(scanner) => scanner,
-            none => none.insert(Scanner::new(&self.log, &self.group)?),
+            none => none.insert(self.log.scanner()?),
         };
         // Retention may have been quicker; the reader itself would go on with what is left.
         if scanner.ends_of(stretch.partition)?.start > stretch.from {

@@ -206,10 +206,8 @@ impl World {
         let remembered = anchoring.remembered(&state.dispatcher);
         self.crash(process);
         match why {
-            Ended::Rewound => self.starts(process, remembered),
-            Ended::NewGeneration | Ended::Stopped | Ended::NoConsumerProtocol => {
-                self.starts(process, Remembered::default());
-            }
+            Ended::Rewound | Ended::OtherWay => self.starts(process, remembered),
+            Ended::NewGeneration | Ended::Stopped => self.starts(process, Remembered::default()),
         }
     }
 

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use delivery::Reports;
 
 use super::complaints::may_be_said;
-use super::refusal::LogRefusal;
+use super::refusal::{NO_TOPIC, refusal};
 use super::{client_config, default};
-use crate::config::log::LogSettings;
-use crate::log::SealedRecord;
+use crate::config::log::KafkaSettings;
+use crate::log::publish::Told;
+use crate::log::{LogRefusal, SealedRecord};
 use crate::tenant::Tenant;
 
 mod delivery;
@@ -30,12 +31,12 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// The producing end of the log; cheap to clone.
 #[derive(Clone)]
-pub struct Publisher {
+pub(in crate::log) struct Publisher {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    settings: LogSettings,
+    settings: KafkaSettings,
     timeout: Duration,
     /// Replaced when librdkafka says that this one is beyond repair.
     producer: ArcSwap<ThreadedProducer<Reports>>,
@@ -56,43 +57,19 @@ enum Trouble {
     Refuses(LogRefusal),
 }
 
-/// The log did not acknowledge a record. It may hold it all the same: the ids settle that.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The producer's own queue is full.
-    #[error("the log's send queue is full")]
-    QueueFull,
-    /// Not acknowledged in time.
-    #[error("the log did not acknowledge in time")]
-    TimedOut,
-    /// Refused, and would be refused again.
-    #[error("the log refused the record")]
-    Refused(#[source] LogRefusal),
-    /// Failed, or unreachable.
-    #[error("the log failed to take the record")]
-    Failed(#[source] KafkaError),
-}
-
 impl Publisher {
     /// Starts a producer. It does not wait for the brokers: see [`Publisher::is_available`].
     ///
     /// # Errors
     /// librdkafka does not take the settings.
-    pub fn start(settings: &LogSettings, timeout: Duration) -> Result<Self, KafkaError> {
+    pub(in crate::log) fn start(settings: &KafkaSettings, timeout: Duration) -> Result<Self, KafkaError> {
         let reports = Reports::new();
         let producer = ArcSwap::from_pointee(producer(settings, timeout, reports.clone())?);
         Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), timeout, producer, reports }) })
     }
 
-    /// Publishes under the organization's slug. Once every replica asked for has acknowledged the record, or it is known that
-    /// they will not, `told` is called with that: once, from the producer's own thread or from within this call, so it must
-    /// neither wait nor work. Nothing takes the record back.
-    pub fn publish(
-        &self,
-        tenant: &Tenant,
-        sealed: SealedRecord,
-        told: impl FnOnce(Result<(), PublishError>) + Send + Sync + 'static,
-    ) {
+    /// The log has a record when every replica asked for has acknowledged it.
+    pub(in crate::log) fn publish(&self, tenant: &Tenant, sealed: SealedRecord, told: Told) {
         let producer = self.shared.producer.load();
         let pending = self.shared.reports.begin(sealed.bytes.len(), told);
         // librdkafka makes a copy of its own, and ours ends here: two of each would wait for the log.
@@ -108,8 +85,7 @@ impl Publisher {
         }
     }
 
-    /// Within this time `told` is called. Whoever waits for it waits no longer, whatever keeps the producer from saying so.
-    pub fn longest_wait(&self) -> Duration {
+    pub(in crate::log) fn longest_wait(&self) -> Duration {
         self.shared.timeout + ANSWER_GRACE
     }
 
@@ -144,13 +120,13 @@ impl Publisher {
         true
     }
 
-    /// Whether a batch would be acknowledged now, as far as the last probe or acknowledgement tells.
-    pub fn is_available(&self) -> bool {
+    /// As far as the last probe or acknowledgement tells.
+    pub(in crate::log) fn is_available(&self) -> bool {
         self.shared.reports.is_available()
     }
 
     /// Asks the brokers every two seconds whether the topic has a leader for every partition, until `stop`.
-    pub async fn probe(self, stop: CancellationToken) {
+    pub(in crate::log) async fn probe(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let publisher = self.clone();
             let asked = tokio::task::spawn_blocking(move || publisher.look());
@@ -188,18 +164,17 @@ impl Publisher {
             }
         };
         let Some(topic) = metadata.topics().first() else {
-            return Some(Trouble::Refuses(LogRefusal::NoTopic));
+            return Some(Trouble::Refuses(NO_TOPIC));
         };
         if let Some(error) = topic.error() {
             let code = RDKafkaErrorCode::from(error);
-            return Some(LogRefusal::of(code).map_or_else(|| away(code), Trouble::Refuses));
+            return Some(refusal(code).map_or_else(|| away(code), Trouble::Refuses));
         }
         let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0)?;
         Some(Trouble::Away(format!("partition {} has no leader", leaderless.id())))
     }
 
-    /// Waits until everything handed over is acknowledged or has failed. Blocks: call it off the async threads.
-    pub fn flush(&self, timeout: Duration) {
+    pub(in crate::log) fn flush(&self, timeout: Duration) {
         if let Err(error) = self.shared.producer.load_full().flush(timeout) {
             tracing::error!(%error, "records were still unacknowledged when the producer was closed");
         }
@@ -213,7 +188,7 @@ impl fmt::Debug for Publisher {
 }
 
 fn producer(
-    settings: &LogSettings,
+    settings: &KafkaSettings,
     timeout: Duration,
     reports: Reports,
 ) -> Result<ThreadedProducer<Reports>, KafkaError> {

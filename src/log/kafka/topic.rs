@@ -7,31 +7,19 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ASK_TIMEOUT, client_config};
-use crate::config::log::{LogSettings, TopicArgs};
+use crate::config::log::{KafkaSettings, TopicArgs};
+use crate::log::Ensured;
 use reach::{Found, find};
 
 mod differences;
 mod reach;
 
-pub use differences::Difference;
-
 /// The broker makes as many copies as it thinks fit.
 const BROKERS_DEFAULT: i32 = -1;
 
-/// The topic as it is now.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ensured {
-    /// Its partitions. Those of a topic that was there stay as they are: more of them would move organizations.
-    pub partitions: usize,
-    /// How a topic that was there differs from what would have been made.
-    pub differences: Vec<Difference>,
-    /// Why not all of it could be compared; `None`: it was.
-    pub unread: Option<RDKafkaErrorCode>,
-}
-
 /// Why there is no usable topic.
 #[derive(Debug, thiserror::Error)]
-pub enum TopicError {
+pub(in crate::log) enum TopicError {
     /// Kafka did not answer, or refused.
     #[error("Kafka: {doing}")]
     Kafka {
@@ -72,7 +60,10 @@ pub enum TopicError {
 ///
 /// # Errors
 /// See [`TopicError`].
-pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured, TopicError> {
+pub(in crate::log) async fn ensure(
+    settings: &KafkaSettings,
+    args: &TopicArgs,
+) -> Result<Ensured, TopicError> {
     if let Some(found) = look(settings).await? {
         return compare(settings, args, &found).await;
     }
@@ -88,7 +79,7 @@ pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured,
     }
 }
 
-async fn look(settings: &LogSettings) -> Result<Option<Found>, TopicError> {
+async fn look(settings: &KafkaSettings) -> Result<Option<Found>, TopicError> {
     let settings = settings.clone();
     let asking = tokio::task::spawn_blocking(move || find(&settings)).await;
     asking.unwrap_or(Err(TopicError::Kafka { doing: "asking for the topic", source: KafkaError::Canceled }))
@@ -103,7 +94,7 @@ enum Made {
     Meanwhile,
 }
 
-async fn make(settings: &LogSettings, args: &TopicArgs) -> Result<Made, TopicError> {
+async fn make(settings: &KafkaSettings, args: &TopicArgs) -> Result<Made, TopicError> {
     let admin = admin(settings)?;
     let copies = match args.kafka_replication {
         Some(copies) => Some(copies),
@@ -111,7 +102,7 @@ async fn make(settings: &LogSettings, args: &TopicArgs) -> Result<Made, TopicErr
     };
     let retention_ms = (u64::from(args.kafka_retention_hours) * 3_600_000).to_string();
     let replication = TopicReplication::Fixed(copies.unwrap_or(BROKERS_DEFAULT));
-    let mut new = NewTopic::new(&settings.topic, args.log_partitions, replication)
+    let mut new = NewTopic::new(&settings.topic, args.partitions.log_partitions, replication)
         .set("cleanup.policy", "delete")
         .set("retention.ms", &retention_ms);
     if copies.is_some_and(|copies| copies >= 3) {
@@ -122,16 +113,16 @@ async fn make(settings: &LogSettings, args: &TopicArgs) -> Result<Made, TopicErr
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Made::Meanwhile),
         Some(Err((topic, code))) => Err(TopicError::Refused { topic, code }),
         Some(Ok(_)) | None => {
-            Ok(Made::Now { partitions: usize::try_from(args.log_partitions).unwrap_or_default() })
+            Ok(Made::Now { partitions: usize::try_from(args.partitions.log_partitions).unwrap_or_default() })
         }
     }
 }
 
-async fn compare(settings: &LogSettings, args: &TopicArgs, found: &Found) -> Result<Ensured, TopicError> {
+async fn compare(settings: &KafkaSettings, args: &TopicArgs, found: &Found) -> Result<Ensured, TopicError> {
     let admin = admin(settings)?;
     let (of_topic, unread) = match described(&admin, ResourceSpecifier::Topic(&settings.topic)).await {
         Ok(of_topic) => (of_topic, None),
-        Err(KafkaError::AdminOp(code)) => (HashMap::new(), Some(code)),
+        Err(KafkaError::AdminOp(code)) => (HashMap::new(), Some(code.to_string())),
         Err(error) => return Err(asked("asking for the topic's settings")(error)),
     };
     if let Some(policy) = of_topic.get("cleanup.policy").filter(|policy| policy.contains("compact")) {
@@ -160,7 +151,7 @@ async fn described(
     Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
 }
 
-fn admin(settings: &LogSettings) -> Result<AdminClient<DefaultClientContext>, TopicError> {
+fn admin(settings: &KafkaSettings) -> Result<AdminClient<DefaultClientContext>, TopicError> {
     client_config(settings).create().map_err(asked("making a client"))
 }
 

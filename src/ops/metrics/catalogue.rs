@@ -63,6 +63,10 @@ pub const LOG_PUBLISH_SECONDS: &str = "rollbook_log_publish_seconds";
 pub const LOG_PUBLISH: &str = "rollbook_log_publish_total";
 /// Records waiting for their acknowledgement.
 pub const LOG_QUEUE_BYTES: &str = "rollbook_log_queue_bytes";
+/// What the embedded log takes on disk.
+pub const LOG_BYTES: &str = "rollbook_log_bytes";
+/// What the embedded log may take on disk.
+pub const LOG_LIMIT_BYTES: &str = "rollbook_log_limit_bytes";
 /// Fates; labels `organization`, `fate`: `stored`, `duplicate`, `dead`, `held`, `unattributed`.
 pub const LOADER_EVENTS: &str = "rollbook_loader_events_total";
 /// Records that could not be read.
@@ -98,7 +102,7 @@ pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 24] = [
+pub const CATALOGUE: [Metric; 26] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -107,6 +111,8 @@ pub const CATALOGUE: [Metric; 24] = [
     histogram(LOG_PUBLISH_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From handing a record to the log to its acknowledgement or failure."),
     counter(LOG_PUBLISH, "Records handed to the log, by outcome."),
     gauge(LOG_QUEUE_BYTES, Unit::Bytes, "Records that wait for the log's acknowledgement."),
+    gauge(LOG_BYTES, Unit::Bytes, "What the embedded log takes on disk."),
+    gauge(LOG_LIMIT_BYTES, Unit::Bytes, "What the embedded log may take on disk, before batches are answered 503."),
     counter(LOADER_EVENTS, "Fates of events, by organization (the first 100 since the start, then `_other`)."),
     counter(LOADER_UNREADABLE_RECORDS, "Records that cannot be decoded, or that name an organization nobody ever had."),
     counter(LOADER_UNKNOWN_ERRORS, "Database errors that we do not know, by SQLSTATE; each held its organization's records."),

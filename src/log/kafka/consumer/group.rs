@@ -1,7 +1,7 @@
 //! The consumer's part in its group: what librdkafka calls back into, on the thread that polls.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -16,8 +16,8 @@ use super::super::complaints::{trace_error, trace_log};
 use super::super::offsets::to_commit;
 use super::commits::Commits;
 use super::membership::Membership;
-use super::{Assignment, Delivery, PartitionEnds, REVOKE_GRACE, Revocation, Start};
 use crate::config::log::GroupProtocol;
+use crate::log::consume::{Assignment, Delivery, PartitionEnds, Revocation, Start, released};
 
 /// What librdkafka's log files a commit under that Kafka did not take.
 const COMMIT_FAILED: &str = "COMMITFAIL";
@@ -160,12 +160,11 @@ impl Group {
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> Result<(), KafkaError> {
-        let (answer, answered) = std_mpsc::channel();
         // Another loader may already have what was lost: then nothing may be committed.
         let may_commit = !consumer.assignment_lost();
-        let revocation = Revocation { partitions: partitions_of(revoked), answer };
+        let (revocation, answered) = Revocation::new(partitions_of(revoked));
         if self.sender.send(Some(Delivery::Revoked(revocation))).is_ok() {
-            let next_offsets = answered.recv_timeout(REVOKE_GRACE).unwrap_or_default();
+            let next_offsets = released(&answered);
             if may_commit
                 && !next_offsets.is_empty()
                 && let Err(error) = self.try_commit(consumer, &next_offsets, CommitMode::Sync)

@@ -5,10 +5,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,16 +14,10 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
 use super::super::complaints::{trace_error, trace_log};
-use super::super::refusal::LogRefusal;
-use super::{PublishError, Trouble};
-use crate::ops::metrics::catalogue::{LOG_PUBLISH, LOG_PUBLISH_SECONDS, LOG_QUEUE_BYTES};
-
-/// Who is told, and what is counted then.
-pub(super) struct Pending {
-    told: Box<dyn FnOnce(Result<(), PublishError>) + Send + Sync>,
-    started: Instant,
-    bytes: f64,
-}
+use super::super::refusal::refusal;
+use super::Trouble;
+use crate::log::LogRefusal;
+use crate::log::publish::{Meter, Pending, PublishError, Told};
 
 /// Takes librdkafka's reports, of this producer and of any that replaces it; cheap to clone.
 #[derive(Clone)]
@@ -39,45 +31,22 @@ struct Shared {
     /// Why a producer failed for good, where that says more than that it has. Until a record is acknowledged the next one
     /// fails for the same reason.
     made_it_fail: ArcSwapOption<LogRefusal>,
-    /// Handles, looked up once.
-    queued_bytes: Gauge,
-    seconds: Histogram,
-    acked: Counter,
-    failed: Counter,
-    timed_out: Counter,
+    meter: Meter,
 }
 
 impl Reports {
-    /// All samples begin with the process: a first failure is then an increase, and a name that is not there a mistake.
     pub(super) fn new() -> Self {
-        let outcome = |label| {
-            let outcome = counter!(LOG_PUBLISH, "outcome" => label);
-            outcome.increment(0);
-            outcome
-        };
-        let queued_bytes = gauge!(LOG_QUEUE_BYTES);
-        queued_bytes.increment(0);
         let shared = Shared {
             trouble: ArcSwapOption::from_pointee(Trouble::Unasked),
             made_it_fail: ArcSwapOption::empty(),
-            queued_bytes,
-            seconds: histogram!(LOG_PUBLISH_SECONDS),
-            acked: outcome("acked"),
-            failed: outcome("failed"),
-            timed_out: outcome("timed_out"),
+            meter: Meter::new(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// A record of so many bytes is on its way.
-    pub(super) fn begin(
-        &self,
-        bytes: usize,
-        told: impl FnOnce(Result<(), PublishError>) + Send + Sync + 'static,
-    ) -> Box<Pending> {
-        let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.shared.queued_bytes.increment(bytes);
-        Box::new(Pending { told: Box::new(told), started: Instant::now(), bytes })
+    pub(super) fn begin(&self, bytes: usize, told: Told) -> Box<Pending> {
+        Box::new(self.shared.meter.begin(bytes, told))
     }
 
     /// The log has the record.
@@ -88,33 +57,18 @@ impl Reports {
         if self.shared.made_it_fail.load().is_some() {
             self.shared.made_it_fail.store(None);
         }
-        self.finish(pending, Ok(()));
+        self.shared.meter.finish(pending, Ok(()));
     }
 
     /// The log has it not, or has not said so.
     pub(super) fn fail(&self, pending: Pending, error: KafkaError) {
-        self.finish(pending, Err(self.reason(error)));
-    }
-
-    fn finish(&self, pending: Pending, outcome: Result<(), PublishError>) {
-        let Pending { told, started, bytes } = pending;
-        self.shared.queued_bytes.decrement(bytes);
-        self.shared.seconds.record(started.elapsed().as_secs_f64());
-        let counter = match &outcome {
-            Ok(()) => &self.shared.acked,
-            Err(PublishError::TimedOut) => &self.shared.timed_out,
-            Err(PublishError::QueueFull | PublishError::Refused(_) | PublishError::Failed(_)) => {
-                &self.shared.failed
-            }
-        };
-        counter.increment(1);
-        told(outcome);
+        self.shared.meter.finish(pending, Err(self.reason(error)));
     }
 
     fn reason(&self, error: KafkaError) -> PublishError {
-        let Some(code) = error.rdkafka_error_code() else { return PublishError::Failed(error) };
-        if let Some(refusal) = LogRefusal::of(code) {
-            return PublishError::Refused(refusal);
+        let Some(code) = error.rdkafka_error_code() else { return PublishError::Failed(error.into()) };
+        if let Some(refused) = refusal(code) {
+            return PublishError::Refused(refused);
         }
         match code {
             RDKafkaErrorCode::QueueFull => PublishError::QueueFull,
@@ -128,16 +82,16 @@ impl Reports {
             RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {
                 match self.shared.made_it_fail.load().as_deref() {
                     Some(refusal) => PublishError::Refused(*refusal),
-                    None => PublishError::Failed(error),
+                    None => PublishError::Failed(error.into()),
                 }
             }
-            _ => PublishError::Failed(error),
+            _ => PublishError::Failed(error.into()),
         }
     }
 
     /// A producer failed for good with this error.
     pub(super) fn failed_for_good(&self, code: RDKafkaErrorCode) {
-        self.shared.made_it_fail.store(LogRefusal::of(code).map(Arc::new));
+        self.shared.made_it_fail.store(refusal(code).map(Arc::new));
     }
 
     /// Whether the last probe or acknowledgement says that the log takes records.

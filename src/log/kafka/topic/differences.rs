@@ -4,30 +4,11 @@ use std::collections::HashMap;
 
 use super::reach::Found;
 use crate::config::log::TopicArgs;
+use crate::log::Difference;
 
 /// A batch of the producer may be this large before it is compressed: one record of the largest size, or many. It is
 /// librdkafka's own limit (`batch.size`, `message.max.bytes`).
 const BATCH_BYTES: u64 = 1_000_000;
-
-/// One of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Kafka's name for what differs.
-    pub setting: &'static str,
-    /// As it is.
-    pub found: String,
-    /// As it would have been made.
-    pub wanted: String,
-    /// What comes of it.
-    pub consequence: &'static str,
-}
-
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { setting, found, wanted, consequence } = self;
-        write!(f, "{setting} is {found}, and not {wanted}: {consequence}")
-    }
-}
 
 /// Compares. `settings` are the topic's own as the brokers apply them; one that they do not tell is not compared.
 /// `default_copies` is how many copies the brokers make if nobody says, where they say it.
@@ -43,7 +24,7 @@ pub(super) fn differences(
         differences.push(Difference { setting, found, wanted, consequence });
     };
 
-    let wanted = usize::try_from(args.log_partitions).unwrap_or_default();
+    let wanted = usize::try_from(args.partitions.log_partitions).unwrap_or_default();
     if found.partitions != wanted {
         let consequence = if found.partitions < wanted {
             "fewer loaders can share the work; more partitions would move organizations to others"
@@ -102,9 +83,14 @@ pub(super) fn differences(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::log::PartitionsArg;
 
     fn args() -> TopicArgs {
-        TopicArgs { log_partitions: 12, kafka_replication: None, kafka_retention_hours: 168 }
+        TopicArgs {
+            partitions: PartitionsArg { log_partitions: 12 },
+            kafka_replication: None,
+            kafka_retention_hours: 168,
+        }
     }
 
     fn named(found: &Found, settings: &[(&str, &str)], default_copies: Option<i32>) -> Vec<&'static str> {

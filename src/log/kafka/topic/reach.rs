@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::super::{ASK_TIMEOUT, client_config};
 use super::TopicError;
-use crate::config::log::LogSettings;
+use crate::config::log::KafkaSettings;
 
 /// How long one attempt may take before librdkafka is listened to again.
 const ATTEMPT: Duration = Duration::from_millis(250);
@@ -26,7 +26,7 @@ pub(super) struct Found {
 }
 
 /// Asks for the topic; `None`: it is not there. Blocks.
-pub(super) fn find(settings: &LogSettings) -> Result<Option<Found>, TopicError> {
+pub(super) fn find(settings: &KafkaSettings) -> Result<Option<Found>, TopicError> {
     let heard = Arc::new(Mutex::new(Heard::default()));
     let config = client_config(settings);
     let client: BaseProducer<Listening> = config

@@ -1,9 +1,8 @@
 //! How far the loaders are behind the log.
 
-use super::consumer::PartitionEnds;
+use super::PartitionEnds;
 use super::continuity::{Discontinuity, Remembered};
-use super::scan::{ScanError, Scanner};
-use crate::config::log::LogSettings;
+use super::scan::{Readable, ScanError, Scanner};
 
 /// How the loaders stand in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +16,12 @@ pub struct PartitionStanding {
 /// How the loaders stand in each partition, in their order, by what is remembered of those that were ever loaded.
 ///
 /// # Errors
-/// Kafka does not answer, or there is no such topic.
+/// The log does not answer, or is not there.
 pub async fn standings(
-    settings: &LogSettings,
-    group: &str,
+    log: &Readable,
     remembered: Vec<Remembered>,
 ) -> Result<Vec<PartitionStanding>, ScanError> {
-    Scanner::ask(settings, group, move |scanner| stand(scanner, &remembered)).await
+    log.ask(move |scanner| stand(scanner, &remembered)).await
 }
 
 fn stand(scanner: &Scanner, remembered: &[Remembered]) -> Result<Vec<PartitionStanding>, ScanError> {

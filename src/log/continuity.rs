@@ -1,6 +1,6 @@
 //! Whether the log is still the one that was loaded.
 //!
-//! Offsets mean something only within one life of a topic, and a topic that was deleted and made anew shows it neither
+//! Offsets mean something only within one life of a log, and one that was deleted and made anew shows it neither
 //! to a consumer nor in its offsets. So whoever loaded a record remembers its id and offset, and looks here whether it
 //! still stands there.
 
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::consumer::PartitionEnds;
+use super::PartitionEnds;
 use super::scan::{ScanError, Scanner, Stretch};
 use crate::log::record::RecordView;
 
@@ -55,6 +55,15 @@ pub enum Discontinuity {
         /// Where.
         offset: i64,
     },
+    /// The next record cannot be read any more, nor can what is missing be made up.
+    #[error(
+        "the log is damaged at offset {offset}: what was written there cannot be read; bring its files back from a copy, or \
+         stop and give up what is damaged with `rollbook setup --new-generation`, which reads on behind it"
+    )]
+    Damaged {
+        /// Where.
+        offset: i64,
+    },
     /// Retention was faster than loading.
     #[error(
         "the log starts at offset {start}, and records from {next_offset} on were not loaded: its retention took them; \
@@ -74,15 +83,21 @@ impl Scanner {
     /// What is remembered has to be older than this call: ends only grow.
     ///
     /// # Errors
-    /// Kafka does not answer, or does not have the partition.
+    /// The log does not answer, or does not have the partition.
     pub fn verify(&self, remembered: &[Remembered]) -> Result<HashMap<i32, Discontinuity>, ScanError> {
         let mut found = HashMap::new();
         let mut anchors = HashMap::new();
         for one in remembered {
             let ends = self.ends_of(one.partition)?;
+            let next_offset = one.next_offset.unwrap_or(ends.start);
             if let Some(discontinuity) = one.compare(ends) {
                 found.insert(one.partition, discontinuity);
-            } else if let Some(anchor) = one.anchor.filter(|anchor| anchor.next_offset > ends.start) {
+            } else if self.damage_at(one.partition, next_offset)? {
+                found.insert(one.partition, Discontinuity::Damaged { offset: next_offset });
+            } else if let Some(anchor) = one.anchor.filter(|anchor| anchor.next_offset > ends.start)
+                // It was loaded while it could be read.
+                && !self.damage_at(one.partition, anchor.next_offset - 1)?
+            {
                 anchors.insert(one.partition, anchor);
             }
         }

@@ -1,0 +1,142 @@
+//! The folder a log lives in, as far as the engine uses it: so that tests can put one under the same code that forgets
+//! what was not synced, or runs full.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+/// Files by name. What is created, renamed or removed is so for good once the folder is synced.
+pub(super) trait Folder: Send + Sync {
+    /// The names of all files.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// An empty file of this name, whatever was there before.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+    /// The file of this name.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+    /// Takes a file away.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, in place of the one that has it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes what became of names durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file. What is written is durable once it is synced.
+pub(super) trait LogFile: Send + Sync {
+    /// Its length.
+    fn length(&self) -> io::Result<u64>;
+    /// Reads what is there, which may be less than asked for, and nothing only at the end.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes all of it, or fails with any part of it written.
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes it so long, with room on the disk where that can be had beforehand.
+    fn reserve(&self, length: u64) -> io::Result<()>;
+    /// Cuts it off.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Makes what was written durable, length included.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read_full(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// A folder on a disk.
+#[derive(Debug)]
+pub(super) struct DiskFolder {
+    path: PathBuf,
+    itself: File,
+}
+
+impl DiskFolder {
+    /// Opens the folder, and makes it first where there is none: for its owner alone.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            // Else a folder made just before a power cut could be gone with all that was acknowledged in it.
+            if let Some(parent) = path.canonicalize()?.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(Self { path: path.to_owned(), itself: File::open(path)? })
+    }
+}
+
+impl Folder for DiskFolder {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            // A name that is no text is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        Ok(Arc::new(options.open(self.path.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.itself.sync_all()
+    }
+}
+
+impl LogFile for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, at)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, at)
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        match fallocate(self, FallocateFlags::empty(), 0, length) {
+            Ok(()) => Ok(()),
+            // A file system without it: a write may find the disk full then, which is answered as well.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.set_len(length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

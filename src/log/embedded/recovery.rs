@@ -1,0 +1,360 @@
+//! Reads the whole log when it is opened: what is there, what a crash cut off, and what is damaged.
+//!
+//! Offsets are dense, and each segment says with which it begins. So whatever became of the bytes, a record that is
+//! missing shows as soon as anything behind it can be read. What remains is the end of the last segment. A group is
+//! written once the one before it is synced: wherever a frame names the group it is of, all before that group was
+//! acknowledged, and what is unreadable there is damage. From the last such group on, what is unreadable was cut off by a
+//! crash before it was acknowledged, and it is dropped with all that follows it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::folder::{Folder, LogFile, read_full};
+use super::format::{
+    FRAME_HEAD, Key, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of,
+};
+use super::gaps::{Damage, Gaps};
+use super::open::OpenError;
+use super::scan::{Found, Scan};
+use super::state::Segment;
+use super::{FoundDamage, Torn, partition_id};
+
+/// Read at a time where bytes are only looked at.
+const PIECE: usize = 1 << 20;
+
+/// What was found.
+pub(super) struct Recovered {
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) next: Vec<i64>,
+    pub(super) damage: Gaps,
+    pub(super) found: Vec<FoundDamage>,
+    pub(super) torn: Option<Torn>,
+    /// The last segment where it holds no frame: the next one need not be made.
+    pub(super) empty: Option<Arc<dyn LogFile>>,
+    /// The greatest number of a segment so far.
+    pub(super) last_number: u64,
+}
+
+/// A segment's file, before its frames are read.
+struct Listed {
+    number: u64,
+    length: u64,
+    header: Option<SegmentHeader>,
+    copies: usize,
+}
+
+/// Reads the log in this folder.
+pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovered, OpenError> {
+    let listed = list(folder, partitions)?;
+    let mut recovery = Recovery::begin(folder, partitions, &listed)?;
+    for at in 0..listed.len() {
+        recovery.read(&listed[at], listed.get(at + 1))?;
+    }
+    Ok(recovery.done)
+}
+
+/// All segments by number, without one at the end whose making a crash cut short.
+fn list(folder: &dyn Folder, partitions: usize) -> Result<Vec<Listed>, OpenError> {
+    let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    let mut listed = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        listed.push(look_at(folder, number, partitions)?);
+    }
+    if let Some(last) = listed.last().filter(|last| last.header.is_none()) {
+        let name = file_name(last.number);
+        let reading = |source| OpenError::reading(&name, source);
+        let file = folder.open(&name).map_err(reading)?;
+        let written = last_written(&*file, body_at(partitions), last.length).map_err(reading)?;
+        // Frames are written once the header is durable. So there never was any.
+        let never_begun = written.is_none() && (last.number == 1 || listed.len() > 1);
+        if never_begun {
+            folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
+            listed.pop();
+        }
+    }
+    Ok(listed)
+}
+
+fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
+    let name = file_name(number);
+    let reading = |source| OpenError::reading(&name, source);
+    let file = folder.open(&name).map_err(reading)?;
+    let length = file.length().map_err(reading)?;
+    let mut front = vec![0; as_index(body_at(partitions))];
+    let read = read_full(&*file, &mut front, 0).map_err(reading)?;
+    front.truncate(read);
+    // A header of more partitions than are asked for is longer than what was read.
+    if let Some(count) = front.get(12..16).and_then(<[u8]>::first_chunk).map(|four| u32::from_le_bytes(*four))
+    {
+        let count = as_index(u64::from(count));
+        if count > partitions && count <= MAX_PARTITIONS {
+            front.resize(as_index(body_at(count)), 0);
+            let read = read_full(&*file, &mut front, 0).map_err(reading)?;
+            front.truncate(read);
+        }
+    }
+    let mut header = None;
+    let mut copies = 0;
+    for copy in [&front[..], SegmentHeader::second_copy(partitions, &front)] {
+        match SegmentHeader::decode(copy) {
+            Ok(found) if found.number == number => {
+                copies += 1;
+                header = header.or(Some(found));
+            }
+            Ok(_) | Err(NoHeader::Damaged) => {}
+            Err(NoHeader::OtherVersion) => return Err(OpenError::Version { file: name }),
+        }
+    }
+    if let Some(found) = header.as_ref().filter(|found| found.first.len() != partitions) {
+        return Err(OpenError::Partitions { found: found.first.len(), asked: partitions });
+    }
+    Ok(Listed { number, length, header, copies })
+}
+
+/// The last byte in this stretch that is not 0, and everything before it: what was written there.
+fn last_written(file: &dyn LogFile, from: u64, to: u64) -> io::Result<Option<u64>> {
+    let mut piece = vec![0; PIECE];
+    let mut last = None;
+    let mut at = from;
+    while at < to {
+        let wanted = as_index(to - at).min(PIECE);
+        let read = read_full(file, &mut piece[..wanted], at)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(place) = piece[..read].iter().rposition(|byte| *byte != 0) {
+            last = Some(at + place as u64);
+        }
+        at += read as u64;
+    }
+    Ok(last)
+}
+
+struct Recovery<'a> {
+    folder: &'a dyn Folder,
+    done: Recovered,
+}
+
+impl<'a> Recovery<'a> {
+    /// Where each partition begins.
+    fn begin(folder: &'a dyn Folder, partitions: usize, listed: &[Listed]) -> Result<Self, OpenError> {
+        let oldest = listed.first().map_or(1, |first| first.number);
+        let readable = listed.iter().find_map(|segment| segment.header.as_ref());
+        let next = match readable {
+            // Where the very first segment is there, all from offset 0 on was written to this folder.
+            _ if oldest == 1 && (readable.is_some() || listed.is_empty()) => vec![0; partitions],
+            Some(header) => header.first.clone(),
+            None => return Err(OpenError::Unreadable { file: file_name(oldest) }),
+        };
+        let done = Recovered {
+            segments: VecDeque::new(),
+            next,
+            damage: Gaps::default(),
+            found: Vec::new(),
+            torn: None,
+            empty: None,
+            last_number: listed.last().map_or(0, |last| last.number),
+        };
+        Ok(Self { folder, done })
+    }
+
+    /// Reads one segment. What follows it says where it ended.
+    fn read(&mut self, listed: &Listed, behind: Option<&Listed>) -> Result<(), OpenError> {
+        let name = file_name(listed.number);
+        let reading = |source| OpenError::reading(&name, source);
+        let Some(header) = &listed.header else {
+            self.read_headless(listed, behind);
+            return Ok(());
+        };
+        for partition in 0..self.done.next.len() {
+            if header.first[partition] < self.done.next[partition] {
+                return Err(OpenError::Mixed { file: name });
+            }
+            // The records before this segment end where it says that they do.
+            self.pass_to(partition, header.first[partition], &name, 0);
+        }
+        let file = self.folder.open(&name).map_err(reading)?;
+        let end = match behind.and_then(|behind| Some((behind.number, behind.header.as_ref()?))) {
+            Some((number, header)) if number == listed.number + 1 => header.previous_end.min(listed.length),
+            _ => listed.length,
+        };
+        let mut segment = Segment::new(listed.number, Some(header.key), &self.done.next, end);
+        let begin = body_at(self.done.next.len()).min(end);
+        match behind {
+            Some(_) => self.read_sealed(&file, header.key, &mut segment, begin).map_err(reading)?,
+            None => {
+                self.read_last(&file, header.key, &mut segment, begin).map_err(reading)?;
+                if segment.end == begin && listed.copies == 2 {
+                    self.done.empty = Some(file);
+                }
+            }
+        }
+        if self.done.empty.is_none() {
+            segment.seal();
+        }
+        self.done.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// A segment without a header: all that it held is lost. The next one's header says what that was.
+    fn read_headless(&mut self, listed: &Listed, behind: Option<&Listed>) {
+        self.done.segments.push_back(Segment::new(listed.number, None, &self.done.next, listed.length));
+        if behind.is_none() {
+            let most = most_frames(body_at(self.done.next.len()), listed.length);
+            for partition in 0..self.done.next.len() {
+                self.pass_to(partition, self.done.next[partition] + most, &file_name(listed.number), 0);
+            }
+        }
+    }
+
+    fn read_sealed(
+        &mut self,
+        file: &Arc<dyn LogFile>,
+        key: Key,
+        segment: &mut Segment,
+        begin: u64,
+    ) -> io::Result<()> {
+        let mut scan = Scan::new(Arc::clone(file), key, self.done.next.len(), begin, segment.end);
+        let name = file_name(segment.number);
+        while let Some(found) = scan.step()? {
+            if let Found::Frame { position, head } = found {
+                let whole = scan.payload(position, &head)?.is_some();
+                self.take(segment, &name, position, (head.partition as usize, head.offset), whole);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_last(
+        &mut self,
+        file: &Arc<dyn LogFile>,
+        key: Key,
+        segment: &mut Segment,
+        begin: u64,
+    ) -> io::Result<()> {
+        let partitions = self.done.next.len();
+        let length = segment.end;
+        let walk = |from: u64| Scan::new(Arc::clone(file), key, partitions, from, length);
+        let acknowledged = last_group(&mut walk(begin))?.unwrap_or(begin);
+        let name = file_name(segment.number);
+        let mut lost = Lost { stretches: Vec::new(), seen_at: vec![0; partitions] };
+        let mut scan = walk(begin);
+        let mut end = begin;
+        while let Some(found) = scan.step()? {
+            match found {
+                Found::Unreadable { from, .. } if from >= acknowledged => break,
+                Found::Unreadable { from, to } => lost.stretches.push((from, to)),
+                Found::Frame { position, head } => {
+                    let whole = scan.payload(position, &head)?.is_some();
+                    if !whole && position >= acknowledged {
+                        break;
+                    }
+                    let partition = head.partition as usize;
+                    lost.seen_at[partition] = position;
+                    self.take(segment, &name, position, (partition, head.offset), whole);
+                }
+            }
+            end = scan.position();
+        }
+        for partition in 0..partitions {
+            if let Some((at, most)) = lost.of(partition) {
+                self.pass_to(partition, self.done.next[partition] + most, &name, at);
+            }
+        }
+        self.drop_tail(file, &mut walk(end), segment, end)
+    }
+
+    /// Nothing from here on was acknowledged.
+    fn drop_tail(
+        &mut self,
+        file: &Arc<dyn LogFile>,
+        scan: &mut Scan,
+        segment: &mut Segment,
+        end: u64,
+    ) -> io::Result<()> {
+        let length = segment.end;
+        segment.end = end;
+        if let Some(last) = last_written(&**file, end, length)? {
+            let mut records = 0;
+            while let Some(found) = scan.step()? {
+                records += u64::from(matches!(found, Found::Frame { .. }));
+            }
+            self.done.torn =
+                Some(Torn { file: file_name(segment.number), position: end, bytes: last + 1 - end, records });
+        }
+        if length != end {
+            file.truncate(end)?;
+            file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// A frame of this record stands here; its payload is whole, or not.
+    fn take(
+        &mut self,
+        segment: &mut Segment,
+        name: &str,
+        position: u64,
+        (partition, offset): (usize, i64),
+        whole: bool,
+    ) {
+        let expected = self.done.next[partition];
+        // Not one of this log's own making: what should be there instead is missing, and shows.
+        if offset < expected {
+            return;
+        }
+        self.pass_to(partition, offset, name, position);
+        segment.note(partition, offset, position);
+        match whole {
+            true => self.done.next[partition] = offset + 1,
+            false => self.pass_to(partition, offset + 1, name, position),
+        }
+    }
+
+    /// The partition goes on with this offset; what lies before it is damaged.
+    fn pass_to(&mut self, partition: usize, offset: i64, file: &str, position: u64) {
+        let from = self.done.next[partition];
+        if from < offset {
+            let damage = Damage { from, to: offset };
+            self.done.damage.add(partition, damage);
+            let partition = partition_id(partition);
+            self.done.found.push(FoundDamage { partition, damage, file: file.to_owned(), position });
+        }
+        self.done.next[partition] = offset;
+    }
+}
+
+/// Unreadable stretches of the last segment that had been synced, and where each partition was seen last.
+struct Lost {
+    stretches: Vec<(u64, u64)>,
+    seen_at: Vec<u64>,
+}
+
+impl Lost {
+    /// How many records of the partition they may have held of which nothing further on tells, and where.
+    fn of(&self, partition: usize) -> Option<(u64, i64)> {
+        let behind = self.stretches.iter().filter(|(from, _)| *from > self.seen_at[partition]);
+        let mut untold = behind.map(|(from, to)| (*from, most_frames(*from, *to)));
+        let (at, first) = untold.next()?;
+        Some((at, first + untold.map(|(_, most)| most).sum::<i64>()))
+    }
+}
+
+/// How many frames these bytes may have held.
+fn most_frames(from: u64, to: u64) -> i64 {
+    i64::try_from(to.saturating_sub(from).div_ceil(FRAME_HEAD as u64)).unwrap_or(i64::MAX)
+}
+
+/// Where the last group begins that any frame names.
+fn last_group(scan: &mut Scan) -> io::Result<Option<u64>> {
+    let mut last = None;
+    while let Some(found) = scan.step()? {
+        if let Found::Frame { head, .. } = found {
+            last = last.max(Some(u64::from(head.group)));
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,4 @@
+//! The engine, over a real folder, and over one that forgets what was not synced.
+
+mod appending;
+mod support;

@@ -1,0 +1,80 @@
+//! Looks at the log before anything is written to it, and makes what has to be there.
+
+#[cfg(feature = "kafka")]
+use super::kafka;
+use super::{Log, LogError};
+use crate::config::log::{LogSettings, TopicArgs};
+
+/// The log as it is now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ensured {
+    /// Its partitions. Those of one that was there stay as they are: more of them would move organizations.
+    pub partitions: usize,
+    /// How one that was there differs from what would have been made.
+    pub differences: Vec<Difference>,
+    /// Why not all of it could be compared; `None`: it was.
+    pub unread: Option<String>,
+}
+
+/// A setting of the log that is not as it would have been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The log's own name for what differs.
+    pub setting: &'static str,
+    /// As it is.
+    pub found: String,
+    /// As it would have been made.
+    pub wanted: String,
+    /// What comes of it.
+    pub consequence: &'static str,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { setting, found, wanted, consequence } = self;
+        write!(f, "{setting} is {found}, and not {wanted}: {consequence}")
+    }
+}
+
+/// A log that is not in this build.
+#[cfg(not(feature = "kafka"))]
+#[derive(Debug, thiserror::Error)]
+#[error("this build of rollbook has no Kafka: build it with the feature `kafka`, or use `--log embedded`")]
+pub(super) struct WithoutKafka;
+
+/// Makes what is not there. Safe to repeat. The embedded log is made by the process that serves it.
+///
+/// # Errors
+/// The log does not answer, refuses, or would lose what it is given.
+pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured, LogError> {
+    match settings {
+        #[cfg(feature = "kafka")]
+        LogSettings::Kafka(settings) => kafka::topic::ensure(settings, args).await.map_err(LogError::new),
+        #[cfg(not(feature = "kafka"))]
+        LogSettings::Kafka(_) => Err(LogError::new(WithoutKafka)),
+        LogSettings::Embedded(settings) => {
+            let partitions = settings.partitions as usize;
+            Ok(Ensured { partitions, differences: Vec::new(), unread: None })
+        }
+    }
+}
+
+/// Gives up what is damaged in a log that no process has open, because a person said that what is left of it is a new one.
+/// How many stretches that were. A log that is not here, or not damaged, stays as it is.
+///
+/// # Errors
+/// The folder is another process's, or it could not be written down.
+pub async fn give_up_damage(settings: &LogSettings) -> Result<usize, LogError> {
+    let LogSettings::Embedded(embedded) = settings else { return Ok(0) };
+    if !embedded.folder.exists() {
+        return Ok(0);
+    }
+    let settings = settings.clone();
+    let giving_up = tokio::task::spawn_blocking(move || {
+        let log = Log::open(&settings, "")?;
+        let given_up = log.give_up_damage();
+        log.close();
+        given_up
+    });
+    giving_up.await.unwrap_or_else(|error| Err(LogError::new(error)))
+}
