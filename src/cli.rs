@@ -8,6 +8,7 @@ mod audit;
 mod dead_letters;
 mod demo;
 mod failure;
+mod health;
 mod held;
 mod key;
 pub mod load;
@@ -49,6 +50,8 @@ struct Arguments {
 enum Command {
     /// Runs the service: intake, loader, or both.
     Serve(Box<serve::Arguments>),
+    /// Asks the service that runs on this machine how it is, for health checks.
+    Health(health::Arguments),
     /// Makes the control schema, the login roles and the log's topic. Safe to repeat.
     Setup(setup::Arguments),
     /// Adds, shows, changes, suspends and removes organizations.
@@ -100,7 +103,7 @@ impl Command {
             Self::Held(command) => command.faults(),
             Self::Load(arguments) => arguments.faults(),
             Self::Demo(arguments) => arguments.faults(),
-            Self::Completions(_) | Self::Man(_) => Faults::default(),
+            Self::Health(_) | Self::Completions(_) | Self::Man(_) => Faults::default(),
         }
     }
 }
@@ -116,6 +119,7 @@ pub async fn run(
     let Parsed { command, settings, wrong } = parse::parse(arguments, variables)?;
     match command {
         Command::Serve(arguments) => arguments.run(&settings, &wrong).await,
+        Command::Health(arguments) => arguments.run().await,
         Command::Setup(arguments) => arguments.run().await,
         Command::Org(command) => command.run().await,
         Command::Key(command) => command.run().await,

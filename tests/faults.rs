@@ -14,6 +14,7 @@ mod anchor;
 mod duplicates;
 mod group;
 mod log;
+mod login;
 mod neighbours;
 mod postgres;
 mod processes;

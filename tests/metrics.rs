@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::harness::{Form, Service, Site, eventually, played};
 
 /// Samples of a service that nothing has happened to yet. A partition's come with the partition.
-const FROM_THE_START: [&str; 38] = [
+const FROM_THE_START: [&str; 40] = [
     "rollbook_intake_requests_total{status=\"200\",code=\"ok\"}",
     "rollbook_intake_requests_total{status=\"429\",code=\"rate_limited\"}",
     "rollbook_intake_request_seconds_count",
@@ -43,6 +43,8 @@ const FROM_THE_START: [&str; 38] = [
     "rollbook_freshness_seconds_count",
     "rollbook_db_connections{state=\"idle\"}",
     "rollbook_db_connections{state=\"busy\"}",
+    "rollbook_ready{role=\"intake\"}",
+    "rollbook_ready{role=\"loader\"}",
     "rollbook_stderr_lines_lost_total",
     concat!("rollbook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
 ];

@@ -7,7 +7,7 @@ use std::process::Command;
 use rollbook::config::DatabaseUrl;
 use rollbook::store::{Error, connect};
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, Site};
 
 /// What signs, and what it signed. OpenSSL's commands are the manual's.
 fn certificates(folder: &Path) {
@@ -99,4 +99,14 @@ async fn who_did_not_ask_to_verify_gets_encryption_and_who_asked_is_not_deceived
     let anothers = format!("sslmode=require&sslcert={at}/ann.crt&sslkey={at}/root.key");
     let anothers = log_in(&cluster.url("127.0.0.1", "ann", &anothers)).await;
     assert!(anothers.as_ref().is_err_and(|said| said.contains("root.key")), "{anothers:?}");
+}
+
+#[tokio::test]
+async fn who_insists_on_tls_is_never_served_in_plain_text() {
+    let site = Site::set_up().await;
+    for parameters in ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"] {
+        let refused = log_in(&format!("{}?{parameters}", site.admin_url())).await;
+        assert!(refused.as_ref().is_err_and(|said| said.contains("TLS")), "{parameters}: {refused:?}");
+    }
+    assert_eq!(log_in(&format!("{}?sslmode=prefer", site.admin_url())).await, Ok(false));
 }

@@ -77,6 +77,13 @@ pub struct Readiness {
     pub roles: BTreeMap<Role, Result<(), Reason>>,
 }
 
+impl Readiness {
+    /// Whether each role would take work: none does in a process that is on its way out.
+    pub fn by_role(&self) -> impl Iterator<Item = (Role, bool)> {
+        self.roles.iter().map(|(role, condition)| (*role, condition.is_ok() && !self.draining))
+    }
+}
+
 impl Health {
     /// Alive, and not ready until a role says so.
     pub fn new() -> Self {

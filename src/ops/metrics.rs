@@ -16,9 +16,9 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::stderr;
+use super::{Health, stderr};
 use crate::tenant::Directory;
-use catalogue::{BUILD_INFO, CATALOGUE, Kind, SNAPSHOT_AGE_SECONDS, STDERR_LINES_LOST};
+use catalogue::{BUILD_INFO, CATALOGUE, Kind, READY, SNAPSHOT_AGE_SECONDS, STDERR_LINES_LOST};
 pub use organizations::{MAX_ORGANIZATIONS, OTHER, organization_label};
 
 /// How often samples that nobody scraped are folded into their histograms.
@@ -55,6 +55,17 @@ impl Exporter {
             if let Some(taken_at) = directory.taken_at() {
                 let age = Instant::now().saturating_duration_since(taken_at);
                 gauge!(SNAPSHOT_AGE_SECONDS).set(age.as_secs_f64());
+            }
+        }));
+        self
+    }
+
+    /// Reports for each role whether it would take work.
+    #[must_use]
+    pub fn with_readiness(mut self, health: Health) -> Self {
+        self.refresh.push(Arc::new(move || {
+            for (role, is_ready) in health.readiness().by_role() {
+                gauge!(READY, "role" => role.as_str()).set(f64::from(u8::from(is_ready)));
             }
         }));
         self

@@ -124,6 +124,7 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
 
     // The operator's listener outlives the drain, so that it can be watched.
     let drained = CancellationToken::new();
+    let exporter = exporter.with_readiness(health.clone());
     let admin = Admin { exporter, health, pages: pages_of(&log) };
     let admin = tokio::spawn(admin.run(admin_listener, drained.clone()));
     signals::stop_on_signal(stop.clone()).context("listening for signals")?;

@@ -95,12 +95,14 @@ pub const FRESHNESS: &str = "rollbook_freshness_seconds";
 pub const DB_CONNECTIONS: &str = "rollbook_db_connections";
 /// Lines of the process's own log that could not be written.
 pub const STDERR_LINES_LOST: &str = "rollbook_stderr_lines_lost_total";
+/// Whether a role would take work now; label `role`: `intake`, `loader`.
+pub const READY: &str = "rollbook_ready";
 /// Always 1; label `version`.
 pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 25] = [
+pub const CATALOGUE: [Metric; 26] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -125,6 +127,7 @@ pub const CATALOGUE: [Metric; 25] = [
     histogram(FRESHNESS, FRESHNESS_SECONDS, Unit::Seconds, "From an event's receipt to being visible in its schema."),
     gauge(DB_CONNECTIONS, Unit::Count, "Connections to Postgres, by state."),
     counter(STDERR_LINES_LOST, "Lines of the process's own log that its reader did not take: gone, or too slow."),
+    gauge(READY, Unit::Count, "1 where this role would take work now, as `/readyz` says it; 0 where it would not, and why stands there."),
     gauge(BUILD_INFO, Unit::Count, "Always 1, with the version of this build."),
 ];
 

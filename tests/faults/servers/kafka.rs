@@ -2,7 +2,7 @@
 //! through a proxy if a test puts one there.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +42,15 @@ struct Ports {
     loader: (u16, u16),
 }
 
+/// Doors that ask who is there: what their addresses are.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Guarded {
+    /// `SSL`.
+    pub(in super::super) tls: u16,
+    /// `SASL_SSL` with `SCRAM-SHA-512`.
+    pub(in super::super) login: u16,
+}
+
 /// A side of Rollbook.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Side {
@@ -61,7 +70,7 @@ impl Kafka {
         };
         let class_path = format!("{}/libs/*", setting("TEST_KAFKA_HOME").display());
         let kafka = Self { folder, class_path, ports, process: Mutex::new(None) };
-        std::fs::write(kafka.path("node.properties"), kafka.properties()).expect("a file");
+        std::fs::write(kafka.path("node.properties"), kafka.properties(&[])).expect("a file");
         let id = "cm9sbGJvb2tfZmF1bHRzXw"; // any 16 bytes in base64
         let format = Command::new("java")
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &kafka.class_path])
@@ -74,18 +83,25 @@ impl Kafka {
         kafka
     }
 
-    fn properties(&self) -> String {
+    /// With doors beside its own: their names, ports and protocols.
+    fn properties(&self, further: &[(&str, u16, &str)]) -> String {
         let Ports { direct, controller, intake, loader } = self.ports;
         let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
-        let listeners = [
+        let mut listeners = vec![
             at("PLAINTEXT", direct),
             at("INTAKE", intake.0),
             at("LOADER", loader.0),
             at("CONTROLLER", controller),
         ];
-        let advertised = [at("PLAINTEXT", direct), at("INTAKE", intake.1), at("LOADER", loader.1)];
-        let security =
-            ["PLAINTEXT", "INTAKE", "LOADER", "CONTROLLER"].map(|name| format!("{name}:PLAINTEXT"));
+        let mut advertised = vec![at("PLAINTEXT", direct), at("INTAKE", intake.1), at("LOADER", loader.1)];
+        let mut security =
+            ["PLAINTEXT", "INTAKE", "LOADER", "CONTROLLER"].map(|name| format!("{name}:PLAINTEXT")).to_vec();
+        for (name, port, protocol) in further {
+            listeners.push(at(name, *port));
+            // Their certificate names the machine, not its address.
+            advertised.push(format!("{name}://localhost:{port}"));
+            security.push(format!("{name}:{protocol}"));
+        }
         // Of a property that is set twice the last counts.
         format!(
             "{PROPERTIES}\nlisteners={}\nadvertised.listeners={}\nlistener.security.protocol.map={}\n\
@@ -126,8 +142,32 @@ impl Kafka {
     /// Ends it as a crash does, and starts it with these properties beside its own.
     pub(in super::super) fn restart_with(&self, further: &str) {
         self.kill();
-        std::fs::write(self.path("node.properties"), self.properties() + further).expect("a file");
+        std::fs::write(self.path("node.properties"), self.properties(&[]) + further).expect("a file");
         self.start();
+    }
+
+    /// The same with doors that show this certificate (a PEM file with its key), one of which asks for a password, too.
+    pub(in super::super) fn restart_guarded(&self, certificate: &Path) -> Guarded {
+        self.kill();
+        let doors = Guarded { tls: port::free(), login: port::free() };
+        let further = [("TLS", doors.tls, "SSL"), ("LOGIN", doors.login, "SASL_SSL")];
+        let properties = format!(
+            "{}ssl.keystore.type=PEM\nssl.keystore.location={}\nsasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.login.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+            self.properties(&further),
+            certificate.display()
+        );
+        std::fs::write(self.path("node.properties"), properties).expect("a file");
+        self.start();
+        doors
+    }
+
+    /// Lets somebody log in by SCRAM.
+    pub(in super::super) fn know(&self, name: &str, password: &str) {
+        let password = format!("SCRAM-SHA-512=[iterations=4096,password={password}]");
+        let who = ["--alter", "--entity-type", "users", "--entity-name", name, "--add-config", &password];
+        self.tool("kafka.admin.ConfigCommand", &who);
     }
 
     /// Forbids everybody an operation on resources, as [`WITH_RULES`] allows it to: `Write` on `--topic *`.
@@ -138,11 +178,15 @@ impl Kafka {
     }
 
     fn rule(&self, what: &[&str], resources: &[&str]) {
+        self.tool("org.apache.kafka.tools.AclCommand", &[what, resources].concat());
+    }
+
+    /// Runs one of Kafka's own programs against this node.
+    fn tool(&self, class: &str, words: &[&str]) {
         let done = Command::new("java")
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path])
-            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address()])
-            .args(what)
-            .args(resources)
+            .args([class, "--bootstrap-server", &self.address()])
+            .args(words)
             .output()
             .expect("java runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
