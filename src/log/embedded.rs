@@ -43,7 +43,7 @@ use bytes::Bytes;
 
 use folder::Folder;
 use format::MAX_PAYLOAD;
-use queue::{Queue, Waiting};
+use queue::{Queue, Told, Waiting};
 use state::Shared;
 
 pub use cursor::{Cursor, CursorError, Frame};
@@ -164,11 +164,12 @@ impl Engine {
         told: Box<dyn FnOnce(Result<i64, AppendError>) + Send>,
     ) {
         let bytes = bytes.into();
+        let told = Told::new(told);
         match partition_index(partition, self.inside.partitions) {
             Some(at) if bytes.len() <= MAX_PAYLOAD => {
                 self.inside.queue.push(Waiting { partition: at, bytes, told });
             }
-            _ => told(Err(AppendError::Unfit { partition, bytes: bytes.len() })),
+            _ => told.tell(Err(AppendError::Unfit { partition, bytes: bytes.len() })),
         }
     }
 

@@ -29,8 +29,8 @@ const FIXED: usize = 40;
 pub(super) const FRAME_HEAD: usize = 32;
 /// No payload is longer; so a reader needs no more memory than this.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
-/// No log comes so far, and sums of such offsets do not overflow.
-const MAX_OFFSET: i64 = 1 << 60;
+/// No log comes so far, no record has this offset or a later one, and sums of offsets do not overflow.
+pub(super) const MAX_OFFSET: i64 = 1 << 60;
 /// More would make headers larger than segments.
 pub(super) const MAX_PARTITIONS: usize = 1 << 16;
 
@@ -230,7 +230,7 @@ impl FrameHead {
         if head[4..8] != key.mark() || key.checksum(&head[4..]) != u32_at(head, 0) {
             return None;
         }
-        let offset = offset_at(head, 24)?;
+        let offset = offset_at(head, 24).filter(|offset| *offset < MAX_OFFSET)?;
         let head = Self {
             length: u32_at(head, 8),
             payload_checksum: u32_at(head, 12),

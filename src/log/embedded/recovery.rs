@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::folder::{Folder, LogFile, read_full};
 use super::format::{
-    FRAME_HEAD, Key, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of,
+    FRAME_HEAD, Key, MAX_OFFSET, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name,
+    number_of,
 };
 use super::gaps::{Damage, Gaps};
 use super::open::OpenError;
@@ -207,7 +208,7 @@ impl<'a> Recovery<'a> {
         if behind.is_none() {
             let most = most_frames(body_at(self.done.next.len()), listed.length);
             for partition in 0..self.done.next.len() {
-                self.pass_to(partition, self.done.next[partition] + most, &file_name(listed.number), 0);
+                self.give_up(partition, most, &file_name(listed.number), 0);
             }
         }
     }
@@ -263,7 +264,7 @@ impl<'a> Recovery<'a> {
         }
         for partition in 0..partitions {
             if let Some((at, most)) = lost.of(partition) {
-                self.pass_to(partition, self.done.next[partition] + most, &name, at);
+                self.give_up(partition, most, &name, at);
             }
         }
         self.drop_tail(file, &mut walk(end), segment, end)
@@ -316,6 +317,12 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// So many records of the partition may have been there.
+    fn give_up(&mut self, partition: usize, most: i64, file: &str, position: u64) {
+        let to = (self.done.next[partition] + most).min(MAX_OFFSET);
+        self.pass_to(partition, to, file, position);
+    }
+
     /// The partition goes on with this offset; what lies before it is damaged.
     fn pass_to(&mut self, partition: usize, offset: i64, file: &str, position: u64) {
         let from = self.done.next[partition];
@@ -347,7 +354,7 @@ impl Lost {
 
 /// How many frames these bytes may have held.
 fn most_frames(from: u64, to: u64) -> i64 {
-    i64::try_from(to.saturating_sub(from).div_ceil(FRAME_HEAD as u64)).unwrap_or(i64::MAX)
+    i64::try_from(to.saturating_sub(from).div_ceil(FRAME_HEAD as u64)).unwrap_or(MAX_OFFSET)
 }
 
 /// Where the last group begins that any frame names.
