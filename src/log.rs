@@ -76,6 +76,7 @@ impl Log {
     ///
     /// # Errors
     /// The folder of an embedded log is another process's, or cannot be read.
+    #[cfg_attr(not(feature = "kafka"), allow(unused_variables, reason = "it is a topic's"))]
     pub fn open(settings: &LogSettings, group: &str) -> Result<Self, LogError> {
         match settings {
             #[cfg(feature = "kafka")]

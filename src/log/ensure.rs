@@ -46,6 +46,7 @@ pub(super) struct WithoutKafka;
 ///
 /// # Errors
 /// The log does not answer, refuses, or would lose what it is given.
+#[cfg_attr(not(feature = "kafka"), allow(unused_variables, reason = "it is a topic's"))]
 pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured, LogError> {
     match settings {
         #[cfg(feature = "kafka")]
