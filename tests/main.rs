@@ -14,6 +14,7 @@ mod descriptors;
 mod directory;
 mod disconnects;
 mod drain;
+mod embedded;
 mod environment;
 mod gaps;
 mod generations;

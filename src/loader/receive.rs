@@ -22,7 +22,9 @@ use super::position::Position;
 use super::schedule::LaneId;
 use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
-use crate::log::{Assignment, ConsumeError, Consumer, Delivery, LogRecord, Readable, Revocation, Start};
+use crate::log::{
+    Assignment, ConsumeError, Consumer, Delivery, Discontinuity, LogRecord, Readable, Revocation, Start,
+};
 use anchors::Anchored;
 use closing::Closing;
 use looks::Found;
@@ -76,6 +78,8 @@ pub(super) struct ReceiveLoop<'a> {
     rereader: Rereader,
     /// Partitions that are ours and not read, by when they were stopped.
     stopped: HashMap<i32, Instant>,
+    /// Partitions that are damaged at this offset, and are stopped once all below it is safe.
+    damaged: HashMap<i32, i64>,
     closing: Closing,
     moving: HashMap<i32, Moving>,
     looks: JoinSet<Found>,
@@ -102,6 +106,7 @@ impl<'a> ReceiveLoop<'a> {
             log,
             shared,
             stopped: HashMap::new(),
+            damaged: HashMap::new(),
             closing: Closing::default(),
             moving: HashMap::new(),
             looks: JoinSet::new(),
@@ -129,6 +134,7 @@ impl<'a> ReceiveLoop<'a> {
                 _ = commit.tick() => {
                     self.heartbeats.turns.beat();
                     self.anchor();
+                    self.stop_at_damage();
                     if self.consumer.has_commits_to_repeat() {
                         self.consumer.commit(&[]);
                     }
@@ -261,7 +267,13 @@ impl<'a> ReceiveLoop<'a> {
             Found::Beginnings(..) | Found::Nothing => {}
             Found::Discontinuities(found) => {
                 self.is_looking_at_log = false;
-                found.into_iter().for_each(|(partition, discontinuity)| self.stop(partition, &discontinuity));
+                for (partition, discontinuity) in found {
+                    match discontinuity {
+                        Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
+                        _ => self.stop(partition, &discontinuity),
+                    }
+                }
+                self.stop_at_damage();
             }
             Found::Held(lanes) => {
                 for (partition, organization) in lanes {
@@ -299,6 +311,7 @@ impl<'a> ReceiveLoop<'a> {
         for one in beginnings {
             self.shared.condition.forget(one.partition);
             self.stopped.remove(&one.partition);
+            self.damaged.remove(&one.partition);
             self.moving.insert(one.partition, Moving::new());
             self.anchoring.begin(one.partition, one.anchor);
             match &one.discontinuity {
@@ -317,13 +330,32 @@ impl<'a> ReceiveLoop<'a> {
     }
 
     /// A partition is not the log that was loaded, or a part of it is missing: it is not read any more.
-    fn stop(&mut self, partition: i32, discontinuity: &crate::log::Discontinuity) {
+    fn stop(&mut self, partition: i32, discontinuity: &Discontinuity) {
         tracing::error!(partition, reason = %discontinuity, "a partition is stopped");
         self.dispatcher.end(partition);
         self.stopped.insert(partition, Instant::now());
         self.consumer.stop_reading(partition);
         self.shared.condition.stopped(partition, discontinuity.to_string());
         self.tell_condition();
+    }
+
+    /// What stands before the damage is as good as ever: it is written, and its anchor too.
+    fn stop_at_damage(&mut self) {
+        let ends = self.consumer.ends();
+        let anchored = |partition: &i32| {
+            let begins = ends.get(partition).map_or(0, |ends| ends.start);
+            self.anchoring.next_offset(*partition).unwrap_or(begins)
+        };
+        let reached: Vec<(i32, i64)> = self
+            .damaged
+            .iter()
+            .filter(|(partition, offset)| anchored(partition) >= **offset)
+            .map(|(partition, offset)| (*partition, *offset))
+            .collect();
+        for (partition, offset) in reached {
+            self.damaged.remove(&partition);
+            self.stop(partition, &Discontinuity::Damaged { offset });
+        }
     }
 
     fn revoked(&mut self, revocation: Revocation) {

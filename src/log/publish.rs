@@ -47,7 +47,10 @@ pub struct LogRefusal {
 
 impl LogRefusal {
     /// Says this to operators, and that to clients.
-    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "the embedded log refuses nothing for good"))]
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(dead_code, reason = "the embedded log refuses nothing for good")
+    )]
     pub(crate) const fn new(reason: &'static str, told: &'static str) -> Self {
         Self { reason, told }
     }

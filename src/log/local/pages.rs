@@ -85,6 +85,7 @@ impl Pages {
     }
 
     fn records(&self, stretch: Stretch) -> Result<Vec<u8>, ScanError> {
+        Scanner::new(&self.log).ends_of(stretch.partition)?;
         let mut part = Vec::new();
         let mut end = PartEnd::Whole;
         let read = Scanner::new(&self.log).read_until(&[stretch], &mut |_, offset, bytes| {

@@ -10,8 +10,8 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
-use crate::store::Error;
 use crate::config::database::{OwnCertificate, Roots, TlsPolicy, Verify};
+use crate::store::Error;
 
 /// Makes the driver's TLS sessions.
 pub(in crate::store) type Connector = MakeTlsConnector;

@@ -1,0 +1,272 @@
+//! One process, and no Kafka: the log in files of its own keeps the same promises.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Form, Organization, Ran, Rollbook, Service, Site, eventually, id_of, played};
+
+/// A site whose log is a folder.
+struct Local {
+    site: Site,
+    folder: TempDir,
+}
+
+impl Local {
+    async fn set_up() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let local = Self { site: Site::empty().await, folder };
+        local.rollbook("setup").run().await.done();
+        local
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// A run without Kafka.
+    fn rollbook(&self, words: &str) -> Rollbook {
+        self.site
+            .rollbook(words)
+            .without("ROLLBOOK_KAFKA_BROKERS")
+            .without("ROLLBOOK_KAFKA_TOPIC")
+            .without("ROLLBOOK_KAFKA_GROUP")
+            .env("ROLLBOOK_LOG", "embedded")
+            .env("ROLLBOOK_DATA_DIR", self.data().to_str().expect("text"))
+    }
+
+    fn serve(&self) -> Rollbook {
+        self.rollbook("serve")
+    }
+
+    /// A run that asks the service about its log.
+    async fn ask(&self, service: &Service, words: &str) -> Ran {
+        self.rollbook(words).env("ROLLBOOK_ADMIN_ADDR", service.admin.address()).run().await
+    }
+
+    async fn organization(&self, slug: &str) -> Organization {
+        self.site.organization(slug).await
+    }
+
+    /// Keeps the loader away from Postgres, or lets it in again.
+    async fn let_loader_in(&self, is_in: bool) {
+        let login = self.site.role("loader");
+        let limit = if is_in { -1 } else { 0 };
+        self.site.execute(&format!("ALTER ROLE {login} CONNECTION LIMIT {limit}")).await;
+        if !is_in {
+            let end = format!(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{login}'"
+            );
+            self.site.number(&end).await;
+        }
+    }
+}
+
+async fn send(service: &Service, organization: &Organization, records: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..records {
+        let events = played(10);
+        service.post(organization, Form::Json, &events).await.accepts(10);
+        ids.extend(events.iter().map(id_of));
+    }
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_in_its_schema_across_a_kill_and_the_books_agree() {
+    let local = Local::set_up().await;
+    let (acme, birch) = (local.organization("acme").await, local.organization("birch").await);
+    let service = Service::ready(local.serve()).await;
+    let mut ids = send(&service, &acme, 5).await;
+    send(&service, &birch, 3).await;
+    local.site.loaded("acme", 50).await;
+    local.site.loaded("birch", 30).await;
+    let audited = local.ask(&service, "audit --json").await.done().json();
+    assert_eq!((&audited["ok"], &audited["counts"]), (&json!(true), &json!("checked")), "{audited}");
+    let status = local.ask(&service, "status --json").await.done().items();
+    assert_eq!((&status[0]["stored"], &status[0]["lag_records"]), (&json!(50), &json!(0)), "{status:?}");
+
+    // Acknowledged, and nothing else is sure.
+    local.let_loader_in(false).await;
+    ids.extend(send(&service, &acme, 4).await);
+    service.kill().await;
+    local.let_loader_in(true).await;
+    let service = Service::ready(local.serve()).await;
+    local.site.loaded("acme", 90).await;
+    ids.sort_unstable();
+    assert_eq!(local.site.stored_ids("acme").await, ids);
+    let audited = local.ask(&service, "audit --json").await.done().json();
+    assert_eq!(audited["items"][0]["accepted"], 90, "{audited}");
+    service.stop().await;
+
+    // In order again: nothing is left to load, and nothing is loaded twice.
+    let service = Service::ready(local.serve()).await;
+    ids.extend(send(&service, &acme, 1).await);
+    local.site.loaded("acme", 100).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_one_processs_and_a_process_does_both() {
+    let local = Local::set_up().await;
+    let service = Service::ready(local.serve()).await;
+    let addresses = |serve: Rollbook| {
+        serve.env("ROLLBOOK_HTTP_ADDR", "127.0.0.1:0").env("ROLLBOOK_ADMIN_ADDR", "127.0.0.1:0")
+    };
+    let second = addresses(local.serve()).run().await.exits(1);
+    assert!(second.stderr.contains(local.data().to_str().expect("text")), "{}", second.stderr);
+    service.stop().await;
+
+    for (serve, said) in [
+        (local.rollbook("serve --role intake"), "ROLLBOOK_ROLE"),
+        (local.rollbook("serve --role loader"), "ROLLBOOK_ROLE"),
+        (local.serve().env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1"), "ROLLBOOK_KAFKA_BROKERS"),
+        (local.serve().env("ROLLBOOK_KAFKA_GROUP", "loaders"), "ROLLBOOK_KAFKA_GROUP"),
+        (local.rollbook("setup --kafka-topic other"), "ROLLBOOK_KAFKA_TOPIC"),
+    ] {
+        let refused = addresses(serve).run().await.exits(64);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    let neither = addresses(local.serve().without("ROLLBOOK_LOG")).run().await.exits(64);
+    for way in ["ROLLBOOK_KAFKA_BROKERS", "ROLLBOOK_LOG=embedded"] {
+        assert!(neither.stderr.contains(way), "{}", neither.stderr);
+    }
+    let unasked = local.rollbook("audit").env("ROLLBOOK_ADMIN_ADDR", "127.0.0.1:1").run().await.exits(1);
+    assert!(unasked.stderr.contains("ROLLBOOK_ADMIN_ADDR"), "{}", unasked.stderr);
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_out_loud_keeps_all_that_is_not_loaded_and_recovers_by_itself() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let serve = local.serve().env("ROLLBOOK_LOG_RETENTION_BYTES", "1048576");
+    let service = Service::ready(serve).await;
+    local.let_loader_in(false).await;
+    let mut accepted = 0;
+    let refused = loop {
+        let reply = service.post(&acme, Form::Json, &played(500)).await;
+        match reply.status.as_u16() {
+            200 => accepted += 500,
+            _ => break reply,
+        }
+        assert!(accepted < 100_000, "it is never full");
+    };
+    refused.refuses(503, "log_unavailable");
+    assert!(accepted >= 5_000, "{accepted} events are no megabyte");
+    eventually("intake says so", async || service.admin.get("/readyz").await.status == 503).await;
+    assert_eq!(service.admin.get("/healthz").await.status, 200);
+    let taken = service.metric("rollbook_log_bytes").await;
+    assert!(taken <= 1_048_576.0, "{taken}");
+
+    local.let_loader_in(true).await;
+    local.site.loaded("acme", accepted).await;
+    eventually("it takes batches again", async || {
+        service.post(&acme, Form::Json, &played(1)).await.status == 200
+    })
+    .await;
+    service.becomes_ready().await;
+    service.stop().await;
+}
+
+/// Changes a byte of the newest record that holds this text.
+fn damage(folder: &Path, text: &str) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let mut bytes = fs::read(entry.path()).expect("a file");
+        if let Some(at) = memchr::memmem::find(&bytes, text.as_bytes()) {
+            bytes[at] ^= 1;
+            fs::write(entry.path(), bytes).expect("it can be written");
+            return;
+        }
+    }
+    panic!("no segment holds {text}");
+}
+
+#[tokio::test]
+async fn damage_stops_its_partition_alone_until_a_person_gives_it_up() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let other = local.site.organization_beside("acme").await;
+    let service = Service::ready(local.serve()).await;
+    send(&service, &acme, 1).await;
+    local.site.loaded("acme", 10).await;
+    local.let_loader_in(false).await;
+    send(&service, &acme, 1).await;
+    let mut marked = played(1);
+    marked[0]["content_id"] = json!("the-damaged-one");
+    service.post(&acme, Form::Json, &marked).await.accepts(1);
+    send(&service, &acme, 2).await;
+    send(&service, &other, 1).await;
+    service.kill().await;
+    damage(&local.data(), "the-damaged-one");
+
+    local.let_loader_in(true).await;
+    let service = Service::ready(local.serve()).await;
+    local.site.loaded(&other.slug, 10).await;
+    eventually("the loader says so", async || {
+        let reply = service.admin.get("/readyz").await.json;
+        reply["loader"]["reason"].as_str().is_some_and(|said| said.contains("damaged at offset 2"))
+    })
+    .await;
+    local.site.loaded("acme", 20).await;
+    let stopped = local.ask(&service, "status acme --json").await.done().items()[0]["stopped"].clone();
+    assert!(stopped.as_str().is_some_and(|said| said.contains("damaged at offset 2")), "{stopped}");
+    assert!(service.said().contains("the log is damaged"));
+    // Not in silence: what is behind it waits.
+    assert_eq!(local.site.stored_ids("acme").await.len(), 20);
+    service.stop().await;
+
+    let given_up = local.rollbook("setup --new-generation --json").run().await.done().json();
+    assert_eq!(given_up["damage_given_up"], 1, "{given_up}");
+    let service = Service::ready(local.serve()).await;
+    eventually("what is left is loaded", async || local.site.stored_ids("acme").await.len() == 40).await;
+    assert_eq!(local.ask(&service, "status acme --json").await.done().items()[0]["stopped"], Value::Null);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_operators_listener_tells_which_events_there_are_and_nothing_that_they_say() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let service = Service::ready(local.serve()).await;
+    let mut event = played(1);
+    event[0]["viewer_id"] = json!("a-viewer-of-ours");
+    service.post(&acme, Form::Json, &event).await.accepts(1);
+    let partition = rollbook::log::partition_of("acme", 3);
+    let page = format!("/log/records?partition={partition}&from=0&to=1");
+    let told = service.admin.get(&page).await;
+    assert_eq!(told.status, 200);
+    let id: uuid::Uuid = id_of(&event[0]).parse().expect("an id");
+    assert!(memchr::memmem::find(&told.body, id.as_bytes()).is_some());
+    assert!(memchr::memmem::find(&told.body, b"a-viewer-of-ours").is_none());
+    assert_eq!(service.admin.get("/log/records?partition=99&from=0&to=1").await.status, 503);
+    assert_eq!(service.admin.get("/log/records").await.status, 400);
+    assert_eq!(service.intake().get("/log").await.status, 404, "it is the operator's alone");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_site_that_outgrows_one_process_moves_to_kafka_and_loses_nothing() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let service = Service::ready(local.serve()).await;
+    let mut ids = send(&service, &acme, 6).await;
+    // Drain, stop. What was accepted is loaded: the books say so while the process is still there.
+    local.site.loaded("acme", 60).await;
+    local.ask(&service, "audit").await.done();
+    service.stop().await;
+
+    // Another log is no slip of a setting.
+    let refused = local.site.run("setup").await.exits(1);
+    assert!(refused.stderr.contains("--new-generation"), "{}", refused.stderr);
+    local.site.run("setup --new-generation").await.done();
+    let service = Service::ready(local.site.serve("")).await;
+    ids.extend(send(&service, &acme, 4).await);
+    local.site.loaded("acme", 100).await;
+    ids.sort_unstable();
+    assert_eq!(local.site.stored_ids("acme").await, ids);
+    service.stop().await;
+    local.site.run("audit").await.done();
+}
