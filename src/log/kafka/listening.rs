@@ -58,7 +58,10 @@ impl Listening {
             serve(LISTEN);
             let heard = self.heard();
             if heard.is_for_good || Instant::now() > deadline {
-                return Err(heard.reason.clone().map_or(Unanswered::Failed(error), Unanswered::Because));
+                return Err(heard
+                    .reason
+                    .as_deref()
+                    .map_or(Unanswered::Failed(error), |reason| Unanswered::Because(with_a_guess(reason))));
             }
         }
     }
@@ -73,6 +76,16 @@ impl Listening {
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A broker that wants TLS or a login, and is met with neither, hangs up without a word.
+fn with_a_guess(reason: &str) -> String {
+    match reason.contains("closed by peer") {
+        true => format!(
+            "{reason}; perhaps it wants TLS or a login: `security.protocol` in ROLLBOOK_KAFKA_PROPERTIES"
+        ),
+        false => reason.to_owned(),
     }
 }
 
