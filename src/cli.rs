@@ -6,6 +6,7 @@
 mod admin;
 mod audit;
 mod dead_letters;
+mod demo;
 mod failure;
 mod health;
 mod held;
@@ -73,6 +74,9 @@ enum Command {
     Held(held::Command),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
+    /// Shows the whole thing on this machine, with nothing configured and nothing left behind: a throwaway PostgreSQL, three
+    /// schools, simulated classrooms, and what lands where.
+    Demo(Box<demo::Arguments>),
     /// Prints the completions of a shell, for packagers.
     Completions(packaging::CompletionsArguments),
     /// Prints the manual page, for packagers.
@@ -98,6 +102,7 @@ impl Command {
             Self::DeadLetters(command) => command.admin().faults(),
             Self::Held(command) => command.faults(),
             Self::Load(arguments) => arguments.faults(),
+            Self::Demo(arguments) => arguments.faults(),
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => Faults::default(),
         }
     }
@@ -124,6 +129,7 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Load(arguments) => arguments.run().await,
+        Command::Demo(arguments) => Box::pin(arguments.run()).await,
         Command::Completions(arguments) => {
             arguments.run();
             Ok(())

@@ -27,7 +27,7 @@ pub use consume::{
     Assignment, ConsumeError, Consumer, Delivery, LogRecord, PartitionEnds, Revocation, Start,
 };
 pub use continuity::{Anchor, Discontinuity, Remembered};
-pub use ensure::{Difference, Ensured, ensure, give_up_damage};
+pub use ensure::{Difference, Ensured, ensure, give_up_damage, remove};
 pub use local::Pages;
 pub use partitioning::partition_of;
 pub use publish::{LogRefusal, PublishError, Publisher};
@@ -76,6 +76,7 @@ impl Log {
     ///
     /// # Errors
     /// The folder of an embedded log is another process's, or cannot be read.
+    #[cfg_attr(not(feature = "kafka"), allow(unused_variables, reason = "it is a topic's"))]
     pub fn open(settings: &LogSettings, group: &str) -> Result<Self, LogError> {
         match settings {
             #[cfg(feature = "kafka")]

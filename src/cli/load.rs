@@ -5,18 +5,18 @@
 //! for that; the `tally` counts verdicts, and the `report` prints them. It knows of intake what any client knows:
 //! the contract.
 
-mod batch;
-mod client;
+pub(super) mod batch;
+pub(super) mod client;
 mod delivery;
 mod drive;
-mod intake_url;
-mod keyring;
+pub(super) mod intake_url;
+pub(super) mod keyring;
 mod pace;
 #[cfg(test)]
 mod peer;
 mod progress;
 mod replay;
-mod reply;
+pub(super) mod reply;
 mod report;
 pub mod sessions;
 mod source;

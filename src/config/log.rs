@@ -196,6 +196,23 @@ impl LogSettings {
     }
 }
 
+impl KafkaSettings {
+    /// The properties as ROLLBOOK_KAFKA_PROPERTIES takes them.
+    pub fn written_properties(&self) -> String {
+        let escaped = |text: &str| text.replace('\\', r"\\").replace(',', r"\,");
+        let written = self.properties.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
+        written.collect::<Vec<_>>().join(",")
+    }
+}
+
+impl TopicArgs {
+    /// As by default, but divided into so many parts.
+    pub fn with_partitions(log_partitions: i32) -> Self {
+        let partitions = PartitionsArg { log_partitions };
+        Self { partitions, kafka_replication: None, kafka_retention_hours: 168 }
+    }
+}
+
 impl fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();

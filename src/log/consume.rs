@@ -53,6 +53,7 @@ pub struct Assignment {
     /// Which.
     pub partitions: Vec<i32>,
     /// Counted by the log: an answer to an earlier one changes nothing.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "the embedded log assigns once"))]
     pub(super) number: u64,
 }
 

@@ -43,7 +43,7 @@ use bytes::Bytes;
 
 use folder::Folder;
 use format::MAX_PAYLOAD;
-use queue::{Queue, Waiting};
+use queue::{Queue, Told, Waiting};
 use state::Shared;
 
 pub use cursor::{Cursor, CursorError, Frame};
@@ -75,7 +75,7 @@ pub struct Ends {
 /// What was not as it should be when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What a crash had cut off; it is dropped.
+    /// What a crash had cut off; it is dropped. Also a segment that it kept from being begun.
     pub torn: Option<Torn>,
     /// What is damaged and was not given up.
     pub damage: Vec<FoundDamage>,
@@ -139,6 +139,7 @@ struct Inside {
     folder: Arc<dyn Folder>,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    partitions: usize,
     /// Until it is waited for.
     appender: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever writes down what is given up.
@@ -163,25 +164,25 @@ impl Engine {
         told: Box<dyn FnOnce(Result<i64, AppendError>) + Send>,
     ) {
         let bytes = bytes.into();
-        match partition_index(partition, self.inside.shared.lock().partitions()) {
+        let told = Told::new(told);
+        match partition_index(partition, self.inside.partitions) {
             Some(at) if bytes.len() <= MAX_PAYLOAD => {
                 self.inside.queue.push(Waiting { partition: at, bytes, told });
             }
-            _ => told(Err(AppendError::Unfit { partition, bytes: bytes.len() })),
+            _ => told.tell(Err(AppendError::Unfit { partition, bytes: bytes.len() })),
         }
     }
 
     /// How many partitions the log has.
     #[must_use]
     pub fn partitions(&self) -> i32 {
-        partition_id(self.inside.shared.lock().partitions())
+        partition_id(self.inside.partitions)
     }
 
     /// What there is of a partition; `None`: there is no such partition.
     #[must_use]
     pub fn ends(&self, partition: i32) -> Option<Ends> {
-        let state = self.inside.shared.lock();
-        partition_index(partition, state.partitions()).map(|at| state.ends(at))
+        partition_index(partition, self.inside.partitions).map(|at| self.inside.shared.lock().ends(at))
     }
 
     /// Below these offsets all is loaded: the log may forget it. A partition of which nothing was said since the log was
@@ -189,7 +190,7 @@ impl Engine {
     pub fn loaded(&self, marks: &[(i32, i64)]) {
         let mut state = self.inside.shared.lock();
         for (partition, mark) in marks {
-            if let Some(at) = partition_index(*partition, state.partitions()) {
+            if let Some(at) = partition_index(*partition, self.inside.partitions) {
                 state.loaded[at] = Some(*mark);
             }
         }
@@ -245,7 +246,7 @@ impl Engine {
     #[must_use]
     pub fn damage(&self) -> HashMap<i32, Vec<Damage>> {
         let state = self.inside.shared.lock();
-        state.damage.without(&state.given_up).from_offsets(&state.starts()).told()
+        state.damage.without(&state.given_up).not_below(&state.starts()).told()
     }
 
     /// Gives up what is damaged now, for good: whoever reads from now on passes over it.
@@ -256,8 +257,8 @@ impl Engine {
         let _one_at_a_time = self.inside.giving_up.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.inside.shared.lock();
         let starts = state.starts();
-        let mut given_up = state.given_up.from_offsets(&starts);
-        for (partition, damage) in state.damage.from_offsets(&starts).each() {
+        let mut given_up = state.given_up.not_below(&starts);
+        for (partition, damage) in state.damage.not_below(&starts).each() {
             given_up.add(partition, damage);
         }
         drop(state);

@@ -46,6 +46,7 @@ pub(super) struct WithoutKafka;
 ///
 /// # Errors
 /// The log does not answer, refuses, or would lose what it is given.
+#[cfg_attr(not(feature = "kafka"), allow(unused_variables, reason = "it is a topic's"))]
 pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured, LogError> {
     match settings {
         #[cfg(feature = "kafka")]
@@ -56,6 +57,20 @@ pub async fn ensure(settings: &LogSettings, args: &TopicArgs) -> Result<Ensured,
             let partitions = settings.partitions as usize;
             Ok(Ensured { partitions, differences: Vec::new(), unread: None })
         }
+    }
+}
+
+/// Removes a log with all that it holds. The embedded log's folder is its owner's to remove.
+///
+/// # Errors
+/// The log does not answer, or refuses.
+pub async fn remove(settings: &LogSettings) -> Result<(), LogError> {
+    match settings {
+        #[cfg(feature = "kafka")]
+        LogSettings::Kafka(settings) => kafka::topic::remove(settings).await.map_err(LogError::new),
+        #[cfg(not(feature = "kafka"))]
+        LogSettings::Kafka(_) => Err(LogError::new(WithoutKafka)),
+        LogSettings::Embedded(_) => Ok(()),
     }
 }
 

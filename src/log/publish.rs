@@ -12,7 +12,9 @@ use crate::tenant::Tenant;
 
 mod meter;
 
-pub(super) use meter::{Meter, Pending};
+pub(super) use meter::Meter;
+#[cfg(feature = "kafka")]
+pub(super) use meter::Pending;
 
 /// What the log calls once it has taken a record, or is known not to. It must neither wait nor work.
 pub(super) type Told = Box<dyn FnOnce(Result<(), PublishError>) + Send + Sync>;
@@ -45,6 +47,7 @@ pub struct LogRefusal {
 
 impl LogRefusal {
     /// Says this to operators, and that to clients.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "the embedded log refuses nothing for good"))]
     pub(crate) const fn new(reason: &'static str, told: &'static str) -> Self {
         Self { reason, told }
     }

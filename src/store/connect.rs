@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Connection, Socket, Transaction};
 
@@ -22,7 +21,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const NOTHING_ON_THE_PATH: &str = "SET search_path = ''";
 
 /// The half of a connection that talks to the server, and must be polled for the other half to work.
-pub(super) type Driver = Connection<Socket, <MakeTlsConnector as MakeTlsConnect<Socket>>::Stream>;
+pub(super) type Driver = Connection<Socket, <tls::Connector as MakeTlsConnect<Socket>>::Stream>;
 
 /// Logs in, and leaves the connection to a task of its own that ends when the client is dropped.
 ///

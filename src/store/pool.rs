@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
-use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::{CancelToken, Client};
 
 use super::connect::{NOTHING_ON_THE_PATH, driver_config};
@@ -84,7 +83,7 @@ impl DerefMut for PooledClient<'_> {
 
 /// How connections are made, for those that cancel.
 #[derive(Clone)]
-struct Tls(MakeTlsConnector);
+struct Tls(tls::Connector);
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,7 +101,7 @@ struct Link {
 /// Makes connections, and tells which are of no further use.
 #[derive(Debug)]
 struct Manager {
-    postgres: PostgresConnectionManager<MakeTlsConnector>,
+    postgres: PostgresConnectionManager<tls::Connector>,
 }
 
 impl ManageConnection for Manager {

@@ -5,9 +5,9 @@ const MAX_BYTES: usize = 500_000;
 
 /// Events of one organization, as JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(in crate::cli) struct Batch {
     /// Whose they are, as an index.
-    pub(super) organization: usize,
+    pub(in crate::cli) organization: usize,
     /// Joined by commas, as they stand in the list of an envelope.
     joined: String,
     /// Where each ends in `joined`.
@@ -15,26 +15,26 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn new(organization: usize) -> Self {
+    pub(in crate::cli) fn new(organization: usize) -> Self {
         Self { organization, joined: String::new(), ends: Vec::new() }
     }
 
     /// How many events.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::cli) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::cli) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// What stands between `[` and `]` of an envelope.
-    pub(super) fn joined(&self) -> &str {
+    pub(in crate::cli) fn joined(&self) -> &str {
         &self.joined
     }
 
     /// The events at these places alone; places that do not exist are left out.
-    pub(super) fn only(&self, places: &[usize]) -> Self {
+    pub(in crate::cli) fn only(&self, places: &[usize]) -> Self {
         let mut some = Self::new(self.organization);
         for event in places.iter().filter_map(|place| self.event(*place)) {
             some.push(event);
@@ -48,7 +48,7 @@ impl Batch {
         self.joined.get(start..end)
     }
 
-    fn push(&mut self, event: &str) {
+    pub(in crate::cli) fn push(&mut self, event: &str) {
         if !self.is_empty() {
             self.joined.push(',');
         }
@@ -59,18 +59,18 @@ impl Batch {
 
 /// Gathers events by organization until there are enough for a request.
 #[derive(Debug)]
-pub(super) struct Batcher {
+pub(in crate::cli) struct Batcher {
     max_events: usize,
     open: Vec<Batch>,
 }
 
 impl Batcher {
-    pub(super) fn new(organizations: usize, max_events: usize) -> Self {
+    pub(in crate::cli) fn new(organizations: usize, max_events: usize) -> Self {
         Self { max_events, open: (0..organizations).map(Batch::new).collect() }
     }
 
     /// Adds an event, and gives a batch that is full: by its number of events, or because one more would not fit.
-    pub(super) fn push(&mut self, organization: usize, event: &str) -> Option<Batch> {
+    pub(in crate::cli) fn push(&mut self, organization: usize, event: &str) -> Option<Batch> {
         let open = &mut self.open[organization];
         let no_longer_fits = !open.is_empty() && open.joined.len() + event.len() > MAX_BYTES;
         let closed = no_longer_fits.then(|| std::mem::replace(open, Batch::new(organization)));
@@ -82,7 +82,7 @@ impl Batcher {
     }
 
     /// What is left over.
-    pub(super) fn finish(self) -> impl Iterator<Item = Batch> {
+    pub(in crate::cli) fn finish(self) -> impl Iterator<Item = Batch> {
         self.open.into_iter().filter(|batch| !batch.is_empty())
     }
 }

@@ -26,7 +26,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REPLY_BYTES: usize = 4 << 20;
 
 /// Sends batches over connections that are kept.
-pub(super) struct IntakeClient {
+pub(in crate::cli) struct IntakeClient {
     http: Client<HttpConnector, Full<Bytes>>,
     url: IntakeUrl,
     /// By the index of the organization.
@@ -36,7 +36,7 @@ pub(super) struct IntakeClient {
 
 /// How bodies go over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(in crate::cli) enum Encoding {
     Plain,
     Gzip,
 }
@@ -48,7 +48,7 @@ struct Sender {
 
 /// What came of one request.
 #[derive(Debug)]
-pub(super) enum Exchange {
+pub(in crate::cli) enum Exchange {
     /// Every event has its verdict.
     Answered(Reply),
     /// Not now: send the same events again, after this time if one is given.
@@ -59,14 +59,14 @@ pub(super) enum Exchange {
 
 /// Why a request has no verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(in crate::cli) struct Trouble {
     /// Names the kind: `503 overloaded`, `no reply`.
-    pub(super) code: String,
-    pub(super) message: String,
+    pub(in crate::cli) code: String,
+    pub(in crate::cli) message: String,
 }
 
 impl IntakeClient {
-    pub(super) fn new(url: IntakeUrl, keyring: &Keyring, encoding: Encoding) -> Self {
+    pub(in crate::cli) fn new(url: IntakeUrl, keyring: &Keyring, encoding: Encoding) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -81,7 +81,7 @@ impl IntakeClient {
     }
 
     /// Sends a batch once.
-    pub(super) async fn send(&self, batch: &Batch) -> Exchange {
+    pub(in crate::cli) async fn send(&self, batch: &Batch) -> Exchange {
         match tokio::time::timeout(REPLY_TIMEOUT, self.exchange(batch)).await {
             Ok(Ok(exchange)) => exchange,
             Ok(Err(message)) => Exchange::no_reply(message),

@@ -9,10 +9,10 @@ const ROUTE: &str = "/v1/events";
 
 /// The address that batches are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IntakeUrl(Uri);
+pub(in crate::cli) struct IntakeUrl(Uri);
 
 impl IntakeUrl {
-    pub(super) fn uri(&self) -> &Uri {
+    pub(in crate::cli) fn uri(&self) -> &Uri {
         &self.0
     }
 }

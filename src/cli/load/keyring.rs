@@ -7,14 +7,20 @@ use crate::tenant::{Slug, WriteKey};
 
 /// In the order of the flags, which is the order of their size.
 #[derive(Debug)]
-pub(super) struct Keyring {
+pub(in crate::cli) struct Keyring {
     organizations: Vec<Slug>,
     keys: Vec<WriteKey>,
 }
 
 impl Keyring {
+    /// Of organizations with keys that are known already.
+    pub(in crate::cli) fn of(keys: impl IntoIterator<Item = (Slug, WriteKey)>) -> Self {
+        let (organizations, keys) = keys.into_iter().unzip();
+        Self { organizations, keys }
+    }
+
     /// Reads `SLUG=rb_…` from each. The complaint names entries by their place or slug, never by their text.
-    pub(super) fn parse(entries: &[Secret]) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(entries: &[Secret]) -> Result<Self, String> {
         let mut keyring = Self { organizations: Vec::new(), keys: Vec::new() };
         for (place, entry) in (1..).zip(entries) {
             let (slug, key) = entry
@@ -34,16 +40,16 @@ impl Keyring {
     }
 
     /// How many organizations: the command line does not go on without one.
-    pub(super) fn count(&self) -> NonZeroUsize {
+    pub(in crate::cli) fn count(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.organizations.len()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    pub(super) fn organizations(&self) -> &[Slug] {
+    pub(in crate::cli) fn organizations(&self) -> &[Slug] {
         &self.organizations
     }
 
     /// Each organization with its key.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Slug, &WriteKey)> {
+    pub(in crate::cli) fn iter(&self) -> impl Iterator<Item = (&Slug, &WriteKey)> {
         self.organizations.iter().zip(&self.keys)
     }
 }

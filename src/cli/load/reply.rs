@@ -4,26 +4,26 @@ use serde::Deserialize;
 
 /// The body of a 200.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) accepted: usize,
-    pub(super) duplicate: usize,
-    pub(super) rejected: usize,
-    pub(super) retry: usize,
-    pub(super) results: Vec<EventResult>,
+pub(in crate::cli) struct Reply {
+    pub(in crate::cli) accepted: usize,
+    pub(in crate::cli) duplicate: usize,
+    pub(in crate::cli) rejected: usize,
+    pub(in crate::cli) retry: usize,
+    pub(in crate::cli) results: Vec<EventResult>,
 }
 
 /// What became of one event.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct EventResult {
-    pub(super) index: usize,
-    pub(super) verdict: Verdict,
-    pub(super) code: Option<String>,
-    pub(super) message: Option<String>,
+pub(in crate::cli) struct EventResult {
+    pub(in crate::cli) index: usize,
+    pub(in crate::cli) verdict: Verdict,
+    pub(in crate::cli) code: Option<String>,
+    pub(in crate::cli) message: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(in crate::cli) enum Verdict {
     Accepted,
     Duplicate,
     Rejected,
@@ -32,10 +32,10 @@ pub(super) enum Verdict {
 
 /// The body of any other status.
 #[derive(Debug, Deserialize)]
-pub(super) struct Problem {
-    pub(super) code: String,
+pub(in crate::cli) struct Problem {
+    pub(in crate::cli) code: String,
     #[serde(default)]
-    pub(super) detail: String,
+    pub(in crate::cli) detail: String,
 }
 
 impl Reply {
@@ -44,7 +44,7 @@ impl Reply {
     /// # Errors
     /// It is not such a reply, or its counts do not agree with the batch or with each other: then nobody knows what
     /// became of which event.
-    pub(super) fn parse(body: &[u8], events: usize) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(body: &[u8], events: usize) -> Result<Self, String> {
         let reply: Self =
             serde_json::from_slice(body).map_err(|error| format!("the reply cannot be read: {error}"))?;
         let counted = reply.accepted + reply.duplicate + reply.rejected + reply.retry;
@@ -61,12 +61,12 @@ impl Reply {
     }
 
     /// The places of the events that are to be sent again.
-    pub(super) fn to_retry(&self) -> Vec<usize> {
+    pub(in crate::cli) fn to_retry(&self) -> Vec<usize> {
         self.with(Verdict::Retry).map(|result| result.index).collect()
     }
 
     /// The events that got this verdict, as far as the reply lists them.
-    pub(super) fn with(&self, verdict: Verdict) -> impl Iterator<Item = &EventResult> {
+    pub(in crate::cli) fn with(&self, verdict: Verdict) -> impl Iterator<Item = &EventResult> {
         self.results.iter().filter(move |result| result.verdict == verdict)
     }
 }

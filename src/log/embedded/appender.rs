@@ -5,12 +5,12 @@
 //! what the kernel then shows is not what the disk has, and no later sync would say so.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec::IntoIter;
 
-use super::format::{FrameHead, as_index};
+use super::format::{FrameHead, MAX_OFFSET, as_index};
+use super::partition_id;
 use super::queue::{Queue, Told, Waiting};
 use super::state::Shared;
 use super::tail::{NoPlace, Tail};
@@ -55,6 +55,16 @@ pub(super) struct Appender {
     pub(super) lock: Option<File>,
 }
 
+impl Drop for Appender {
+    /// However it ends: nobody waits for it in vain, and the folder is free.
+    fn drop(&mut self) {
+        self.queue.abandon();
+        drop(self.lock.take());
+        self.shared.lock().closed = true;
+        self.shared.ring();
+    }
+}
+
 impl Appender {
     /// Writes until the queue is closed and empty.
     pub(super) fn run(mut self) {
@@ -78,9 +88,6 @@ impl Appender {
             }
         }
         self.tail.close();
-        self.shared.lock().closed = true;
-        self.shared.ring();
-        drop(self.lock.take());
     }
 
     /// Takes records until the group is full or the segment is.
@@ -97,6 +104,12 @@ impl Appender {
                 Ok(place) => {
                     let Waiting { partition, bytes, told } = record;
                     let (position, offset) = (place.group + frames.len() as u64, next[partition]);
+                    if offset >= MAX_OFFSET {
+                        let unfit =
+                            AppendError::Unfit { partition: partition_id(partition), bytes: bytes.len() };
+                        self.tell(bytes.len(), told, Err(unfit));
+                        continue;
+                    }
                     let (group_at, id) = (small(place.group), small(partition as u64));
                     FrameHead::encode(place.key, group_at, id, offset, &bytes, frames);
                     group.push(Gathered { partition, offset, position, bytes: bytes.len(), told });
@@ -153,10 +166,7 @@ impl Appender {
 
     fn tell(&self, bytes: usize, told: Told, outcome: Result<i64, AppendError>) {
         self.queue.settled(bytes);
-        // The others are told all the same.
-        if catch_unwind(AssertUnwindSafe(|| told(outcome))).is_err() {
-            tracing::error!("whoever waited for a record of the log panicked");
-        }
+        told.tell(outcome);
     }
 }
 

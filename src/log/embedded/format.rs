@@ -3,7 +3,7 @@
 //! ```text
 //! segment   header, in two copies, each at the beginning of its own whole number of 4096-byte blocks; then frames
 //! header     0  "rollbk", format version (u16)      24  seed (u64), drawn for this segment
-//!            8  CRC-32 of what follows (u32)         32  where the segment before it ends (u64; 0: it is the first)
+//!            8  CRC-32 of all the rest (u32)         32  where the segment before it ends (u64; 0: it is the first)
 //!           12  number of partitions (u32)           40  the next offset of each partition (u64 each)
 //!           16  number of the segment (u64)
 //! frame      0  CRC-32 of the 28 bytes that follow (u32), begun with the seed's low half
@@ -17,9 +17,10 @@
 //! where one is looked for behind damage: that takes the 64 bits of a seed that nobody outside has seen.
 
 use crc32fast::Hasher;
+use memchr::memmem;
 
 /// Frames begin at multiples of it.
-const ALIGNMENT: u64 = 8;
+pub(super) const ALIGNMENT: usize = 8;
 const BLOCK: usize = 4096;
 const MAGIC: [u8; 8] = *b"rollbk\x01\x00";
 /// Bytes of a header before its list of offsets.
@@ -28,8 +29,8 @@ const FIXED: usize = 40;
 pub(super) const FRAME_HEAD: usize = 32;
 /// No payload is longer; so a reader needs no more memory than this.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
-/// No log comes so far, and sums of such offsets do not overflow.
-const MAX_OFFSET: i64 = 1 << 60;
+/// No log comes so far, no record has this offset or a later one, and sums of offsets do not overflow.
+pub(super) const MAX_OFFSET: i64 = 1 << 60;
 /// More would make headers larger than segments.
 pub(super) const MAX_PARTITIONS: usize = 1 << 16;
 
@@ -48,6 +49,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn offset_at(bytes: &[u8], at: usize) -> Option<i64> {
     i64::try_from(u64_at(bytes, at)).ok().filter(|offset| *offset <= MAX_OFFSET)
+}
+
+/// Of a header, without the place where its checksum stands.
+fn header_checksum(header: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&header[..8]);
+    hasher.update(&header[12..]);
+    hasher.finalize()
 }
 
 /// What a segment says of itself and of all before it.
@@ -93,7 +102,7 @@ impl SegmentHeader {
         for (field, offset) in copy[FIXED..].chunks_exact_mut(8).zip(&self.first) {
             field.copy_from_slice(&offset.cast_unsigned().to_le_bytes());
         }
-        let checksum = crc32fast::hash(&copy[12..FIXED + 8 * partitions]);
+        let checksum = header_checksum(&copy[..FIXED + 8 * partitions]);
         copy[8..12].copy_from_slice(&checksum.to_le_bytes());
         copy.repeat(2)
     }
@@ -107,8 +116,8 @@ impl SegmentHeader {
         if partitions > MAX_PARTITIONS || copy.len() < FIXED + 8 * partitions {
             return Err(NoHeader::Damaged);
         }
-        let checked = &copy[12..FIXED + 8 * partitions];
-        if crc32fast::hash(checked) != u32_at(copy, 8) || copy[..6] != MAGIC[..6] {
+        let is_whole = header_checksum(&copy[..FIXED + 8 * partitions]) == u32_at(copy, 8);
+        if !is_whole || copy[..6] != MAGIC[..6] {
             return Err(NoHeader::Damaged);
         }
         if copy[..8] != MAGIC {
@@ -163,9 +172,19 @@ impl Key {
         hasher.finalize()
     }
 
-    /// Whether a frame of this segment may begin here: quick, and right for almost all that is none.
-    pub(super) fn may_begin(self, bytes: &[u8]) -> bool {
-        bytes.get(4..8) == Some(&self.mark())
+    /// The first multiple of the alignment among these bytes where a frame of this segment may begin: quick, and right
+    /// for almost all that is none.
+    pub(super) fn find(self, bytes: &[u8]) -> Option<usize> {
+        let mark = self.mark();
+        let finder = memmem::Finder::new(&mark);
+        let mut from = 4;
+        loop {
+            let at = from + finder.find(bytes.get(from..)?)?;
+            if (at - 4).is_multiple_of(ALIGNMENT) {
+                return Some(at - 4);
+            }
+            from = at + 1;
+        }
     }
 }
 
@@ -208,10 +227,10 @@ impl FrameHead {
     /// The head that begins at these bytes, if one does.
     pub(super) fn decode(key: Key, bytes: &[u8]) -> Option<Self> {
         let head = bytes.get(..FRAME_HEAD)?;
-        if !key.may_begin(head) || key.checksum(&head[4..]) != u32_at(head, 0) {
+        if head[4..8] != key.mark() || key.checksum(&head[4..]) != u32_at(head, 0) {
             return None;
         }
-        let offset = offset_at(head, 24)?;
+        let offset = offset_at(head, 24).filter(|offset| *offset < MAX_OFFSET)?;
         let head = Self {
             length: u32_at(head, 8),
             payload_checksum: u32_at(head, 12),
@@ -235,12 +254,12 @@ impl FrameHead {
 
 /// What a frame takes with a payload of so many bytes.
 pub(super) fn frame_bytes(payload: usize) -> u64 {
-    ((FRAME_HEAD + payload) as u64).next_multiple_of(ALIGNMENT)
+    ((FRAME_HEAD + payload) as u64).next_multiple_of(ALIGNMENT as u64)
 }
 
 /// The first place at or behind this one where a frame may begin.
 pub(super) fn aligned(position: u64) -> u64 {
-    position.next_multiple_of(ALIGNMENT)
+    position.next_multiple_of(ALIGNMENT as u64)
 }
 
 /// The name of a segment's file.
@@ -253,4 +272,13 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
+}
+
+/// Makes a header one of this version.
+#[cfg(test)]
+pub(super) fn rewrite_version(copy: &mut [u8], version: u8) {
+    copy[6] = version;
+    let length = FIXED + 8 * u32_at(copy, 12) as usize;
+    let checksum = header_checksum(&copy[..length]);
+    copy[8..12].copy_from_slice(&checksum.to_le_bytes());
 }

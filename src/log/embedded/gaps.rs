@@ -53,7 +53,7 @@ impl Gaps {
     }
 
     /// All but those below these offsets, one a partition.
-    pub(super) fn from_offsets(&self, starts: &[i64]) -> Self {
+    pub(super) fn not_below(&self, starts: &[i64]) -> Self {
         let mut left = Self::default();
         for (partition, range) in self.each() {
             let start = starts.get(partition).copied().unwrap_or(0);

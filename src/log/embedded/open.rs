@@ -128,8 +128,8 @@ pub(super) fn open_in(
     let thread = std::thread::Builder::new().name("log-appender".to_owned());
     let thread = thread.spawn(move || appender.run());
     let thread = thread.map_err(|source| OpenError::reading("the appender's thread", source))?;
-    let inside =
-        Inside { folder, shared, queue, appender: Mutex::new(Some(thread)), giving_up: Mutex::new(()) };
+    let (appender, giving_up) = (Mutex::new(Some(thread)), Mutex::new(()));
+    let inside = Inside { folder, shared, queue, partitions, appender, giving_up };
     Ok((Engine { inside: Arc::new(inside) }, Findings { torn, damage: found, forgot_given_up }))
 }
 

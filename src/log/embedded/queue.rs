@@ -1,5 +1,6 @@
 //! What waits for the appender: records, bounded in bytes, and what else it is to do.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +11,36 @@ use super::trouble::AppendError;
 /// Records that wait take no more.
 pub(super) const MAX_WAITING_BYTES: usize = 128 << 20;
 
-/// Who is told what became of a record: exactly once, with its offset.
-pub(super) type Told = Box<dyn FnOnce(Result<i64, AppendError>) + Send>;
+/// What a caller gives to be told by.
+pub(super) type Callback = Box<dyn FnOnce(Result<i64, AppendError>) + Send>;
+
+/// Who is told what became of a record: exactly once, however the appender ends.
+pub(super) struct Told(Option<Callback>);
+
+impl Told {
+    pub(super) fn new(callback: Callback) -> Self {
+        Self(Some(callback))
+    }
+
+    /// Tells.
+    pub(super) fn tell(mut self, outcome: Result<i64, AppendError>) {
+        self.call(outcome);
+    }
+
+    fn call(&mut self, outcome: Result<i64, AppendError>) {
+        let Some(callback) = self.0.take() else { return };
+        // The others are told all the same.
+        if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
+            tracing::error!("the code that waited for a record of the log panicked");
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.call(Err(AppendError::Closed));
+    }
+}
 
 /// A record on its way into the log.
 pub(super) struct Waiting {
@@ -68,7 +97,7 @@ impl Queue {
             }
         };
         drop(inside);
-        (waiting.told)(Err(refused));
+        waiting.told.tell(Err(refused));
     }
 
     /// Waits for something to do, or so long.
@@ -112,5 +141,14 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.bell.notify_one();
+    }
+
+    /// Tells those who wait that nobody writes any more.
+    pub(super) fn abandon(&self) {
+        let mut inside = self.lock();
+        inside.closing = true;
+        let abandoned = std::mem::take(&mut inside.records);
+        drop(inside);
+        drop(abandoned);
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::folder::{Folder, LogFile, read_full};
 use super::format::{
-    FRAME_HEAD, Key, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of,
+    FRAME_HEAD, Key, MAX_OFFSET, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name,
+    number_of,
 };
 use super::gaps::{Damage, Gaps};
 use super::open::OpenError;
@@ -46,8 +47,9 @@ struct Listed {
 
 /// Reads the log in this folder.
 pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovered, OpenError> {
-    let listed = list(folder, partitions)?;
+    let (listed, never_begun) = list(folder, partitions)?;
     let mut recovery = Recovery::begin(folder, partitions, &listed)?;
+    recovery.done.torn = never_begun;
     for at in 0..listed.len() {
         recovery.read(&listed[at], listed.get(at + 1))?;
     }
@@ -55,7 +57,7 @@ pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovere
 }
 
 /// All segments by number, without one at the end whose making a crash cut short.
-fn list(folder: &dyn Folder, partitions: usize) -> Result<Vec<Listed>, OpenError> {
+fn list(folder: &dyn Folder, partitions: usize) -> Result<(Vec<Listed>, Option<Torn>), OpenError> {
     let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
@@ -63,19 +65,20 @@ fn list(folder: &dyn Folder, partitions: usize) -> Result<Vec<Listed>, OpenError
     for number in numbers {
         listed.push(look_at(folder, number, partitions)?);
     }
+    let mut torn = None;
     if let Some(last) = listed.last().filter(|last| last.header.is_none()) {
         let name = file_name(last.number);
         let reading = |source| OpenError::reading(&name, source);
         let file = folder.open(&name).map_err(reading)?;
-        let written = last_written(&*file, body_at(partitions), last.length).map_err(reading)?;
+        let written = last_written(&*file, 0, last.length).map_err(reading)?.map_or(0, |at| at + 1);
         // Frames are written once the header is durable. So there never was any.
-        let never_begun = written.is_none() && (last.number == 1 || listed.len() > 1);
-        if never_begun {
+        if written <= body_at(partitions) && (last.number == 1 || listed.len() > 1) {
             folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
             listed.pop();
+            torn = (written > 0).then_some(Torn { file: name, position: 0, bytes: written, records: 0 });
         }
     }
-    Ok(listed)
+    Ok((listed, torn))
 }
 
 fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
@@ -205,7 +208,7 @@ impl<'a> Recovery<'a> {
         if behind.is_none() {
             let most = most_frames(body_at(self.done.next.len()), listed.length);
             for partition in 0..self.done.next.len() {
-                self.pass_to(partition, self.done.next[partition] + most, &file_name(listed.number), 0);
+                self.give_up(partition, most, &file_name(listed.number), 0);
             }
         }
     }
@@ -261,7 +264,7 @@ impl<'a> Recovery<'a> {
         }
         for partition in 0..partitions {
             if let Some((at, most)) = lost.of(partition) {
-                self.pass_to(partition, self.done.next[partition] + most, &name, at);
+                self.give_up(partition, most, &name, at);
             }
         }
         self.drop_tail(file, &mut walk(end), segment, end)
@@ -314,6 +317,12 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// So many records of the partition may have been there.
+    fn give_up(&mut self, partition: usize, most: i64, file: &str, position: u64) {
+        let to = (self.done.next[partition] + most).min(MAX_OFFSET);
+        self.pass_to(partition, to, file, position);
+    }
+
     /// The partition goes on with this offset; what lies before it is damaged.
     fn pass_to(&mut self, partition: usize, offset: i64, file: &str, position: u64) {
         let from = self.done.next[partition];
@@ -345,7 +354,7 @@ impl Lost {
 
 /// How many frames these bytes may have held.
 fn most_frames(from: u64, to: u64) -> i64 {
-    i64::try_from(to.saturating_sub(from).div_ceil(FRAME_HEAD as u64)).unwrap_or(i64::MAX)
+    i64::try_from(to.saturating_sub(from).div_ceil(FRAME_HEAD as u64)).unwrap_or(MAX_OFFSET)
 }
 
 /// Where the last group begins that any frame names.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::folder::{LogFile, read_full};
-use super::format::{FRAME_HEAD, FrameHead, Key, aligned, as_index};
+use super::format::{ALIGNMENT, FRAME_HEAD, FrameHead, Key, aligned, as_index};
 
 /// Read at a time, unless a frame is larger.
 const PIECE: usize = 1 << 20;
@@ -103,15 +103,19 @@ impl Scan {
             if window.len() < FRAME_HEAD {
                 break;
             }
-            // The last places of a window are the first of the next one.
-            let places = (window.len() - FRAME_HEAD) / 8 + 1;
-            let found = (0..places).find(|place| key.may_begin(&window[8 * place..]));
-            position += 8 * found.unwrap_or(places) as u64;
-            if found.is_some() {
-                if self.frame_at(position)?.is_some() {
-                    return Ok(position);
+            match key.find(window) {
+                Some(at) => {
+                    position += at as u64;
+                    if self.frame_at(position)?.is_some() {
+                        return Ok(position);
+                    }
+                    position += ALIGNMENT as u64;
                 }
-                position += 8;
+                // What a frame at the last places would need is not all in the window: they are its next one's first.
+                None => {
+                    let places = (window.len() - FRAME_HEAD) / ALIGNMENT + 1;
+                    position += (places * ALIGNMENT) as u64;
+                }
             }
         }
         Ok(self.limit)
@@ -125,7 +129,7 @@ impl Scan {
         if !has(self.piece_at, self.piece_bytes) {
             let whole = as_index(self.limit - at.min(self.limit)).min(PIECE.max(wanted));
             if self.piece.len() < whole {
-                self.piece.resize(whole, 0);
+                self.piece = vec![0; whole];
             }
             // A failed read leaves nothing behind that could be taken for what is there.
             self.piece_bytes = 0;

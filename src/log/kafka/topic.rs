@@ -79,6 +79,22 @@ pub(in crate::log) async fn ensure(
     }
 }
 
+/// Removes the topic; one that is not there is removed.
+///
+/// # Errors
+/// Kafka does not answer, or refuses.
+pub(in crate::log) async fn remove(settings: &KafkaSettings) -> Result<(), TopicError> {
+    let admin = admin(settings)?;
+    let removed =
+        admin.delete_topics(&[&settings.topic], &options()).await.map_err(asked("removing the topic"))?;
+    match removed.into_iter().next() {
+        None | Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Ok(()),
+        Some(Err((_, code))) => {
+            Err(TopicError::Kafka { doing: "removing the topic", source: KafkaError::AdminOp(code) })
+        }
+    }
+}
+
 async fn look(settings: &KafkaSettings) -> Result<Option<Found>, TopicError> {
     let settings = settings.clone();
     let asking = tokio::task::spawn_blocking(move || find(&settings)).await;

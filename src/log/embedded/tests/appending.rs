@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::super::{AppendError, Ends, Findings, OpenError};
-use super::support::{PATIENCE, append, open, read_all, read_from, send, settings};
+use super::support::{PATIENCE, append, open_folder, read_all, read_from, send, settings};
 use crate::log::embedded::Engine;
 
 #[test]
 fn what_is_appended_is_read_back_now_and_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (engine, findings) = open(folder.path(), 3);
+    let (engine, findings) = open_folder(folder.path(), 3);
     assert_eq!(findings, Findings::default());
     for n in 0..10_u8 {
         let offset = append(&engine, i32::from(n % 2), &[n; 100]).expect("room");
@@ -22,7 +22,7 @@ fn what_is_appended_is_read_back_now_and_after_a_restart() {
     engine.close();
     assert!(matches!(append(&engine, 0, b"late"), Err(AppendError::Closed)));
 
-    let (engine, findings) = open(folder.path(), 3);
+    let (engine, findings) = open_folder(folder.path(), 3);
     assert_eq!(findings, Findings::default());
     assert_eq!(read_all(&engine).0, records);
     assert_eq!(append(&engine, 1, b"next").expect("room"), 5);
@@ -34,7 +34,7 @@ fn what_is_appended_is_read_back_now_and_after_a_restart() {
 #[test]
 fn a_folder_has_one_process_and_one_number_of_partitions() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (engine, _) = open(folder.path(), 3);
+    let (engine, _) = open_folder(folder.path(), 3);
     let again = Engine::open(&settings(folder.path(), 3, 1 << 30));
     assert!(matches!(again.map(drop), Err(OpenError::Locked { folder: named }) if named == folder.path()));
     engine.close();
@@ -44,7 +44,7 @@ fn a_folder_has_one_process_and_one_number_of_partitions() {
             matches!(other, Err(OpenError::Partitions { found: 3, asked: named }) if named == asked as usize);
         assert!(refused, "{other:?}");
     }
-    open(folder.path(), 3);
+    open_folder(folder.path(), 3);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn many_threads_are_each_told_once_and_keep_their_order() {
     const THREADS: usize = 16;
     const EACH: usize = 200;
     let folder = tempfile::tempdir().expect("a folder");
-    let (engine, _) = open(folder.path(), 4);
+    let (engine, _) = open_folder(folder.path(), 4);
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let engine = engine.clone();

@@ -1,0 +1,267 @@
+//! What the demo stands on: a folder, a PostgreSQL, a log, a `rollbook serve`. Nothing of it is left when it ends.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed, signal};
+use crate::cli::failure::{Failure, chain};
+use crate::config::log::{EmbeddedSettings, KafkaSettings, LogSettings};
+use crate::config::{DatabaseUrl, Operator};
+use crate::log::{self, Readable};
+use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
+use crate::store::{Admin, Installation, provision};
+use crate::tenant::{Organization, Slug, WriteKey};
+
+/// The schools of the demo, the busiest first.
+pub(super) const SCHOOLS: [&str; 3] = ["maple_school", "river_college", "harbor_academy"];
+/// The embedded log may take this much of the disk.
+const LOG_BYTES: u64 = 256 * 1024 * 1024;
+const PARTITIONS: i32 = 12;
+/// How long the service may take until it takes batches and loads them.
+const READY: Duration = Duration::from_secs(30);
+/// Longer than a drain takes.
+const STOP: Duration = Duration::from_secs(75);
+const STOP_DRAIN_SECONDS: &str = "10";
+
+/// A school, with what its players send.
+#[derive(Debug)]
+pub(super) struct School {
+    pub(super) organization: Organization,
+    pub(super) key: WriteKey,
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) schools: Vec<School>,
+    pub(super) intake: SocketAddr,
+    pub(super) operator: SocketAddr,
+    pub(super) admin_url: DatabaseUrl,
+    pub(super) log: LogSettings,
+    group: String,
+    service: Child,
+    cluster: Cluster,
+    folder: TempDir,
+}
+
+/// What the demo was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) postgres_bin: Option<PathBuf>,
+    /// The brokers and properties to use instead of a log of our own.
+    pub(super) kafka: Option<KafkaSettings>,
+}
+
+impl From<NoPostgres> for Failure {
+    fn from(error: NoPostgres) -> Self {
+        let code = match error {
+            NoPostgres::NotFound | NoPostgres::NotThere(_) => "no_postgres",
+            _ => "postgres_not_started",
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+fn not_started(doing: &str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::new("demo_not_started", format!("cannot {doing}: {error}"))
+}
+
+impl Site {
+    /// Starts everything, and says what it does.
+    pub(super) async fn start(wanted: Wanted, say: impl Fn(&str)) -> Result<Self, Failure> {
+        let bin = postgres::find(wanted.postgres_bin.as_deref())?;
+        let folder = tempfile::Builder::new()
+            .prefix("rollbook-demo-")
+            .tempdir()
+            .map_err(not_started("make a folder"))?;
+        // PostgreSQL may run as another user, who has to get through to what is its own.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))
+            .map_err(not_started("open the folder to PostgreSQL"))?;
+        say(&format!("PostgreSQL from {} in {}", bin.display(), folder.path().display()));
+        let own = folder.path().join("postgres");
+        fs::create_dir(&own).map_err(not_started("make a folder"))?;
+        let cluster = Cluster::start(&bin, &own).await?;
+
+        let id = Uuid::now_v7().simple().to_string();
+        let log = match wanted.kafka {
+            Some(kafka) => {
+                LogSettings::Kafka(KafkaSettings { topic: format!("rollbook.demo.{id}"), ..kafka })
+            }
+            None => LogSettings::Embedded(EmbeddedSettings {
+                folder: folder.path().join("log"),
+                partitions: PARTITIONS.unsigned_abs(),
+                retention_bytes: LOG_BYTES,
+            }),
+        };
+        let group = format!("rollbook-demo-{id}");
+        say("roles, schemas and three schools");
+        let urls = Urls::new(&cluster);
+        let (admin_url, schools) = set_up(&urls, &log).await?;
+        let port = || free_port().map_err(not_started("find a free port"));
+        let (intake, operator) = (
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
+        );
+        say(&format!("rollbook serve: intake on {intake}, metrics on {operator}"));
+        let service = serve(folder.path(), &urls, &log, &group, intake, operator)?;
+        let mut site = Self { schools, intake, operator, admin_url, log, group, service, cluster, folder };
+        site.is_ready().await?;
+        Ok(site)
+    }
+
+    /// What players send with.
+    pub(super) fn keys(&self) -> Vec<(Slug, WriteKey)> {
+        self.schools.iter().map(|one| (one.organization.slug.clone(), one.key.clone())).collect()
+    }
+
+    /// For the audit.
+    pub(super) fn readable(&self) -> Result<Readable, Failure> {
+        Readable::of(&self.log, &self.group, self.operator)
+            .map_err(|error| Failure::new("log_unavailable", chain(&error)))
+    }
+
+    /// Waits until the service loads: intake is ready before.
+    async fn is_ready(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY;
+        loop {
+            let ready = super::observe::get(self.operator, "/readyz").await.unwrap_or_default();
+            if ready.contains(r#""intake":{"ready":true}"#) && ready.contains(r#""loader":{"ready":true}"#) {
+                return Ok(());
+            }
+            if self.has_ended() || Instant::now() > deadline {
+                let said = fs::read_to_string(self.folder.path().join("serve.log")).unwrap_or_default();
+                let said = last_lines(&said);
+                return Err(Failure::new(
+                    "service_not_started",
+                    format!("rollbook serve is not ready: {said}"),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether the service has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.service.try_wait(), Ok(None))
+    }
+
+    /// Ends everything, in order, and removes it.
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        let Self { mut service, cluster, folder, log, .. } = self;
+        signal(&service, Signal::TERM);
+        let ended = tokio::time::timeout(STOP, service.wait()).await;
+        if ended.is_err() {
+            let _gone = service.kill().await;
+        }
+        cluster.stop().await;
+        if let Err(error) = log::remove(&log).await {
+            let message = format!("the demo's topic could not be removed: {}", chain(&error));
+            return Err(Failure::new("topic_left_behind", message));
+        }
+        folder.close().map_err(|error| Failure::new("folder_left_behind", error.to_string()))?;
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            _ => Err(Failure::new("service_failed", "rollbook serve did not end as it should")),
+        }
+    }
+}
+
+/// The three logins, as text for the service and read for us.
+struct Urls {
+    admin: String,
+    intake: String,
+    loader: String,
+}
+
+impl Urls {
+    fn new(cluster: &Cluster) -> Self {
+        let login = |name| cluster.url(name, &Uuid::new_v4().simple().to_string());
+        Self {
+            admin: cluster.url("rollbook", cluster.password()),
+            intake: login("rollbook_intake"),
+            loader: login("rollbook_loader"),
+        }
+    }
+}
+
+async fn set_up(urls: &Urls, settings: &LogSettings) -> Result<(DatabaseUrl, Vec<School>), Failure> {
+    let admin_url = parsed(&urls.admin);
+    let topic = crate::config::log::TopicArgs::with_partitions(PARTITIONS);
+    log::ensure(settings, &topic).await.map_err(|error| Failure::new("log_unavailable", chain(&error)))?;
+    let (kind, name) = settings.identity();
+    let plan = Plan {
+        intake: parsed(&urls.intake),
+        loader: parsed(&urls.loader),
+        prefix: None,
+        log: LogIdentity { kind, name: name.to_owned() },
+        new_generation: NewGeneration::Keep,
+    };
+    let mut admin = Admin::connect(&admin_url, Operator::from_environment()).await?;
+    setup::setup(&mut admin, &plan).await?;
+    let installation = Installation::load(&admin, None).await?;
+    let mut schools = Vec::new();
+    for slug in SCHOOLS {
+        let slug: Slug = slug.parse().expect("a slug");
+        let made = provision::add(&mut admin, &installation, &slug, None).await?;
+        schools.push(School { organization: made.organization.organization, key: made.key.key });
+    }
+    Ok((admin_url, schools))
+}
+
+/// This very program, as a process of its own, that knows nothing of our environment.
+fn serve(
+    folder: &Path,
+    urls: &Urls,
+    log: &LogSettings,
+    group: &str,
+    intake: SocketAddr,
+    operator: SocketAddr,
+) -> Result<Child, Failure> {
+    let program = std::env::current_exe().map_err(not_started("find this program"))?;
+    let said = fs::File::create(folder.join("serve.log")).map_err(not_started("write a log"))?;
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("ROLLBOOK_")) {
+            command.env_remove(name);
+        }
+    }
+    command
+        .arg("serve")
+        .env("ROLLBOOK_ADMIN_DATABASE_URL", &urls.admin)
+        .env("ROLLBOOK_INTAKE_DATABASE_URL", &urls.intake)
+        .env("ROLLBOOK_LOADER_DATABASE_URL", &urls.loader)
+        .env("ROLLBOOK_HTTP_ADDR", intake.to_string())
+        .env("ROLLBOOK_ADMIN_ADDR", operator.to_string())
+        .env("ROLLBOOK_DRAIN_SECONDS", STOP_DRAIN_SECONDS)
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said)
+        // Ctrl-C in our terminal is for us.
+        .process_group(0)
+        .kill_on_drop(true);
+    match log {
+        LogSettings::Embedded(settings) => command
+            .env("ROLLBOOK_LOG", "embedded")
+            .env("ROLLBOOK_DATA_DIR", &settings.folder)
+            .env("ROLLBOOK_LOG_PARTITIONS", settings.partitions.to_string())
+            .env("ROLLBOOK_LOG_RETENTION_BYTES", settings.retention_bytes.to_string()),
+        LogSettings::Kafka(settings) => command
+            .env("ROLLBOOK_LOG", "kafka")
+            .env("ROLLBOOK_KAFKA_BROKERS", &settings.brokers)
+            .env("ROLLBOOK_KAFKA_TOPIC", &settings.topic)
+            .env("ROLLBOOK_KAFKA_GROUP", group)
+            .env("ROLLBOOK_KAFKA_PROPERTIES", settings.written_properties()),
+    };
+    command.spawn().map_err(not_started("start rollbook serve"))
+}

@@ -1,0 +1,186 @@
+//! Damage that is met while the log is open, that a person gives up, or that somebody has prepared.
+
+use std::collections::HashMap;
+
+use super::super::{Damage, Findings, OpenError, ReadError};
+use super::forgetful::Forgetful;
+use super::support::{SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_in, read_all, read_from};
+
+/// Where a payload stands in a file.
+fn place_of(bytes: &[u8], payload: &[u8]) -> usize {
+    bytes.windows(payload.len()).position(|window| window == payload).expect("it stands there")
+}
+
+#[test]
+fn damage_met_while_the_log_is_open_stops_its_partition_alone_until_it_is_given_up() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 2, SMALL).expect("it opens");
+    for n in 0..6_u8 {
+        append(&engine, i32::from(n % 2), &[b'a' + n; 40]).expect("room");
+    }
+    folder.change(|_, bytes| {
+        let at = place_of(bytes, &[b'c'; 40]);
+        bytes[at + 7] ^= 1;
+    });
+    let (records, damaged) = read_all(&engine);
+    assert_eq!((records.len(), &damaged), (4, &HashMap::from([(0, 1)])));
+    let stretch = Damage { from: 1, to: 2 };
+    assert_eq!(engine.damage(), HashMap::from([(0, vec![stretch])]));
+    let read = engine.read(0, 0, 3, |_, _| true);
+    assert!(matches!(read, Err(ReadError::Damaged { offset: 1 })), "{read:?}");
+    engine.read(0, 2, 3, |_, _| true).expect("what lies behind it can be read");
+
+    engine.accept_damage().expect("written");
+    assert_eq!(engine.damage(), HashMap::new());
+    let (records, damaged) = read_all(&engine);
+    assert_eq!((records.len(), damaged), (5, HashMap::new()));
+    assert_eq!(append(&engine, 0, b"next").expect("room"), 3);
+    engine.close();
+
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert_eq!((findings, engine.damage()), (Findings::default(), HashMap::new()));
+    assert_eq!(read_all(&engine).0.len(), 6);
+    engine.close();
+
+    // A note that is not as it was written gives up nothing.
+    folder.change(|name, bytes| {
+        if name == "given-up" {
+            let at = bytes.len() - 20;
+            bytes[at] ^= 1;
+        }
+    });
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert!(findings.forgot_given_up);
+    assert_eq!(findings.damage.iter().map(|found| found.damage).collect::<Vec<_>>(), [stretch]);
+    assert_eq!(engine.damage(), HashMap::from([(0, vec![stretch])]));
+    assert_eq!(read_all(&engine).1, HashMap::from([(0, 1)]));
+}
+
+#[test]
+fn what_could_not_be_written_down_is_not_given_up() {
+    let log = SmallLog::new();
+    let mut files = log.files.clone();
+    let first = files.values_mut().next().expect("a file");
+    let at = place_of(first, &log.records[&(1, 0)]);
+    first[at] ^= 1;
+    let folder = Forgetful::with(&files);
+    let (engine, findings) = open_in(&folder, SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    assert_eq!(findings.damage.len(), 1);
+    folder.set(|faults| faults.syncs_fail = true);
+    assert!(engine.accept_damage().is_err());
+    assert_eq!(engine.damage().len(), 1);
+    drop(engine);
+    folder.set(|faults| faults.syncs_fail = false);
+    let (engine, findings) = open_in(&folder, SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    assert_eq!((findings.damage.len(), engine.damage().len()), (1, 1));
+}
+
+#[test]
+fn a_missing_segment_or_header_is_known_by_those_around_it() {
+    let log = SmallLog::new();
+    let starts = HashMap::from([(0, 0), (1, 0), (2, 0)]);
+    let names: Vec<_> = log.files.keys().cloned().collect();
+    let whole = |at: usize| {
+        let records = log.order[5 * at..].iter().take(if at == 2 { 99 } else { 5 });
+        records.copied().collect::<Vec<_>>()
+    };
+    for (at, is_missing) in [(1, true), (0, false), (1, false), (2, false)] {
+        let mut files = log.files.clone();
+        match is_missing {
+            true => drop(files.remove(&names[at])),
+            // Both copies.
+            false => files.get_mut(&names[at]).expect("a file")[..8192].fill(0xff),
+        }
+        let folder = Forgetful::with(&files);
+        let (engine, findings) = open_in(&folder, SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+        assert_eq!(findings.torn, None);
+        let (records, damaged) = read_from(&engine, &starts);
+        for place in whole(at) {
+            assert!(damaged.get(&place.0).is_some_and(|from| *from <= place.1), "segment {at}: {place:?}");
+            assert!(!records.contains_key(&place));
+        }
+        engine.accept_damage().expect("written");
+        let (records, damaged) = read_from(&engine, &starts);
+        assert_eq!(damaged, HashMap::new());
+        assert_eq!(records.len(), log.order.len() - whole(at).len(), "segment {at}");
+        // What was lost with the last segment may have had any of the offsets that it had room for.
+        for partition in 0..3 {
+            let offset = append(&engine, partition, b"next").expect("room");
+            assert!(!log.records.contains_key(&(partition, offset)));
+        }
+    }
+    // The oldest segment alone may be missing: that is what retention does.
+    let mut files = log.files.clone();
+    files.remove(&names[0]);
+    let (engine, findings) =
+        open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    assert_eq!(findings, Findings::default());
+    assert!(engine.ends(1).expect("a partition").start > 0);
+    // Where nothing tells what there was, nothing is begun.
+    files.retain(|name, _| *name == names[2]);
+    files.get_mut(&names[2]).expect("a file")[..8192].fill(0);
+    let refused = open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).map(drop);
+    assert!(matches!(refused, Err(OpenError::Unreadable { .. })), "{refused:?}");
+}
+
+#[test]
+fn another_logs_segment_and_another_versions_are_refused() {
+    let (log, other) = (SmallLog::new(), SmallLog::new());
+    let mut files = log.files.clone();
+    let name = files.keys().next_back().expect("a file").clone();
+    files.insert(name.clone(), other.files.values().next().expect("a file").clone());
+    // Its number is not its name's: that is damage, and not a segment.
+    let (engine, _) = open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    assert!(!engine.damage().is_empty());
+    let mut files = log.files.clone();
+    for copy in files.get_mut(&name).expect("a file")[..8192].chunks_exact_mut(4096) {
+        super::super::format::rewrite_version(copy, 2);
+    }
+    let refused = open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).map(drop);
+    assert!(matches!(refused, Err(OpenError::Version { file }) if file == name));
+}
+
+#[test]
+fn a_payload_that_holds_whole_frames_is_a_payload() {
+    let other = SmallLog::new();
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    for partition in 0..3 {
+        append(&engine, partition, b"before").expect("room");
+    }
+    let mut payloads: Vec<Vec<u8>> = other.files.values().map(|bytes| bytes[8192..].to_vec()).collect();
+    // A whole segment, headers included.
+    payloads.extend(other.files.values().next().cloned());
+    for payload in &payloads {
+        append(&engine, 1, payload).expect("room");
+    }
+    append(&engine, 2, b"behind").expect("room");
+    let expected = read_all(&engine).0;
+    assert_eq!(expected.len(), 3 + payloads.len() + 1);
+
+    let files = folder.files();
+    let (name, bytes) = files.iter().next().expect("the segment");
+    for payload in &payloads {
+        // The head of its frame is gone: what is looked for behind it is not found in it.
+        let mut files = files.clone();
+        let at = place_of(bytes, payload) - 32;
+        files.get_mut(name).expect("a file")[at + 3] ^= 0x10;
+        let (engine, findings) =
+            open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+        assert_eq!(findings.torn, None);
+        let (records, damaged) = read_all(&engine);
+        assert!(damaged.contains_key(&1));
+        assert!(records.iter().all(|(place, bytes)| expected[place] == *bytes));
+        assert!(records.contains_key(&(2, 1)), "what lies behind it is read");
+    }
+    // Torn in the middle of such a payload, a group is torn: the frames in it name no later group.
+    let mut files = folder.files();
+    let begin = files[name].iter().rposition(|byte| *byte != 0).expect("frames") / 8 * 8 + 8;
+    append(&engine, 0, &payloads[1]).expect("room");
+    files.insert(name.clone(), folder.files().remove(name).expect("the segment"));
+    files.get_mut(name).expect("a file")[begin + 20..begin + 50].fill(0);
+    let (engine, findings) =
+        open_in(&Forgetful::with(&files), SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+    assert!(findings.torn.is_some() && findings.damage.is_empty(), "{findings:?}");
+    assert_eq!(read_all(&engine), (expected, HashMap::new()));
+}

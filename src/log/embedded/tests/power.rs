@@ -1,0 +1,83 @@
+//! Power cuts: a disk that keeps what was synced, and any part of what was not.
+
+use std::collections::HashMap;
+
+use super::super::Findings;
+use super::forgetful::Forgetful;
+use super::random::Random;
+use super::support::{PATIENCE, SMALL, open_in, read_all, send};
+
+const ROUNDS: u64 = 1_000;
+const PARTITIONS: u32 = 3;
+/// A log lives for so many power cuts.
+const LIVES: u64 = 20;
+
+#[test]
+fn what_was_acknowledged_outlives_a_thousand_power_cuts() {
+    let random = &mut Random::new(12);
+    let mut folder = Forgetful::default();
+    let mut acknowledged: HashMap<(i32, i64), Vec<u8>> = HashMap::new();
+    let mut sent: Vec<Vec<u8>> = Vec::new();
+    let (mut torn, mut unacknowledged) = (0, 0);
+    for round in 0..ROUNDS {
+        if round % LIVES == 0 {
+            folder = Forgetful::default();
+            acknowledged.clear();
+            sent.clear();
+        }
+        folder.set(|faults| faults.stops_after = Some(2 + random.number() % 40));
+        // The power may go while the log is opened, too.
+        if let Ok((engine, _)) = open_in(&folder, PARTITIONS, SMALL) {
+            let mut waiting = Vec::new();
+            for burst in 0..30 {
+                for n in 0..=random.below(5) {
+                    let mut bytes = format!("{round} {burst} {n} ").into_bytes();
+                    let most = if random.percent(5) { 3_000 } else { 400 };
+                    bytes.resize(bytes.len() + random.below(most), b'x');
+                    let partition = i32::try_from(random.below(3)).expect("small");
+                    sent.push(bytes.clone());
+                    waiting.push((partition, send(&engine, partition, &bytes), bytes));
+                }
+                for (partition, told, bytes) in waiting.drain(..) {
+                    if let Ok(offset) = told.recv_timeout(PATIENCE).expect("every append is told") {
+                        assert_eq!(acknowledged.insert((partition, offset), bytes), None, "round {round}");
+                    }
+                }
+            }
+            engine.close();
+        }
+        folder = folder.after_power_cut(random);
+
+        let (engine, findings) = open_in(&folder, PARTITIONS, SMALL).expect("it opens");
+        torn += u64::from(findings.torn.is_some());
+        assert_eq!(findings.damage, Findings::default().damage, "round {round}");
+        let (records, damaged) = read_all(&engine);
+        assert_eq!(damaged, HashMap::new(), "round {round}");
+        for (place, bytes) in &acknowledged {
+            assert_eq!(records.get(place), Some(bytes), "round {round}: {place:?}");
+        }
+        // What was sent and not acknowledged may be there, once.
+        let mut others: Vec<&Vec<u8>> = records
+            .iter()
+            .filter(|(place, _)| !acknowledged.contains_key(*place))
+            .map(|(_, bytes)| bytes)
+            .collect();
+        unacknowledged += others.len();
+        assert!(others.iter().all(|bytes| sent.contains(bytes)), "round {round}: invented");
+        others.sort_unstable();
+        assert!(others.is_sorted_by(|a, b| a < b), "round {round}: twice");
+        for partition in 0..3 {
+            let ends = engine.ends(partition).expect("a partition");
+            let read = records.keys().filter(|(of, _)| *of == partition).count();
+            assert_eq!(
+                (ends.start, ends.end),
+                (0, i64::try_from(read).expect("small")),
+                "round {round}: dense"
+            );
+        }
+        // They count from now on.
+        acknowledged = records;
+        engine.close();
+    }
+    assert!(torn > 50 && unacknowledged > 20, "{torn} torn, {unacknowledged} unacknowledged");
+}
