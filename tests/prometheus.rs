@@ -85,6 +85,33 @@ async fn a_service_at_work_has_every_metric_fills_every_panel_and_wakes_nobody()
 }
 
 #[tokio::test]
+async fn an_embedded_log_says_how_full_it_is() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let embedded = |words: &str| {
+        let mut command = site.rollbook(words);
+        for variable in ["BROKERS", "TOPIC", "GROUP"] {
+            command = command.without(&format!("ROLLBOOK_KAFKA_{variable}"));
+        }
+        command.env("ROLLBOOK_LOG", "embedded").env("ROLLBOOK_DATA_DIR", &folder.path().display().to_string())
+    };
+    embedded("setup --new-generation").run().await.done();
+    let service = Service::ready(embedded("serve")).await;
+    let prometheus = Prometheus::watching(&[&service]).await;
+    service.post(&acme, Form::Json, &played(50)).await.accepts(50);
+    site.loaded("acme", 50).await;
+    prometheus.scrapes(2.0).await;
+    let mut values = Vec::new();
+    for metric in NOT_WITH_KAFKA {
+        values.extend(prometheus.query(metric).await.into_iter().map(|sample| sample.value));
+    }
+    assert!(matches!(values[..], [bytes, limit] if 0.0 < bytes && bytes < limit), "{values:?}");
+    assert_eq!(prometheus.fired().await, Vec::<String>::new());
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_schema_that_is_broken_and_one_that_refuses_events_are_told_by_their_organizations() {
     let site = Site::set_up().await;
     let (acme, birch) = (site.organization("acme").await, site.organization_beside("acme").await);

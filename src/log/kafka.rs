@@ -11,6 +11,7 @@ use crate::config::log::KafkaSettings;
 
 mod complaints;
 mod consumer;
+mod listening;
 mod offsets;
 mod publisher;
 mod refusal;

@@ -33,6 +33,12 @@ pub enum ScanError {
     /// The log refused, or is not reachable.
     #[error("the log cannot be read")]
     Unreadable(#[source] Cause),
+    /// No broker can be asked anything.
+    #[error("Kafka cannot be reached: {reason}")]
+    Unreachable {
+        /// As librdkafka tells it.
+        reason: String,
+    },
     /// Neither records nor an end came.
     #[error("the log stopped answering in partition {partition}")]
     Silent {

@@ -62,21 +62,24 @@ async fn a_kafka_behind_tls_and_a_password_lets_the_right_ones_in_and_tells_the_
         by(ground.rollbook("audit"), "localhost", port, &properties).run().await.done();
     }
 
+    let mut unclear = Vec::new();
     for (host, port, properties, told) in [
         ("localhost", doors.tls, tls("other.crt"), "certificate verify failed"),
         ("127.0.0.1", doors.tls, tls("root.crt"), "certificate verify failed"),
-        ("localhost", doors.tls, tls("none.crt"), "none.crt"),
-        ("localhost", doors.tls, String::new(), "SSL"),
+        ("localhost", doors.tls, tls("none.crt"), "ssl.ca.location"),
+        ("localhost", doors.tls, String::new(), "security.protocol"),
         ("localhost", doors.login, login("wrong-secret"), "uthentication failed"),
-        ("localhost", doors.login, tls("root.crt"), "SASL"),
+        ("localhost", doors.login, tls("root.crt"), "security.protocol"),
     ] {
         for command in ["setup", "serve --check"] {
             let ran = by(ground.rollbook(command), host, port, &properties).run().await;
             let ran = ran.exits(if command == "setup" { 1 } else { 64 });
             let said = format!("{}{}", ran.stdout, ran.stderr);
-            assert!(said.contains(told), "{command} at {host} with {properties}: {said}");
-            assert!(!said.contains("-secret"), "{said}");
+            if !said.contains(told) || said.contains("-secret") {
+                unclear.push(format!("{command} at {host} with {properties}: {said}"));
+            }
         }
     }
+    assert!(unclear.is_empty(), "{unclear:#?}");
     ground.kafka().restart_with("");
 }

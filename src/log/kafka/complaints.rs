@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// How long a complaint is not repeated.
@@ -17,21 +15,6 @@ const MOST_KINDS: usize = 64;
 
 /// All clients of this process: they say the same.
 static COMPLAINTS: Mutex<Complaints> = Mutex::new(Complaints { kinds: None });
-
-/// The context of clients that have nothing to be called back about but their log.
-pub(super) struct Tracing;
-
-impl ClientContext for Tracing {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        trace_error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Tracing {}
 
 /// Sends a line of librdkafka's log to ours, unless one of its kind was said just now.
 pub(super) fn trace_log(level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::complaints::Tracing;
+use super::listening::{Listening, Unanswered};
 use super::{ASK_TIMEOUT, KafkaLog, client_config};
 use crate::log::PartitionEnds;
 use crate::log::scan::{Go, ScanError, Stretch};
@@ -19,7 +19,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// An onlooker of the topic.
 pub(in crate::log) struct Scanner {
-    consumer: BaseConsumer<Tracing>,
+    consumer: BaseConsumer<Listening>,
+    listening: Listening,
     topic: String,
 }
 
@@ -29,6 +30,7 @@ impl Scanner {
     /// # Errors
     /// librdkafka does not take the settings.
     pub(in crate::log) fn new(log: &KafkaLog) -> Result<Self, ScanError> {
+        let listening = Listening::default();
         let consumer = client_config(&log.settings)
             .set("group.id", &*log.group)
             .set("enable.auto.commit", "false")
@@ -37,13 +39,20 @@ impl Scanner {
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .create_with_context(Tracing)?;
-        Ok(Self { consumer, topic: log.settings.topic.clone() })
+            .create_with_context(listening.clone())?;
+        Ok(Self { consumer, listening, topic: log.settings.topic.clone() })
     }
 
     /// All that the topic has.
-    pub(in crate::log) fn partitions(&self) -> Result<Vec<i32>, KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT)?;
+    pub(in crate::log) fn partitions(&self) -> Result<Vec<i32>, ScanError> {
+        let asked = self.listening.ask(self.consumer.client(), &self.topic, |time| {
+            // Whoever reads afterwards says where from.
+            self.consumer.poll(time);
+        });
+        let metadata = asked.map_err(|unanswered| match unanswered {
+            Unanswered::Because(reason) => ScanError::Unreachable { reason },
+            Unanswered::Failed(error) => error.into(),
+        })?;
         let topic = metadata.topics().first();
         Ok(topic.map_or(&[][..], |topic| topic.partitions()).iter().map(|partition| partition.id()).collect())
     }
