@@ -27,7 +27,7 @@ pub use consume::{
     Assignment, ConsumeError, Consumer, Delivery, LogRecord, PartitionEnds, Revocation, Start,
 };
 pub use continuity::{Anchor, Discontinuity, Remembered};
-pub use ensure::{Difference, Ensured, ensure, give_up_damage, remove};
+pub use ensure::{Difference, Ensured, ensure, hold_still, remove};
 pub use local::Pages;
 pub use partitioning::partition_of;
 pub use publish::{LogRefusal, PublishError, Publisher};

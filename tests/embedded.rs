@@ -118,7 +118,12 @@ async fn a_folder_is_one_processs_and_a_process_does_both() {
     };
     let second = addresses(local.serve()).run().await.exits(1);
     assert!(second.stderr.contains(local.data().to_str().expect("text")), "{}", second.stderr);
+    let generation = "SELECT max(generation)::bigint FROM rollbook.log";
+    local.rollbook("setup --new-generation").run().await.exits(1);
+    assert_eq!(local.site.number(generation).await, 1, "nothing was changed while the process runs");
     service.stop().await;
+    local.rollbook("setup --new-generation").run().await.done();
+    assert_eq!(local.site.number(generation).await, 2);
 
     for (serve, said) in [
         (local.rollbook("serve --role intake"), "ROLLBOOK_ROLE"),

@@ -98,6 +98,11 @@ impl Arguments {
         // First the log: a generation is declared only for one that is there.
         let unavailable = |error: log::LogError| Failure::new("log_unavailable", chain(&error));
         let ensured = log::ensure(&log_settings, &self.topic).await.map_err(unavailable)?;
+        // A process that serves it would go on in the new generation, and with what is damaged.
+        let held_still = match self.new_generation {
+            true => log::hold_still(&log_settings).await.map_err(unavailable)?,
+            false => None,
+        };
         let (kind, name) = log_settings.identity();
         let log = LogIdentity { kind, name: name.to_owned() };
 
@@ -109,10 +114,10 @@ impl Arguments {
             false => setup::setup(&mut admin, &plan).await?,
         };
         // Once it is a new log, what is damaged in it is nobody's any more.
-        let given_up = match self.new_generation {
-            true => log::give_up_damage(&log_settings).await.map_err(unavailable)?,
-            false => 0,
-        };
+        let given_up = held_still.as_ref().map_or(Ok(0), log::Log::give_up_damage).map_err(unavailable)?;
+        if let Some(log) = held_still {
+            let _closed = tokio::task::spawn_blocking(move || log.close()).await;
+        }
         let answer = Answer {
             intake_login: outcome.installation.intake_login,
             loader_login: outcome.installation.loader_login,

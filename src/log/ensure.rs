@@ -74,22 +74,17 @@ pub async fn remove(settings: &LogSettings) -> Result<(), LogError> {
     }
 }
 
-/// Gives up what is damaged in a log that no process has open, because a person said that what is left of it is a new one.
-/// How many stretches that were. A log that is not here, or not damaged, stays as it is.
+/// Takes hold of an embedded log that is here, so that nobody serves it meanwhile; `None`: the log is another one, or is not
+/// here. [`Log::close`] lets go of it.
 ///
 /// # Errors
-/// The folder is another process's, or it could not be written down.
-pub async fn give_up_damage(settings: &LogSettings) -> Result<usize, LogError> {
-    let LogSettings::Embedded(embedded) = settings else { return Ok(0) };
+/// A process has the folder open, or it cannot be read.
+pub async fn hold_still(settings: &LogSettings) -> Result<Option<Log>, LogError> {
+    let LogSettings::Embedded(embedded) = settings else { return Ok(None) };
     if !embedded.folder.exists() {
-        return Ok(0);
+        return Ok(None);
     }
     let settings = settings.clone();
-    let giving_up = tokio::task::spawn_blocking(move || {
-        let log = Log::open(&settings, "")?;
-        let given_up = log.give_up_damage();
-        log.close();
-        given_up
-    });
-    giving_up.await.unwrap_or_else(|error| Err(LogError::new(error)))
+    let opening = tokio::task::spawn_blocking(move || Log::open(&settings, ""));
+    opening.await.unwrap_or_else(|error| Err(LogError::new(error))).map(Some)
 }

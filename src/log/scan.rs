@@ -97,7 +97,7 @@ impl Readable {
             #[cfg(feature = "kafka")]
             Of::Kafka(log) => kafka::Scanner::new(log).map(Eye::Kafka),
             Of::Embedded(log) => Ok(Eye::Embedded(local::Scanner::new(log))),
-            Of::Running(addr) => local::RunningScanner::new(*addr).map(Eye::Running),
+            Of::Running(addr) => local::RunningScanner::new(*addr).map(|own| Eye::Running(Box::new(own))),
         };
         eye.map(Scanner)
     }
@@ -114,7 +114,7 @@ enum Eye {
     Embedded(local::Scanner),
     /// Of the log of a process that runs. It tells of each record whose it is and which events it holds, and nothing that
     /// they say.
-    Running(local::RunningScanner),
+    Running(Box<local::RunningScanner>),
 }
 
 impl Scanner {

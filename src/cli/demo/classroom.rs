@@ -111,6 +111,8 @@ pub(super) async fn run(
 /// One school's viewers of the lesson.
 struct Class {
     school: usize,
+    /// Schools do not all have their trouble in the same tick.
+    offset: u32,
     seats: Vec<Viewer>,
     random: SmallRng,
     ticks: u32,
@@ -132,12 +134,13 @@ impl Class {
     fn new((school, seats): (usize, &usize)) -> Self {
         let mut class = Self {
             school,
+            offset: u32::try_from(school).unwrap_or_default(),
             seats: Vec::new(),
             random: SmallRng::seed_from_u64(school as u64),
             ticks: 0,
             next_viewer: 0,
         };
-        class.seats = (0..*seats).map(|seat| class.comes_in(seat as u32 % 12)).collect();
+        class.seats = (0..12).cycle().take(*seats).map(|waits_ticks| class.comes_in(waits_ticks)).collect();
         class
     }
 
@@ -173,13 +176,13 @@ impl Class {
                 self.seats[seat] = self.comes_in(waits);
             }
         }
-        if self.ticks % 9 == self.school as u32 {
+        if self.ticks % 9 == self.offset {
             batch.push(&self.late().to_string());
         }
         if batch.is_empty() {
             return Vec::new();
         }
-        let is_sent_again = self.ticks % 8 == 4 + self.school as u32;
+        let is_sent_again = self.ticks % 8 == 4 + self.offset;
         let again = is_sent_again.then(|| batch.clone());
         std::iter::once(batch).chain(again).collect()
     }
