@@ -53,6 +53,7 @@ pub use condition::Condition;
 use dispatcher::DispatcherLimits;
 pub use holding::drain;
 use lane::BatchLimits;
+pub use lane::LONGEST_PROBE;
 use receive::{Ended, ReceiveLoop, Remembered};
 use server::ServerIdentity;
 use writer::Refusal;

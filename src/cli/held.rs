@@ -11,6 +11,7 @@ use super::admin::AdminArguments;
 use super::{Failure, output};
 use crate::config::loader::LoaderArgs;
 use crate::config::{Faults, LoaderDatabase};
+use crate::loader::LONGEST_PROBE;
 use crate::loader::drain::{Drained, NotDrained, drain_partition};
 use crate::store::{self, held};
 use crate::tenant::{Directory, Organization, RecordOwner, Slug, Snapshot, Tenant};
@@ -94,6 +95,14 @@ impl List {
                 one.reason.clone(),
             ]
         });
+        if !self.admin.output.json && !listed.is_empty() {
+            output::say(&format!(
+                "\nA loader tries them again by itself, every {} s at the least, once what the reason says is mended. At once: \
+                 rollbook held drain {}",
+                LONGEST_PROBE.as_secs(),
+                self.slug
+            ));
+        }
         Ok(())
     }
 }

@@ -169,7 +169,8 @@ impl Dispatcher {
         let cost = record.cost();
         let partition = self.partitions.get_mut(&lane.partition)?;
         let pending = partition.lane_or_new(lane.key).bytes();
-        let room = room(&self.limits, self.memory, pending, cost);
+        let lane_bytes = lane_bytes(&self.limits, &self.schedule, lane.key);
+        let room = room(&self.limits, lane_bytes, self.memory, pending, cost);
         let arrival = partition.arrive(lane.key, record, room);
         match arrival {
             Arrival::Waits => {
@@ -442,11 +443,20 @@ impl Dispatcher {
     }
 }
 
+/// What a lane may have in memory. The slow ones have half of it all together: however many they are, there is room for
+/// the others.
+fn lane_bytes(limits: &DispatcherLimits, schedule: &Schedule, key: LaneKey) -> usize {
+    match schedule.is_slow(key) {
+        true => (limits.memory_bytes / 2 / schedule.slow_organizations().max(1)).min(limits.lane_bytes),
+        false => limits.lane_bytes,
+    }
+}
+
 /// Whether a lane with so much in memory may take a record. Where all the memory is taken, a lane that has nothing may
 /// still take one, up to a quarter beyond; and a record for which there would never be room is taken alone.
-fn room(limits: &DispatcherLimits, memory: usize, pending: usize, cost: usize) -> Room {
+fn room(limits: &DispatcherLimits, lane_bytes: usize, memory: usize, pending: usize, cost: usize) -> Room {
     let has_room = match memory + cost <= limits.memory_bytes {
-        true => pending == 0 || pending + cost <= limits.lane_bytes,
+        true => pending == 0 || pending + cost <= lane_bytes,
         false => pending == 0 && memory + cost <= limits.memory_bytes + limits.memory_bytes / 4,
     };
     if has_room || memory == 0 { Room::Free } else { Room::None }

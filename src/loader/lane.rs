@@ -44,7 +44,7 @@ const SNAPSHOT_PAUSE: Duration = Duration::from_millis(100);
 /// The pause before the first drain that is tried, doubled after each that is refused.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest pause between two drains that are tried.
-pub(super) const LONGEST_PROBE: Duration = Duration::from_secs(30);
+pub const LONGEST_PROBE: Duration = Duration::from_secs(30);
 /// After so many flushes without a duplicate a COPY goes without looking for them first.
 const FLUSHES_WITHOUT_DUPLICATES: u32 = 8;
 

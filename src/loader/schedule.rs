@@ -52,6 +52,7 @@ pub(super) struct Schedule {
     fast: BTreeSet<(u64, LaneKey)>,
     slow: BTreeSet<(u64, LaneKey)>,
     waiting: HashSet<LaneId>,
+    slow_organizations: usize,
     /// What those whose turn it was last had been given.
     present: u64,
     sweep_at: usize,
@@ -101,11 +102,21 @@ impl Schedule {
         self.shares.get(&key).is_some_and(|share| share.is_slow)
     }
 
+    /// How many are.
+    pub(super) fn slow_organizations(&self) -> usize {
+        self.slow_organizations
+    }
+
     /// From now on it is, or is not.
     pub(super) fn set_slow(&mut self, key: LaneKey, is_slow: bool) {
-        if self.is_slow(key) != is_slow {
-            self.change(key, |share| share.is_slow = is_slow);
+        if self.is_slow(key) == is_slow {
+            return;
         }
+        match is_slow {
+            true => self.slow_organizations += 1,
+            false => self.slow_organizations -= 1,
+        }
+        self.change(key, |share| share.is_slow = is_slow);
     }
 
     fn change(&mut self, key: LaneKey, change: impl FnOnce(&mut Share)) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::lane::{Room, Rule, Waiting, keeps};
 use super::super::partition::LaneKey;
 use super::super::schedule::LaneId;
-use super::{Dispatcher, memory_of, room};
+use super::{Dispatcher, lane_bytes, memory_of, room};
 
 /// How long a partition is let alone of which the log could not bring a stretch.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(200);
@@ -45,7 +45,7 @@ impl Dispatcher {
         if self.is_reading_again {
             return None;
         }
-        let refill_bytes = self.limits.lane_bytes / 2;
+        let lane_bytes = |key| lane_bytes(&self.limits, &self.schedule, key);
         let (pending, from, id) = self
             .left
             .iter()
@@ -54,8 +54,9 @@ impl Dispatcher {
                 let is_readable = !partition.is_closing() && !self.unreadable.contains_key(&id.partition);
                 let lane = partition.lane(id.key).filter(|_| is_readable)?;
                 let pending = lane.bytes();
-                let room = room(&self.limits, self.memory, pending, lane.left_cost());
-                let has_room = pending <= refill_bytes && room == Room::Free;
+                let most = lane_bytes(id.key);
+                let room = room(&self.limits, most, self.memory, pending, lane.left_cost());
+                let has_room = pending <= most / 2 && room == Room::Free;
                 has_room.then_some((pending, lane.left_from()?, id))
             })
             .min()?;
@@ -69,7 +70,7 @@ impl Dispatcher {
             from,
             to: partition.next_offset(),
             wanted: wanted.filter(|(_, left_from)| is_wanted(*left_from)).collect(),
-            most_bytes: self.limits.lane_bytes - pending,
+            most_bytes: lane_bytes(id.key).saturating_sub(pending),
         };
         let partition = self.partitions.get_mut(&stretch.partition)?;
         for key in stretch.wanted.keys() {
@@ -99,10 +100,11 @@ impl Dispatcher {
         for key in stretch.wanted.into_keys() {
             let Some(lane) = partition.lane_mut(key) else { continue };
             let (limits, mut memory) = (self.limits, self.memory);
+            let most = lane_bytes(&limits, &self.schedule, key);
             let before = lane.bytes();
             let records = by_lane.remove(&key).unwrap_or_default();
             lane.catch_up(stretch.from, records, to, |bytes, record| {
-                let room = room(&limits, memory, bytes, record.cost());
+                let room = room(&limits, most, memory, bytes, record.cost());
                 if room == Room::Free {
                     memory += record.cost();
                 }

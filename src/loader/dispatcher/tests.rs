@@ -75,6 +75,25 @@ fn where_all_the_memory_is_taken_a_lane_that_has_nothing_takes_one_record() {
 }
 
 #[test]
+fn slow_organizations_leave_half_of_the_memory_to_the_others_however_many_they_are() {
+    let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
+    let slow = [1, 2, 3, 4].map(|organization| lane(0, organization));
+    slow.iter().for_each(|lane| dispatcher.schedule.set_slow(lane.key, true));
+    for offset in (0..16).step_by(4) {
+        slow.iter().zip(offset..).for_each(|(lane, offset)| {
+            arrive(&mut dispatcher, *lane, offset, now);
+        });
+    }
+    assert_eq!(dispatcher.memory(), 4 * COST, "one record each");
+    let healthy: Vec<_> =
+        (16..20).filter_map(|offset| arrive(&mut dispatcher, lane(0, 9), offset, now)).collect();
+    assert_eq!(healthy, [Arrival::Waits; 4], "as much as a lane may have");
+    // One that is slow no more has its whole share again.
+    slow[1..].iter().for_each(|lane| dispatcher.schedule.set_slow(lane.key, false));
+    assert_eq!(lane_bytes(&dispatcher.limits, &dispatcher.schedule, slow[0].key), 4 * COST);
+}
+
+#[test]
 fn what_was_left_in_the_log_is_taken_again_once_there_is_room() {
     let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
     arrive_all(&mut dispatcher, lane(0, 1), 0..6, now);
