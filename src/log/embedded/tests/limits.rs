@@ -4,24 +4,17 @@ use std::collections::HashMap;
 
 use super::super::{AppendError, CursorError, Ends, Engine, Findings, ReadError, Trouble};
 use super::forgetful::Forgetful;
-use super::support::{PATIENCE, SMALL, append, open_in, read_all, read_from, send};
+use super::support::{PATIENCE, SMALL, append, open_in, read_all, read_from, send, wait_until};
 
 /// Appends to a partition until the log refuses; gives back how many it took.
 fn fill(engine: &Engine, partition: i32, bytes: usize) -> (i64, AppendError) {
     let mut taken = 0;
     loop {
+        assert!(taken < 10_000, "it takes whatever comes");
         match append(engine, partition, &vec![7; bytes]) {
             Ok(_) => taken += 1,
             Err(error) => return (taken, error),
         }
-    }
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let since = std::time::Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < PATIENCE, "waited in vain");
-        std::thread::yield_now();
     }
 }
 
