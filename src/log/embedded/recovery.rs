@@ -17,7 +17,7 @@ use super::format::{
 };
 use super::gaps::{Damage, Gaps};
 use super::open::OpenError;
-use super::scan::{Found, Scan};
+use super::scan::{BadPlace, Found, Scan};
 use super::state::Segment;
 use super::{FoundDamage, Torn, partition_id};
 
@@ -240,7 +240,10 @@ impl<'a> Recovery<'a> {
     ) -> io::Result<()> {
         let partitions = self.done.next.len();
         let length = segment.end;
-        let walk = |from: u64| Scan::new(Arc::clone(file), key, partitions, from, length);
+        // What a bad place at the end held may have been acknowledged, and is not dropped for it.
+        let walk = |from: u64| {
+            Scan::new(Arc::clone(file), key, partitions, from, length).with_bad_places(BadPlace::Error)
+        };
         let acknowledged = last_group(&mut walk(begin))?.unwrap_or(begin);
         let name = file_name(segment.number);
         let mut lost = Lost { stretches: Vec::new(), seen_at: vec![0; partitions] };

@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::folder::{LogFile, read_full};
-use super::format::{ALIGNMENT, FRAME_HEAD, FrameHead, Key, aligned, as_index};
+use super::format::{ALIGNMENT, BLOCK, FRAME_HEAD, FrameHead, Key, aligned, as_index};
 
 /// Read at a time, unless a frame is larger.
 const PIECE: usize = 1 << 20;
@@ -18,6 +20,15 @@ pub(super) enum Found {
     Unreadable { from: u64, to: u64 },
 }
 
+/// What a place is on which the disk fails (`EIO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadPlace {
+    /// Unreadable like any other damage: the walk goes on behind it.
+    Damage,
+    /// The walk's end, told as the disk's error.
+    Error,
+}
+
 /// A walk over the frames of a segment.
 pub(super) struct Scan {
     file: Arc<dyn LogFile>,
@@ -27,6 +38,7 @@ pub(super) struct Scan {
     position: u64,
     /// Where it ends.
     limit: u64,
+    bad_place: BadPlace,
     piece: Vec<u8>,
     piece_at: u64,
     piece_bytes: usize,
@@ -41,7 +53,14 @@ impl Scan {
         position: u64,
         limit: u64,
     ) -> Self {
-        Self { file, key, partitions, position, limit, piece: Vec::new(), piece_at: 0, piece_bytes: 0 }
+        let (bad_place, piece) = (BadPlace::Damage, Vec::new());
+        Self { file, key, partitions, position, limit, bad_place, piece, piece_at: 0, piece_bytes: 0 }
+    }
+
+    /// The same walk, with bad places being this.
+    pub(super) fn with_bad_places(mut self, bad_place: BadPlace) -> Self {
+        self.bad_place = bad_place;
+        self
     }
 
     /// The walk goes on to here.
@@ -134,10 +153,37 @@ impl Scan {
             // A failed read leaves nothing behind that could be taken for what is there.
             self.piece_bytes = 0;
             self.piece_at = at;
-            self.piece_bytes = read_full(&*self.file, &mut self.piece[..whole], at)?;
+            self.piece_bytes = match read_full(&*self.file, &mut self.piece[..whole], at) {
+                Err(error) if is_bad_place(&error) && self.bad_place == BadPlace::Damage => {
+                    read_around(&*self.file, &mut self.piece[..whole], at)?
+                }
+                read => read?,
+            };
         }
         let begin = as_index(at - self.piece_at).min(self.piece_bytes);
         let end = (begin + wanted).min(self.piece_bytes);
         Ok(&self.piece[begin..end])
     }
+}
+
+fn is_bad_place(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// Reads block by block; one that the disk has lost is filled with what is no frame, and not nothing either.
+fn read_around(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let length = as_index(file.length()?.saturating_sub(at)).min(buffer.len());
+    let (mut from, mut position) = (0, at);
+    while from < length {
+        // Up to the end of the block, wherever in it the walk is.
+        let to = (from + BLOCK - as_index(position) % BLOCK).min(length);
+        match read_full(file, &mut buffer[from..to], position) {
+            Ok(_) => {}
+            Err(error) if is_bad_place(&error) => buffer[from..to].fill(0xff),
+            Err(error) => return Err(error),
+        }
+        position += (to - from) as u64;
+        from = to;
+    }
+    Ok(length)
 }

@@ -86,6 +86,30 @@ fn a_last_record_that_is_gone_while_the_log_is_open_is_missed() {
 }
 
 #[test]
+fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 2, SMALL).expect("it opens");
+    for n in 0..20_u8 {
+        append(&engine, i32::from(n % 2), &[n + 1; 2_000]).expect("room");
+    }
+    // A block that holds some of three records.
+    folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
+    let refused = open_in(&folder, 2, SMALL).map(drop);
+    assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
+    let starts = HashMap::from([(0, 0), (1, 0)]);
+    let (records, damaged) = read_from(&engine, &starts);
+    assert_eq!((records.len(), &damaged), (2, &HashMap::from([(0, 1), (1, 1)])));
+    engine.close();
+    // Sealed by then.
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert_eq!(findings.damage.len(), 3, "{findings:?}");
+    assert_eq!(read_from(&engine, &starts).1, damaged);
+    engine.accept_damage().expect("written");
+    let (records, damaged) = read_from(&engine, &starts);
+    assert_eq!((records.len(), damaged), (17, HashMap::new()));
+}
+
+#[test]
 fn what_stands_behind_the_end_that_the_next_segment_names_is_void() {
     let folder = Forgetful::default();
     let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
