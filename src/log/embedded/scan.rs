@@ -3,10 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
-use super::folder::{LogFile, read_full};
-use super::format::{ALIGNMENT, BLOCK, FRAME_HEAD, FrameHead, Key, aligned, as_index};
+use super::folder::{LogFile, read_around_bad_places, read_full};
+use super::format::{ALIGNMENT, FRAME_HEAD, FrameHead, Key, aligned, as_index};
 
 /// Read at a time, unless a frame is larger.
 const PIECE: usize = 1 << 20;
@@ -153,37 +151,14 @@ impl Scan {
             // A failed read leaves nothing behind that could be taken for what is there.
             self.piece_bytes = 0;
             self.piece_at = at;
-            self.piece_bytes = match read_full(&*self.file, &mut self.piece[..whole], at) {
-                Err(error) if is_bad_place(&error) && self.bad_place == BadPlace::Damage => {
-                    read_around(&*self.file, &mut self.piece[..whole], at)?
-                }
-                read => read?,
+            let piece = &mut self.piece[..whole];
+            self.piece_bytes = match self.bad_place {
+                BadPlace::Damage => read_around_bad_places(&*self.file, piece, at)?,
+                BadPlace::Error => read_full(&*self.file, piece, at)?,
             };
         }
         let begin = as_index(at - self.piece_at).min(self.piece_bytes);
         let end = (begin + wanted).min(self.piece_bytes);
         Ok(&self.piece[begin..end])
     }
-}
-
-fn is_bad_place(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::IO.raw_os_error())
-}
-
-/// Reads block by block; one that the disk has lost is filled with what is no frame, and not nothing either.
-fn read_around(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let length = as_index(file.length()?.saturating_sub(at)).min(buffer.len());
-    let (mut from, mut position) = (0, at);
-    while from < length {
-        // Up to the end of the block, wherever in it the walk is.
-        let to = (from + BLOCK - as_index(position) % BLOCK).min(length);
-        match read_full(file, &mut buffer[from..to], position) {
-            Ok(_) => {}
-            Err(error) if is_bad_place(&error) => buffer[from..to].fill(0xff),
-            Err(error) => return Err(error),
-        }
-        position += (to - from) as u64;
-        from = to;
-    }
-    Ok(length)
 }

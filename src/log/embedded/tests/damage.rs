@@ -107,6 +107,13 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     engine.accept_damage().expect("written");
     let (records, damaged) = read_from(&engine, &starts);
     assert_eq!((records.len(), damaged), (17, HashMap::new()));
+
+    // Of every header one copy can be read; the note of what was given up stands once, and is forgotten.
+    engine.close();
+    folder.set(|faults| faults.bad_place = Some((0, 4096)));
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert!(findings.forgot_given_up && findings.damage.is_empty(), "{findings:?}");
+    assert_eq!(read_from(&engine, &starts).0.len(), 20);
 }
 
 #[test]
