@@ -28,8 +28,11 @@ fn open() -> Option<Engine> {
     Engine::open(&settings).ok().map(|(engine, _)| engine)
 }
 
+/// By partition and offset.
+type Records = HashMap<(i32, i64), Vec<u8>>;
+
 /// All records, and where a partition is damaged.
-fn read(engine: &Engine) -> (HashMap<(i32, i64), Vec<u8>>, HashMap<i32, i64>) {
+fn read(engine: &Engine) -> (Records, HashMap<i32, i64>) {
     let starts: HashMap<i32, i64> =
         (0..3).map(|partition| (partition, engine.ends(partition).expect("a partition").start)).collect();
     let (mut cursor, mut next) = (engine.cursor(&starts), starts);

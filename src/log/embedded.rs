@@ -21,6 +21,7 @@ mod folder;
 mod format;
 mod gaps;
 mod given_up;
+mod listing;
 mod open;
 mod queue;
 mod recovery;

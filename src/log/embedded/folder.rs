@@ -10,6 +10,8 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::format::{BLOCK, as_index};
+
 /// Files by name. What is created, renamed or removed is so for good once the folder is synced.
 pub(super) trait Folder: Send + Sync {
     /// The names of all files.
@@ -54,6 +56,32 @@ pub(super) fn read_full(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::R
         }
     }
     Ok(read)
+}
+
+/// The same, but for blocks that the disk has lost (`EIO`): those are filled with what is no frame, and not nothing either.
+pub(super) fn read_around_bad_places(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    match read_full(file, buffer, at) {
+        Err(error) if is_bad_place(&error) => {}
+        read => return read,
+    }
+    let length = as_index(file.length()?.saturating_sub(at)).min(buffer.len());
+    let (mut from, mut position) = (0, at);
+    while from < length {
+        // Up to the end of the block, wherever in it the walk is.
+        let to = (from + BLOCK - as_index(position) % BLOCK).min(length);
+        match read_full(file, &mut buffer[from..to], position) {
+            Ok(_) => {}
+            Err(error) if is_bad_place(&error) => buffer[from..to].fill(0xff),
+            Err(error) => return Err(error),
+        }
+        position += (to - from) as u64;
+        from = to;
+    }
+    Ok(length)
+}
+
+fn is_bad_place(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// A folder on a disk.

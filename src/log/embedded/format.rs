@@ -21,7 +21,8 @@ use memchr::memmem;
 
 /// Frames begin at multiples of it.
 pub(super) const ALIGNMENT: usize = 8;
-const BLOCK: usize = 4096;
+/// Headers take whole ones, and a disk loses whole ones.
+pub(super) const BLOCK: usize = 4096;
 const MAGIC: [u8; 8] = *b"rollbk\x01\x00";
 /// Bytes of a header before its list of offsets.
 const FIXED: usize = 40;

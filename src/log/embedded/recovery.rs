@@ -10,19 +10,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::folder::{Folder, LogFile, read_full};
-use super::format::{
-    FRAME_HEAD, Key, MAX_OFFSET, MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name,
-    number_of,
-};
+use super::folder::{Folder, LogFile};
+use super::format::{FRAME_HEAD, Key, MAX_OFFSET, body_at, file_name};
 use super::gaps::{Damage, Gaps};
+use super::listing::{Listed, Listing, last_written};
 use super::open::OpenError;
-use super::scan::{Found, Scan};
+use super::scan::{BadPlace, Found, Scan};
 use super::state::Segment;
 use super::{FoundDamage, Torn, partition_id};
-
-/// Read at a time where bytes are only looked at.
-const PIECE: usize = 1 << 20;
 
 /// What was found.
 pub(super) struct Recovered {
@@ -37,103 +32,15 @@ pub(super) struct Recovered {
     pub(super) last_number: u64,
 }
 
-/// A segment's file, before its frames are read.
-struct Listed {
-    number: u64,
-    length: u64,
-    header: Option<SegmentHeader>,
-    copies: usize,
-}
-
 /// Reads the log in this folder.
 pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovered, OpenError> {
-    let (listed, never_begun) = list(folder, partitions)?;
-    let mut recovery = Recovery::begin(folder, partitions, &listed)?;
+    let Listing { segments, never_begun } = Listing::of(folder, partitions)?;
+    let mut recovery = Recovery::begin(folder, partitions, &segments)?;
     recovery.done.torn = never_begun;
-    for at in 0..listed.len() {
-        recovery.read(&listed[at], listed.get(at + 1))?;
+    for (at, segment) in segments.iter().enumerate() {
+        recovery.read(segment, segments.get(at + 1))?;
     }
     Ok(recovery.done)
-}
-
-/// All segments by number, without one at the end whose making a crash cut short.
-fn list(folder: &dyn Folder, partitions: usize) -> Result<(Vec<Listed>, Option<Torn>), OpenError> {
-    let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-    numbers.sort_unstable();
-    let mut listed = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        listed.push(look_at(folder, number, partitions)?);
-    }
-    let mut torn = None;
-    if let Some(last) = listed.last().filter(|last| last.header.is_none()) {
-        let name = file_name(last.number);
-        let reading = |source| OpenError::reading(&name, source);
-        let file = folder.open(&name).map_err(reading)?;
-        let written = last_written(&*file, 0, last.length).map_err(reading)?.map_or(0, |at| at + 1);
-        // Frames are written once the header is durable. So there never was any.
-        if written <= body_at(partitions) && (last.number == 1 || listed.len() > 1) {
-            folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
-            listed.pop();
-            torn = (written > 0).then_some(Torn { file: name, position: 0, bytes: written, records: 0 });
-        }
-    }
-    Ok((listed, torn))
-}
-
-fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
-    let name = file_name(number);
-    let reading = |source| OpenError::reading(&name, source);
-    let file = folder.open(&name).map_err(reading)?;
-    let length = file.length().map_err(reading)?;
-    let mut front = vec![0; as_index(body_at(partitions))];
-    let read = read_full(&*file, &mut front, 0).map_err(reading)?;
-    front.truncate(read);
-    // A header of more partitions than are asked for is longer than what was read.
-    if let Some(count) = front.get(12..16).and_then(<[u8]>::first_chunk).map(|four| u32::from_le_bytes(*four))
-    {
-        let count = as_index(u64::from(count));
-        if count > partitions && count <= MAX_PARTITIONS {
-            front.resize(as_index(body_at(count)), 0);
-            let read = read_full(&*file, &mut front, 0).map_err(reading)?;
-            front.truncate(read);
-        }
-    }
-    let mut header = None;
-    let mut copies = 0;
-    for copy in [&front[..], SegmentHeader::second_copy(partitions, &front)] {
-        match SegmentHeader::decode(copy) {
-            Ok(found) if found.number == number => {
-                copies += 1;
-                header = header.or(Some(found));
-            }
-            Ok(_) | Err(NoHeader::Damaged) => {}
-            Err(NoHeader::OtherVersion) => return Err(OpenError::Version { file: name }),
-        }
-    }
-    if let Some(found) = header.as_ref().filter(|found| found.first.len() != partitions) {
-        return Err(OpenError::Partitions { found: found.first.len(), asked: partitions });
-    }
-    Ok(Listed { number, length, header, copies })
-}
-
-/// The last byte in this stretch that is not 0, and everything before it: what was written there.
-fn last_written(file: &dyn LogFile, from: u64, to: u64) -> io::Result<Option<u64>> {
-    let mut piece = vec![0; PIECE];
-    let mut last = None;
-    let mut at = from;
-    while at < to {
-        let wanted = as_index(to - at).min(PIECE);
-        let read = read_full(file, &mut piece[..wanted], at)?;
-        if read == 0 {
-            break;
-        }
-        if let Some(place) = piece[..read].iter().rposition(|byte| *byte != 0) {
-            last = Some(at + place as u64);
-        }
-        at += read as u64;
-    }
-    Ok(last)
 }
 
 struct Recovery<'a> {
@@ -240,7 +147,10 @@ impl<'a> Recovery<'a> {
     ) -> io::Result<()> {
         let partitions = self.done.next.len();
         let length = segment.end;
-        let walk = |from: u64| Scan::new(Arc::clone(file), key, partitions, from, length);
+        // What a bad place at the end held may have been acknowledged, and is not dropped for it.
+        let walk = |from: u64| {
+            Scan::new(Arc::clone(file), key, partitions, from, length).with_bad_places(BadPlace::Error)
+        };
         let acknowledged = last_group(&mut walk(begin))?.unwrap_or(begin);
         let name = file_name(segment.number);
         let mut lost = Lost { stretches: Vec::new(), seen_at: vec![0; partitions] };

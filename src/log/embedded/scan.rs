@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::folder::{LogFile, read_full};
+use super::folder::{LogFile, read_around_bad_places, read_full};
 use super::format::{ALIGNMENT, FRAME_HEAD, FrameHead, Key, aligned, as_index};
 
 /// Read at a time, unless a frame is larger.
@@ -18,6 +18,15 @@ pub(super) enum Found {
     Unreadable { from: u64, to: u64 },
 }
 
+/// What a place is on which the disk fails (`EIO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadPlace {
+    /// Unreadable like any other damage: the walk goes on behind it.
+    Damage,
+    /// The walk's end, told as the disk's error.
+    Error,
+}
+
 /// A walk over the frames of a segment.
 pub(super) struct Scan {
     file: Arc<dyn LogFile>,
@@ -27,6 +36,7 @@ pub(super) struct Scan {
     position: u64,
     /// Where it ends.
     limit: u64,
+    bad_place: BadPlace,
     piece: Vec<u8>,
     piece_at: u64,
     piece_bytes: usize,
@@ -41,7 +51,14 @@ impl Scan {
         position: u64,
         limit: u64,
     ) -> Self {
-        Self { file, key, partitions, position, limit, piece: Vec::new(), piece_at: 0, piece_bytes: 0 }
+        let (bad_place, piece) = (BadPlace::Damage, Vec::new());
+        Self { file, key, partitions, position, limit, bad_place, piece, piece_at: 0, piece_bytes: 0 }
+    }
+
+    /// The same walk, with bad places being this.
+    pub(super) fn with_bad_places(mut self, bad_place: BadPlace) -> Self {
+        self.bad_place = bad_place;
+        self
     }
 
     /// The walk goes on to here.
@@ -134,7 +151,11 @@ impl Scan {
             // A failed read leaves nothing behind that could be taken for what is there.
             self.piece_bytes = 0;
             self.piece_at = at;
-            self.piece_bytes = read_full(&*self.file, &mut self.piece[..whole], at)?;
+            let piece = &mut self.piece[..whole];
+            self.piece_bytes = match self.bad_place {
+                BadPlace::Damage => read_around_bad_places(&*self.file, piece, at)?,
+                BadPlace::Error => read_full(&*self.file, piece, at)?,
+            };
         }
         let begin = as_index(at - self.piece_at).min(self.piece_bytes);
         let end = (begin + wanted).min(self.piece_bytes);

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::super::{Damage, Findings, OpenError, ReadError};
+use super::super::{CursorError, Damage, Findings, OpenError, ReadError};
 use super::forgetful::Forgetful;
-use super::support::{SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_in, read_all, read_from};
+use super::support::{
+    PATIENCE, SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_in, read_all, read_from,
+};
 
 /// Where a payload stands in a file.
 fn place_of(bytes: &[u8], payload: &[u8]) -> usize {
@@ -54,6 +56,89 @@ fn damage_met_while_the_log_is_open_stops_its_partition_alone_until_it_is_given_
     assert_eq!(findings.damage.iter().map(|found| found.damage).collect::<Vec<_>>(), [stretch]);
     assert_eq!(engine.damage(), HashMap::from([(0, vec![stretch])]));
     assert_eq!(read_all(&engine).1, HashMap::from([(0, 1)]));
+}
+
+#[test]
+fn a_last_record_that_is_gone_while_the_log_is_open_is_missed() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 2, SMALL).expect("it opens");
+    append(&engine, 0, &[b'a'; 40]).expect("room");
+    append(&engine, 1, &[b'b'; 40]).expect("room");
+    append(&engine, 0, &[b'c'; 40]).expect("room");
+    let mut cursor = engine.cursor(&HashMap::from([(0, 0), (1, 0)]));
+    folder.change(|_, bytes| {
+        let head = place_of(bytes, &[b'c'; 40]) - 32;
+        bytes[head] ^= 1;
+    });
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.push(match cursor.next(PATIENCE) {
+            Ok(Some(frame)) => (frame.partition, frame.offset, true),
+            Err(CursorError::Damaged { partition, offset }) => (partition, offset, false),
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(told, [(0, 0, true), (1, 0, true), (0, 1, false)]);
+    append(&engine, 0, b"behind it").expect("room");
+    append(&engine, 1, b"of the other").expect("room");
+    let next = cursor.next(PATIENCE).expect("no damage").expect("a record");
+    assert_eq!((next.partition, next.offset), (1, 1));
+}
+
+#[test]
+fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 2, SMALL).expect("it opens");
+    for n in 0..20_u8 {
+        append(&engine, i32::from(n % 2), &[n + 1; 2_000]).expect("room");
+    }
+    // A block that holds some of three records.
+    folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
+    let refused = open_in(&folder, 2, SMALL).map(drop);
+    assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
+    let starts = HashMap::from([(0, 0), (1, 0)]);
+    let (records, damaged) = read_from(&engine, &starts);
+    assert_eq!((records.len(), &damaged), (2, &HashMap::from([(0, 1), (1, 1)])));
+    engine.close();
+    // Sealed by then.
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert_eq!(findings.damage.len(), 3, "{findings:?}");
+    assert_eq!(read_from(&engine, &starts).1, damaged);
+    engine.accept_damage().expect("written");
+    let (records, damaged) = read_from(&engine, &starts);
+    assert_eq!((records.len(), damaged), (17, HashMap::new()));
+
+    // Of every header one copy can be read; the note of what was given up stands once, and is forgotten.
+    engine.close();
+    folder.set(|faults| faults.bad_place = Some((0, 4096)));
+    let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
+    assert!(findings.forgot_given_up && findings.damage.is_empty(), "{findings:?}");
+    assert_eq!(read_from(&engine, &starts).0.len(), 20);
+}
+
+#[test]
+fn what_stands_behind_the_end_that_the_next_segment_names_is_void() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    append(&engine, 0, b"kept").expect("room");
+    let files = folder.files();
+    append(&engine, 0, b"a group whose write failed once all of it was there").expect("room");
+    let (name, longer) = folder.files().pop_first().expect("the segment");
+
+    let folder = Forgetful::with(&files);
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    assert_eq!(append(&engine, 0, b"in its place").expect("room"), 1);
+    engine.close();
+    folder.change(|changed, bytes| {
+        // As if the cut had not reached the disk.
+        if changed == name {
+            bytes.clone_from(&longer);
+        }
+    });
+    let (engine, findings) = open_in(&folder, 1, SMALL).expect("it opens");
+    assert_eq!(findings, Findings::default());
+    let expected = HashMap::from([((0, 0), b"kept".to_vec()), ((0, 1), b"in its place".to_vec())]);
+    assert_eq!(read_all(&engine), (expected, HashMap::new()));
 }
 
 #[test]

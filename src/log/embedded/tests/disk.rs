@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::{AppendError, Engine, Findings, Trouble};
-use super::support::{PATIENCE, append, read_all, settings};
+use super::support::{append, read_all, settings, wait_until};
 
 /// A small file system in memory; gone with this.
 struct Mounted(PathBuf);
@@ -47,11 +47,7 @@ fn a_disk_that_is_full_and_freed_loses_nothing() {
     assert!(matches!(engine.trouble(), Some(Trouble::Disk(_))));
     assert!(taken > 100, "{taken}");
     std::fs::remove_file(&others).expect("it is ours");
-    let since = std::time::Instant::now();
-    while engine.trouble().is_some() {
-        assert!(since.elapsed() < PATIENCE, "{:?}", engine.trouble());
-        std::thread::yield_now();
-    }
+    wait_until(|| engine.trouble().is_none());
     assert_eq!(append(&engine, 0, b"again").expect("room"), taken);
     engine.close();
     let (engine, findings) = Engine::open(&settings).expect("it opens");

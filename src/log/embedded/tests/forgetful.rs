@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use rustix::io::Errno;
+
 use super::super::folder::{Folder, LogFile};
 use super::random::Random;
 
@@ -21,6 +23,8 @@ pub(super) struct Faults {
     pub(super) writes_fail: bool,
     /// Syncs wait.
     pub(super) held: bool,
+    /// Reading these bytes of any file fails.
+    pub(super) bad_place: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -210,6 +214,10 @@ impl LogFile for File {
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut inside = self.folder.lock();
+        let fails = |(from, to): (u64, u64)| at < to && from < at + buffer.len() as u64;
+        if inside.faults.bad_place.is_some_and(fails) {
+            return Err(Errno::IO.into());
+        }
         let there = &inside.contents[self.at].now;
         let from = usize::try_from(at).expect("small").min(there.len());
         let read = buffer.len().min(there.len() - from);

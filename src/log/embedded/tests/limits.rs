@@ -1,27 +1,24 @@
 //! Retention, full logs and full disks.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 
-use super::super::{AppendError, CursorError, Ends, Engine, Findings, ReadError, Trouble};
+use super::super::{AppendError, CursorError, Ends, Engine, Findings, ReadError, Trouble, open};
 use super::forgetful::Forgetful;
-use super::support::{PATIENCE, SMALL, append, open_in, read_all, read_from, send};
+use super::support::{PATIENCE, SMALL, append, open_in, read_all, read_from, send, settings, wait_until};
 
 /// Appends to a partition until the log refuses; gives back how many it took.
 fn fill(engine: &Engine, partition: i32, bytes: usize) -> (i64, AppendError) {
     let mut taken = 0;
     loop {
+        assert!(taken < 10_000, "it takes whatever comes");
         match append(engine, partition, &vec![7; bytes]) {
             Ok(_) => taken += 1,
             Err(error) => return (taken, error),
         }
-    }
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let since = std::time::Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < PATIENCE, "waited in vain");
-        std::thread::yield_now();
     }
 }
 
@@ -144,14 +141,20 @@ fn a_write_that_fails_refuses_its_group_alone() {
 #[test]
 fn after_a_sync_that_fails_nothing_is_acknowledged_or_shown() {
     let folder = Forgetful::default();
-    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    let (hear, heard) = channel();
+    let on_sync_failed = Box::new(move |error: &io::Error| hear.send(error.to_string()).expect("heard"));
+    let settings = settings(Path::new("in memory"), 1, SMALL);
+    let (engine, _) =
+        open::open_in(Arc::new(folder.clone()), None, &settings, on_sync_failed).expect("it opens");
     append(&engine, 0, b"synced").expect("room");
     folder.set(|faults| faults.syncs_fail = true);
     assert!(matches!(append(&engine, 0, b"not synced"), Err(AppendError::Disk(_))));
+    assert_eq!(heard.try_recv().as_deref(), Ok("a sync failed"));
     folder.set(|faults| faults.syncs_fail = false);
     for _ in 0..3 {
         assert!(matches!(append(&engine, 0, b"never retried"), Err(AppendError::Disk(_))));
     }
+    assert!(heard.try_recv().is_err(), "said once, for nothing is synced again");
     assert!(matches!(engine.trouble(), Some(Trouble::Disk(_))));
     assert_eq!(engine.ends(0), Some(Ends { start: 0, end: 1 }));
     assert_eq!(read_all(&engine).0.len(), 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::{Ends, Frame};
 use super::forgetful::Forgetful;
-use super::support::{PATIENCE, SMALL, append, open_in, read_from, send};
+use super::support::{PATIENCE, SMALL, append, open_in, read_from, send, wait_until};
 
 #[test]
 fn a_cursor_gives_the_logs_order_and_waits_for_what_is_written_next() {
@@ -42,9 +42,7 @@ fn only_what_is_synced_is_read() {
     let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
     folder.set(|faults| faults.held = true);
     let told = send(&engine, 0, b"written, and not synced yet");
-    while !folder.is_waiting() {
-        std::thread::yield_now();
-    }
+    wait_until(|| folder.is_waiting());
     assert_eq!(engine.ends(0), Some(Ends { start: 0, end: 0 }));
     assert_eq!(read_from(&engine, &HashMap::from([(0, 0)])).0.len(), 0);
     assert!(told.try_recv().is_err());

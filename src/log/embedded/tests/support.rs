@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::{AppendError, CursorError, Engine, EngineSettings, Findings, OpenError, open};
 use super::forgetful::Forgetful;
@@ -32,6 +32,15 @@ pub(super) fn send(engine: &Engine, partition: i32, bytes: &[u8]) -> Receiver<Re
 /// Appends and waits.
 pub(super) fn append(engine: &Engine, partition: i32, bytes: &[u8]) -> Result<i64, AppendError> {
     send(engine, partition, bytes).recv_timeout(PATIENCE).expect("every append is told")
+}
+
+/// Waits for a state.
+pub(super) fn wait_until(holds: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "waited in vain");
+        std::thread::yield_now();
+    }
 }
 
 /// Records by partition and offset.
@@ -139,9 +148,7 @@ impl SmallLog {
         let first = (numbers.len() > 1).then(|| self.send(engine, 99));
         if first.is_some() {
             // Taken by the appender, which waits for its sync.
-            while !folder.is_waiting() {
-                std::thread::yield_now();
-            }
+            wait_until(|| folder.is_waiting());
         }
         let before = folder.files();
         let sent: Vec<_> = first.into_iter().chain(numbers.iter().map(|n| self.send(engine, *n))).collect();

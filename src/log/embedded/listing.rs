@@ -1,0 +1,110 @@
+//! Which segments a folder holds, by their names and headers.
+
+use std::io;
+
+use super::Torn;
+use super::folder::{Folder, LogFile, read_around_bad_places, read_full};
+use super::format::{MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of};
+use super::open::OpenError;
+
+/// Read at a time where bytes are only looked at.
+const PIECE: usize = 1 << 20;
+
+/// A segment's file, before its frames are read.
+pub(super) struct Listed {
+    pub(super) number: u64,
+    pub(super) length: u64,
+    pub(super) header: Option<SegmentHeader>,
+    /// How many copies of it are whole.
+    pub(super) copies: usize,
+}
+
+/// All segments by number.
+pub(super) struct Listing {
+    pub(super) segments: Vec<Listed>,
+    /// One more at the end whose making a crash cut short. It is removed.
+    pub(super) never_begun: Option<Torn>,
+}
+
+impl Listing {
+    /// The segments in this folder.
+    pub(super) fn of(folder: &dyn Folder, partitions: usize) -> Result<Self, OpenError> {
+        let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+        numbers.sort_unstable();
+        let mut segments = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            segments.push(look_at(folder, number, partitions)?);
+        }
+        let mut never_begun = None;
+        if let Some(last) = segments.last().filter(|last| last.header.is_none()) {
+            let name = file_name(last.number);
+            let reading = |source| OpenError::reading(&name, source);
+            let file = folder.open(&name).map_err(reading)?;
+            let written = last_written(&*file, 0, last.length).map_err(reading)?.map_or(0, |at| at + 1);
+            // Frames are written once the header is durable. So there never was any.
+            if written <= body_at(partitions) && (last.number == 1 || segments.len() > 1) {
+                folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
+                segments.pop();
+                never_begun =
+                    (written > 0).then_some(Torn { file: name, position: 0, bytes: written, records: 0 });
+            }
+        }
+        Ok(Self { segments, never_begun })
+    }
+}
+
+fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
+    let name = file_name(number);
+    let reading = |source| OpenError::reading(&name, source);
+    let file = folder.open(&name).map_err(reading)?;
+    let length = file.length().map_err(reading)?;
+    let mut front = vec![0; as_index(body_at(partitions))];
+    let read = read_around_bad_places(&*file, &mut front, 0).map_err(reading)?;
+    front.truncate(read);
+    // A header of more partitions than are asked for is longer than what was read.
+    if let Some(count) = front.get(12..16).and_then(<[u8]>::first_chunk).map(|four| u32::from_le_bytes(*four))
+    {
+        let count = as_index(u64::from(count));
+        if count > partitions && count <= MAX_PARTITIONS {
+            front.resize(as_index(body_at(count)), 0);
+            let read = read_around_bad_places(&*file, &mut front, 0).map_err(reading)?;
+            front.truncate(read);
+        }
+    }
+    let mut header = None;
+    let mut copies = 0;
+    for copy in [&front[..], SegmentHeader::second_copy(partitions, &front)] {
+        match SegmentHeader::decode(copy) {
+            Ok(found) if found.number == number => {
+                copies += 1;
+                header = header.or(Some(found));
+            }
+            Ok(_) | Err(NoHeader::Damaged) => {}
+            Err(NoHeader::OtherVersion) => return Err(OpenError::Version { file: name }),
+        }
+    }
+    if let Some(found) = header.as_ref().filter(|found| found.first.len() != partitions) {
+        return Err(OpenError::Partitions { found: found.first.len(), asked: partitions });
+    }
+    Ok(Listed { number, length, header, copies })
+}
+
+/// The last byte in this stretch that is not 0, and everything before it: what was written there.
+pub(super) fn last_written(file: &dyn LogFile, from: u64, to: u64) -> io::Result<Option<u64>> {
+    let mut piece = vec![0; PIECE];
+    let mut last = None;
+    let mut at = from;
+    while at < to {
+        let wanted = as_index(to - at).min(PIECE);
+        let read = read_full(file, &mut piece[..wanted], at)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(place) = piece[..read].iter().rposition(|byte| *byte != 0) {
+            last = Some(at + place as u64);
+        }
+        at += read as u64;
+    }
+    Ok(last)
+}
