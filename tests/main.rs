@@ -37,6 +37,7 @@ mod pool;
 mod pooler;
 mod provisioning;
 mod refusals;
+mod reports;
 mod restart;
 mod rights;
 mod search_path;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::change::Change;
 use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
-use super::{grants, migrations, provision, retry};
+use super::{grants, indexes, migrations, provision, retry};
 use crate::config::{DatabaseUrl, Operator};
 use crate::tenant::{Organization, Slug, State};
 
@@ -154,7 +154,11 @@ async fn one_schema(
         (Ok(from), Mode::DryRun) if from == TENANT_SCHEMA_VERSION => (Some(from), Outcome::Current),
         (Ok(from), Mode::DryRun) => (Some(from), Outcome::WouldMigrate),
         (Ok(from), Mode::Apply) => {
-            let outcome = match bring_up_to_date(admin, installation, one, manner.lock_timeout).await {
+            let migrated = match bring_up_to_date(admin, installation, one, manner.lock_timeout).await {
+                Ok(()) => indexes::ensure(admin, &one.organization.schema_name).await,
+                failed => failed,
+            };
+            let outcome = match migrated {
                 Ok(()) if from == TENANT_SCHEMA_VERSION => Outcome::Current,
                 Ok(()) => Outcome::Migrated,
                 Err(problem) => Outcome::Failed(problem),
