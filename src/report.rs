@@ -15,6 +15,7 @@
 mod build;
 mod condition;
 mod error;
+mod read;
 mod rebuild;
 mod reporter;
 mod reports;
@@ -23,6 +24,7 @@ mod take;
 
 pub use condition::Condition;
 pub use error::ReportError;
+pub use read::{Choice, Content, Item, Second, Sheet, contents, sheet};
 pub use rebuild::{Progress, rebuild};
 pub use reporter::{Parts, TURNS, run};
 pub use reports::{Reports, Slices};

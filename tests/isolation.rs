@@ -260,10 +260,11 @@ async fn a_reader_sees_its_own_organization_and_no_other() {
                 );
             }
             let write = format!("DELETE FROM org_{own}.{relation}");
-            assert_eq!(
-                sqlstate(&reader.batch_execute(&write).await),
-                Some("42501"),
-                "{own} writes {relation}"
+            let written = reader.batch_execute(&write).await;
+            // Of a view that nobody can write Postgres says so first.
+            assert!(
+                matches!(sqlstate(&written), Some("42501" | "55000")),
+                "{own} writes {relation}: {written:?}"
             );
         }
         assert_eq!(sqlstate(&reader.query("SELECT * FROM rollbook.organization", &[]).await), Some("42501"));

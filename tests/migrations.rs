@@ -82,7 +82,7 @@ async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_
     }
     let mut busy = site.superuser().await;
     let lock = busy.transaction().await.expect("a transaction");
-    lock.batch_execute("LOCK TABLE org_birch.event IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    lock.batch_execute("LOCK TABLE org_birch.report_step IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
 
     let ran = site.run("migrate --jobs 2 --lock-timeout-ms 100 --json").await.exits(1);
     let items = ran.items();

@@ -1,8 +1,10 @@
 //! The reports: at any moment what their definitions give over the events that are in, whoever stored those, in whatever
 //! order, and whatever happens to those who keep them.
 
+mod command;
 mod definitions;
 mod dumps;
+mod queries;
 mod random;
 mod rebuilding;
 mod serving;

@@ -8,6 +8,9 @@ pub enum ReportError {
     /// Another reporter, or a rebuild, is at work on the same rows: it does what there is to do.
     #[error("another reporter is at work on it")]
     Busy,
+    /// Another rebuild began before this one ended, and makes the same.
+    #[error("another rebuild began before this one ended")]
+    Superseded,
     /// The server is away, or takes nothing at the time: no organization's trouble.
     #[error("Postgres cannot be used")]
     Server(#[source] tokio_postgres::Error),

@@ -105,7 +105,7 @@ impl Reports {
     pub(super) async fn go_on_building(&self, client: &Client, number: i32) -> Result<Progress, ReportError> {
         let look = self.look(client).await?;
         let Some(build) = look.builds.iter().find(|build| build.number == number) else {
-            return Err(ReportError::Unreadable("a build is gone that was being made"));
+            return Err(ReportError::Superseded);
         };
         match build.state {
             State::Building if build.is_in_table() => self.read_blocks(client, &look, build).await,
@@ -114,7 +114,7 @@ impl Reports {
                 Self::roll_back(client).await;
                 Ok(Progress::Done)
             }
-            State::Old => Err(ReportError::Unreadable("another rebuild began before this one ended")),
+            State::Old => Err(ReportError::Superseded),
         }
     }
 

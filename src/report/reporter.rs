@@ -122,7 +122,7 @@ impl Reporter {
                     tracing::info!(organization, "reports are kept again");
                 }
             }
-            Err(ReportError::Busy) => return,
+            Err(ReportError::Busy | ReportError::Superseded) => return,
             Err(error @ (ReportError::Server(_) | ReportError::NoConnection)) => {
                 let trouble = match cause(error) {
                     Some(cause) => format!("{error}: {cause}"),

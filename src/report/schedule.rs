@@ -86,7 +86,7 @@ impl Schedule {
                 standing.waiting_since = turn.behind.map(|behind| now.checked_sub(behind).unwrap_or(now));
             }
             // Whoever is at work on it takes it in.
-            Err(ReportError::Busy) => standing.due = now + period.min(FIRST_PAUSE),
+            Err(ReportError::Busy | ReportError::Superseded) => standing.due = now + period.min(FIRST_PAUSE),
             // The reporter waits by itself.
             Err(ReportError::Server(_) | ReportError::NoConnection) => standing.due = now,
             Err(error) => {

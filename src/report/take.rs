@@ -69,11 +69,27 @@ impl Reports {
         }
         if let Some(building) = building {
             turn.has_more = true;
-            self.go_on_building(client, building.number).await?;
+            Self::of_this_turn(client, self.go_on_building(client, building.number).await).await?;
         } else if let Some(old) = old {
-            turn.has_more |= !self.clear_up(client, &old).await?;
+            let cleared = Self::of_this_turn(client, self.clear_up(client, &old).await).await?;
+            turn.has_more |= cleared != Some(true);
         }
         Ok(turn)
+    }
+
+    /// What another reporter is at work on is no reason to take back what this turn has done.
+    async fn of_this_turn<T>(
+        client: &Client,
+        outcome: Result<T, ReportError>,
+    ) -> Result<Option<T>, ReportError> {
+        match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(ReportError::Busy | ReportError::Superseded) => {
+                Self::roll_back(client).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Within the transaction that looked: adds what is new to the build that is read, and ends it.

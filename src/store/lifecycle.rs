@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::organizations::{self, Described, Lock};
 use super::{Admin, Error};
-use crate::tenant::{Completion, Slug, State};
+use crate::tenant::{Completion, OrganizationId, Slug, State};
 
 /// Intake answers 403 from now on; what was accepted before is still stored.
 ///
@@ -102,6 +102,16 @@ pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<De
     }
     change.commit().await?;
     organizations::show(admin, slug).await
+}
+
+/// Writes into the trail that a person had the reports made anew.
+///
+/// # Errors
+/// Postgres.
+pub async fn record_rebuild(admin: &mut Admin, organization: OrganizationId) -> Result<(), Error> {
+    let change = admin.begin().await?;
+    change.record("report.rebuild", Some(organization), &json!({})).await?;
+    change.commit().await
 }
 
 fn refuse_unless_standing(found: &Described) -> Result<(), Error> {

@@ -100,12 +100,7 @@ pub async fn select(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Described>
         all.retain(|one| matches!(one.organization.state, State::Active | State::Suspended));
         return Ok(all);
     };
-    let one = organizations::show(admin, slug).await?;
-    match one.organization.state {
-        State::Active | State::Suspended => Ok(vec![one]),
-        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
-    }
+    Ok(vec![organizations::standing(admin, slug).await?])
 }
 
 /// Brings the schemas of `organizations` to this release's version, and tells `progress` of each as it is done.

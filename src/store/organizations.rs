@@ -42,6 +42,19 @@ pub async fn show(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
     find(&admin.client, slug, Lock::None).await
 }
 
+/// One that has a complete schema.
+///
+/// # Errors
+/// [`Error::OrganizationProvisioning`], [`Error::OrganizationRemoved`], and as [`show`].
+pub async fn standing(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
+    let one = show(admin, slug).await?;
+    match one.organization.state {
+        State::Active | State::Suspended => Ok(one),
+        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
+        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
+    }
+}
+
 /// Whether a row is only read, or also kept from changing until the transaction ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lock {

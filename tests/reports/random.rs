@@ -162,15 +162,9 @@ async fn keep(site: &Site, reports: &Reports, stop: &tokio_util::sync::Cancellat
         let client = site.loader().await;
         while !stop.is_cancelled() {
             match reports.turn(&client).await {
-                Ok(_) | Err(ReportError::Busy) => {}
+                Ok(_) | Err(ReportError::Busy | ReportError::Superseded) => {}
                 Err(ReportError::Server(_)) => break,
-                // Two that clear up, and one that is cut off while it does.
-                Err(
-                    error @ (ReportError::Schema(_) | ReportError::TooLong(_) | ReportError::NoConnection),
-                ) => {
-                    panic!("{error:?}");
-                }
-                Err(ReportError::Unreadable(why)) => assert!(why.starts_with("another rebuild"), "{why}"),
+                Err(error) => panic!("{error:?}"),
             }
         }
     }

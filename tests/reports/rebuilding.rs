@@ -10,7 +10,9 @@ async fn is_what_it_should_be(site: &crate::harness::Site) {
 
 fn some() -> Vec<Row> {
     let viewers = ["ann", "ben", "cid"];
-    let rows = (0..300).map(|n| Row::watched(&[(n * 10, n * 10 + 500)]).by(viewers[n as usize % 3]));
+    let rows = (0..300)
+        .zip(viewers.iter().cycle())
+        .map(|(n, viewer)| Row::watched(&[(n * 10, n * 10 + 500)]).by(viewer));
     rows.chain([Row::ready(3000), Row::answered(r#"{"choice": "1"}"#)]).collect()
 }
 
