@@ -75,6 +75,7 @@ keep_viewers AS (
            CASE WHEN is_last THEN l_score ELSE o_last_score END,
            CASE WHEN is_last THEN l_elapsed_ms ELSE o_last_elapsed_ms END
     FROM merged
+    ORDER BY content_id, item_id, viewer_id
     ON CONFLICT (build, content_id, item_id, viewer_id) DO UPDATE
         SET shown = kept.shown OR excluded.shown, skipped = kept.skipped OR excluded.skipped,
             revised = kept.revised OR excluded.revised, attempts = kept.attempts + excluded.attempts,
@@ -150,4 +151,5 @@ SELECT {build}, content_id, item_id, elapsed_ms, count(*)
 FROM taken
 WHERE type = 'item.answered' AND elapsed_ms IS NOT NULL
 GROUP BY content_id, item_id, elapsed_ms
+ORDER BY content_id, item_id, elapsed_ms
 ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;

@@ -1,5 +1,5 @@
 -- What a slice of events says of viewers, contents, seconds and days, added to the summaries. Each table is written once,
--- with the slice's rows gathered by its key before. No hash or merge join may take a whole table for a few keys, so tables
+-- with the slice's rows gathered by its key before, in the key's order: neighbours share a page. No hash or merge join may take a whole table for a few keys, so tables
 -- are looked into by `LATERAL (… LIMIT 1)`.
 WITH taken AS MATERIALIZED (
     SELECT viewer_id, session_id, content_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, occurred_at, type, correct,
@@ -34,7 +34,7 @@ viewings AS MATERIALIZED (
     SELECT new.viewer_id, new.content_id, new.plays, new.answers, new.duration_ms, new.first_at, new.last_at,
            coalesce(w.watched_ms, 0) AS watched_ms, old.unique_ms IS NULL AS is_new,
            coalesce(old.unique_ms, 0) AS old_unique_ms,
-           coalesce(old.watched, '{}') + coalesce(w.watched, '{}') AS watched,
+           w.watched AS new_watched, coalesce(old.watched, '{}') + coalesce(w.watched, '{}') AS watched,
            w.watched - coalesce(old.watched, '{}') AS gained
     FROM (SELECT viewer_id, content_id, sum(plays)::bigint AS plays, sum(answers)::bigint AS answers,
                  max(duration_ms) AS duration_ms, min(first_at) AS first_at, max(last_at) AS last_at
@@ -48,12 +48,14 @@ viewings AS MATERIALIZED (
 ),
 measured AS MATERIALIZED (
     SELECT *, old_unique_ms
-              + coalesce((SELECT sum(upper(part) - lower(part)) FROM unnest(gained) AS part), 0)::bigint AS unique_ms
+              + coalesce((SELECT sum(upper(part) - lower(part)) FROM unnest(gained) AS part), 0)::bigint AS unique_ms,
+           coalesce((SELECT sum(upper(part) - lower(part)) FROM unnest(new_watched) AS part), 0) < watched_ms AS meets_itself
     FROM viewings
 ),
 new_sessions AS (
     INSERT INTO {schema}.report_session (build, content_id, viewer_id, session_id)
     SELECT DISTINCT {build}, content_id, viewer_id, session_id FROM visits
+    ORDER BY content_id, viewer_id, session_id
     ON CONFLICT DO NOTHING
     RETURNING content_id, viewer_id
 ),
@@ -64,6 +66,7 @@ keep_viewings AS (
     FROM measured
     LEFT JOIN (SELECT content_id, viewer_id, count(*) AS sessions FROM new_sessions GROUP BY content_id, viewer_id) AS s
         USING (content_id, viewer_id)
+    ORDER BY content_id, viewer_id
     ON CONFLICT (build, content_id, viewer_id) DO UPDATE
         SET sessions = kept.sessions + excluded.sessions, plays = kept.plays + excluded.plays,
             watched = excluded.watched, unique_ms = excluded.unique_ms,
@@ -105,9 +108,15 @@ keep_contents AS (
 ),
 -- An interval has second s if it contains the millisecond 1000 s + 500: from (from_ms + 499) / 1000 on, and no longer
 -- from (to_ms + 499) / 1000 on. Second 0 has a row wherever there is a curve, for it begins there.
-steps AS (
-    SELECT content_id, (from_ms + 499) / 1000 AS from_second, (to_ms + 499) / 1000 AS to_second, 0 AS viewers, 1 AS times
-    FROM intervals
+-- Intervals that do not overlap have the steps of their union, which are fewer: those that meet cancel out.
+steps AS MATERIALIZED (
+    SELECT content_id, (lower(part) + 499) / 1000 AS from_second, (upper(part) + 499) / 1000 AS to_second, 0 AS viewers,
+           1 AS times
+    FROM (SELECT content_id, unnest(new_watched) AS part FROM measured WHERE NOT meets_itself) AS unions
+    UNION ALL
+    SELECT content_id, (from_ms + 499) / 1000, (to_ms + 499) / 1000, 0, 1
+    FROM intervals JOIN measured USING (viewer_id, content_id)
+    WHERE meets_itself
     UNION ALL
     SELECT content_id, (lower(part) + 499) / 1000, (upper(part) + 499) / 1000, 1, 0
     FROM (SELECT content_id, unnest(gained) AS part FROM measured WHERE gained IS NOT NULL) AS gains
@@ -122,12 +131,14 @@ keep_steps AS (
           SELECT DISTINCT content_id, 0, 0, 0 FROM steps WHERE from_second < to_second) AS each
     GROUP BY content_id, second
     HAVING sum(viewers) <> 0 OR sum(times) <> 0 OR second = 0
+    ORDER BY content_id, second
     ON CONFLICT (build, content_id, second) DO UPDATE
         SET viewers = kept.viewers + excluded.viewers, times = kept.times + excluded.times
 ),
 new_day_sessions AS (
     INSERT INTO {schema}.report_day_session (build, day, viewer_id, session_id)
     SELECT DISTINCT {build}, day, viewer_id, session_id FROM visits
+    ORDER BY day, viewer_id, session_id
     ON CONFLICT DO NOTHING
     RETURNING day, viewer_id
 ),
