@@ -107,6 +107,7 @@ impl Door {
             schema_name: "org_acme".to_owned(),
             state: State::Active,
             schema_version: 1,
+            completion: rollbook::tenant::Completion::default(),
             rate_limit: None,
             origins: Vec::new(),
         };

@@ -18,6 +18,7 @@ mod org;
 mod output;
 mod packaging;
 mod parse;
+mod report;
 mod serve;
 mod settings;
 mod setup;
@@ -48,7 +49,7 @@ struct Arguments {
 /// Every command family, in the order in which someone meets them.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the service: intake, loader, or both.
+    /// Runs the service: intake, loader, reporter, or some of them.
     Serve(Box<serve::Arguments>),
     /// Asks the service that runs on this machine how it is, for health checks.
     Health(health::Arguments),
@@ -72,6 +73,8 @@ enum Command {
     /// Looks at records that wait for an organization's schema, and stores them now.
     #[command(subcommand)]
     Held(held::Command),
+    /// Shows what an organization's viewers watched and answered, and makes the reports anew.
+    Report(Box<report::Arguments>),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
     /// Shows the whole thing on this machine, with nothing configured and nothing left behind: a throwaway PostgreSQL, three
@@ -101,6 +104,7 @@ impl Command {
             Self::Audit(arguments) => arguments.faults(),
             Self::DeadLetters(command) => command.admin().faults(),
             Self::Held(command) => command.faults(),
+            Self::Report(arguments) => arguments.admin().faults(),
             Self::Load(arguments) => arguments.faults(),
             Self::Demo(arguments) => arguments.faults(),
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => Faults::default(),
@@ -128,6 +132,7 @@ pub async fn run(
         Command::Audit(arguments) => arguments.run().await,
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
+        Command::Report(arguments) => arguments.run().await,
         Command::Load(arguments) => arguments.run().await,
         Command::Demo(arguments) => Box::pin(arguments.run()).await,
         Command::Completions(arguments) => {

@@ -11,6 +11,7 @@ pub mod loader;
 pub mod log;
 pub mod ops;
 pub mod output;
+pub mod report;
 mod secret;
 
 pub use database::{

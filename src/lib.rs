@@ -9,13 +9,14 @@
 //! - [`intake`]: accept → resolve → decode → check → publish → reply
 //! - [`log`]: the record format, and the log (Kafka) that keeps what was accepted
 //! - [`loader`]: from the log into each organization's schema, exactly once
+//! - [`report`]: what an organization gets out of its events: summaries, kept current in its own schema
 //! - [`store`]: Postgres: connections, roles, migrations, provisioning
 //! - [`audit`]: the books: what the log says against what the schemas hold
 //! - [`ops`]: metrics, health, supervision
 //! - [`cli`]: one file per command family
 //!
-//! Rooms point one way: `intake → tenant, event, log`; `loader → tenant, event, log, store`; nobody points at
-//! `intake`, `loader` or `cli` but the command line itself.
+//! Rooms point one way: `intake → tenant, event, log`; `loader → tenant, event, log, store`; `report → tenant,
+//! store`; nobody points at `intake`, `loader`, `report` or `cli` but the command line itself.
 
 pub mod audit;
 pub mod cli;
@@ -25,5 +26,6 @@ pub mod intake;
 pub mod loader;
 pub mod log;
 pub mod ops;
+pub mod report;
 pub mod store;
 pub mod tenant;

@@ -19,6 +19,7 @@ pub mod directory;
 mod error;
 mod grants;
 pub mod held;
+mod indexes;
 mod installation;
 pub mod keys;
 pub mod lifecycle;

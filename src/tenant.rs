@@ -19,11 +19,13 @@
 //! }
 //! ```
 
+mod completion;
 pub mod directory;
 mod key;
 mod organization;
 mod slug;
 
+pub use completion::{BadCompletion, Completion};
 pub use directory::{Directory, KeyHolder, RecordOwner, ResolveError, Snapshot, Tenant};
 pub use key::{KeyDigest, MalformedKey, WriteKey};
 pub use organization::{Organization, OrganizationId, State};

@@ -40,6 +40,7 @@ mod pooler;
 mod prometheus;
 mod provisioning;
 mod refusals;
+mod reports;
 mod restart;
 mod restore;
 mod rights;

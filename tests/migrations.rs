@@ -13,7 +13,8 @@ use crate::harness::Site;
 /// Takes an organization's schema back to before its newest migration.
 async fn take_back(site: &Site, slug: &str) {
     site.execute(&format!(
-        "DROP VIEW org_{slug}.watch_event, org_{slug}.answer_event; \
+        "DROP VIEW org_{slug}.report_viewing, org_{slug}.report_content, org_{slug}.report_retention, \
+                   org_{slug}.report_item, org_{slug}.report_option, org_{slug}.report_answer, org_{slug}.report_day; \
          DELETE FROM org_{slug}.refinery_schema_history WHERE version = {TENANT_SCHEMA_VERSION}; \
          UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'",
         TENANT_SCHEMA_VERSION - 1
@@ -43,7 +44,7 @@ async fn schemas_that_are_behind_are_brought_up_to_date_and_granted() {
     assert_eq!(outcomes(&items), [("acme", "migrated"), ("birch", "current")]);
     let reader = site.session_of("reader_acme").await;
     reader
-        .query("SELECT * FROM org_acme.watch_event", &[])
+        .query("SELECT * FROM org_acme.report_viewing", &[])
         .await
         .expect("new views are granted to the reader");
     let behind = "SELECT count(*) FROM rollbook.organization WHERE schema_version <> ";
@@ -81,7 +82,7 @@ async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_
     }
     let mut busy = site.superuser().await;
     let lock = busy.transaction().await.expect("a transaction");
-    lock.batch_execute("LOCK TABLE org_birch.event IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    lock.batch_execute("LOCK TABLE org_birch.report_step IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
 
     let ran = site.run("migrate --jobs 2 --lock-timeout-ms 100 --json").await.exits(1);
     let items = ran.items();

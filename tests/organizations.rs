@@ -17,8 +17,19 @@ async fn list_and_show_answer_with_what_the_contract_names() {
     let names: Vec<&String> = acme.as_object().expect("an object").keys().collect();
     assert_eq!(
         names,
-        ["created_at", "id", "name", "organization", "origins", "rate_limit", "schema", "state"]
+        [
+            "completion",
+            "created_at",
+            "id",
+            "name",
+            "organization",
+            "origins",
+            "rate_limit",
+            "schema",
+            "state"
+        ]
     );
+    assert_eq!(acme["completion"], 0.9);
     assert_eq!((&acme["name"], &acme["schema"]), (&json!("Acme School"), &json!("org_acme")));
     assert_eq!((&acme["rate_limit"], &acme["origins"]), (&Value::Null, &json!([])));
     let created_at = acme["created_at"].as_str().expect("a time");

@@ -139,6 +139,11 @@ fn steps_back(site: &Site) -> Vec<(&'static str, String)> {
         (
             "between two migrations",
             "DROP TABLE org_acme.dead_letter; DROP VIEW org_acme.watch_event, org_acme.answer_event; \
+             ALTER TABLE org_acme.event DROP COLUMN stored_in; \
+             DO $$ DECLARE report regclass; BEGIN \
+                 FOR report IN SELECT oid FROM pg_class WHERE relnamespace = 'org_acme'::regnamespace \
+                     AND relkind = 'r' AND relname LIKE 'report%' \
+                 LOOP EXECUTE 'DROP TABLE ' || report || ' CASCADE'; END LOOP; END $$; \
              DELETE FROM org_acme.refinery_schema_history WHERE version > 2"
                 .to_owned(),
         ),

@@ -1,5 +1,6 @@
 //! `rollbook status`: what stands in each schema.
 
+use rollbook::store::TENANT_SCHEMA_VERSION;
 use serde_json::{Value, json};
 
 use crate::harness::Site;
@@ -27,8 +28,9 @@ async fn status_answers_with_what_the_contract_names() {
     assert_eq!(
         items[0],
         json!({
-            "organization": "acme", "state": "active", "schema_version": 4, "stored": 20, "duplicate": 4, "dead": 1,
+            "organization": "acme", "state": "active", "schema_version": TENANT_SCHEMA_VERSION, "stored": 20, "duplicate": 4, "dead": 1,
             "held": 5, "lag_records": 0, "freshness_seconds": null, "stopped": null,
+            "reports": "current",
         })
     );
     assert_eq!((&items[1]["stored"], &items[1]["freshness_seconds"]), (&json!(0), &Value::Null));
@@ -41,4 +43,5 @@ async fn a_broken_schema_is_shown_as_one_that_cannot_be_read() {
     site.execute("DROP SCHEMA org_acme CASCADE").await;
     let items = site.run("status --json").await.done().items();
     assert_eq!((&items[0]["stored"], &items[1]["stored"]), (&Value::Null, &json!(0)));
+    assert_eq!((&items[0]["reports"], &items[1]["reports"]), (&json!("unreadable"), &json!("current")));
 }

@@ -153,6 +153,7 @@ async fn intake(key: &WriteKey) -> anyhow::Result<Server> {
         schema_name: "org_acme".to_owned(),
         state: State::Active,
         schema_version: 1,
+        completion: rollbook::tenant::Completion::default(),
         rate_limit: None,
         origins: Vec::new(),
     };

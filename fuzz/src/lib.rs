@@ -29,6 +29,7 @@ static DIRECTORY: LazyLock<Directory> = LazyLock::new(|| {
         schema_name: "org_acme_school".to_owned(),
         state: State::Active,
         schema_version: 1,
+        completion: rollbook::tenant::Completion::default(),
         rate_limit: None,
         origins: vec!["https://acme.example".to_owned()],
     };

@@ -89,6 +89,7 @@ struct Answer<'a> {
     created_at: String,
     rate_limit: Option<u32>,
     origins: &'a [String],
+    completion: f64,
 }
 
 impl<'a> Answer<'a> {
@@ -103,6 +104,7 @@ impl<'a> Answer<'a> {
             created_at: output::time(described.created_at),
             rate_limit: organization.rate_limit.map(std::num::NonZero::get),
             origins: &organization.origins,
+            completion: organization.completion.as_f64(),
         }
     }
 
@@ -113,8 +115,8 @@ impl<'a> Answer<'a> {
             self.rate_limit.map_or("the service's default".to_owned(), |n| format!("{n} events/s"));
         format!(
             "{}: {}\n  name        {}\n  id          {}\n  schema      {}\n  created     {}\n  \
-             rate limit  {rate_limit}\n  origins     {origins}",
-            self.organization, self.state, self.name, self.id, self.schema, self.created_at
+             rate limit  {rate_limit}\n  origins     {origins}\n  completion  {}",
+            self.organization, self.state, self.name, self.id, self.schema, self.created_at, self.completion
         )
     }
 }

@@ -3,7 +3,7 @@
 //! A reader that went away (`rollbook org list | head -1`) is no failure of ours. A disk that is full is: the answer may
 //! be a key that is shown once.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
@@ -81,6 +81,27 @@ pub(super) fn list<T: Serialize>(
         first.set_constraint(ColumnConstraint::ContentWidth);
     }
     say(&table.trim_fmt());
+}
+
+/// Text that comes from events, for a terminal: what would move its cursor, colour it or turn its direction is shown as
+/// what it is.
+pub(super) fn printable(text: &str) -> String {
+    let is_harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// Whether a person's terminal shows the answer.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Columns that the answer may take.
+pub(super) fn width() -> usize {
+    Table::new().width().map_or(80, usize::from)
 }
 
 /// A value that may be missing, for a table.

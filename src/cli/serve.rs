@@ -5,6 +5,7 @@ mod logins;
 mod service;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -16,19 +17,20 @@ use crate::config::log::{
     ConsumeArgs, LogArgs, LogKind, LogSettings, PartitionsArg, PublishArgs, RetentionArg,
 };
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
+use crate::config::report::ReportArgs;
 use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
 use crate::tenant::RolePrefix;
 
 /// What `serve` takes.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// What this process does; both unless told otherwise. Processes of one role each can be added as load grows.
+    /// What this process does; all of it unless told otherwise. Processes of one role each can be added as load grows.
     #[arg(
         long = "role",
         env = "ROLLBOOK_ROLE",
         value_name = "ROLE,…",
         value_delimiter = ',',
-        default_value = "intake,loader"
+        default_value = "intake,loader,reporter"
     )]
     roles: Vec<RoleArg>,
     /// Reads the settings, tries Postgres, the logins and the log, says a line of each and ends: with 0, or with 64
@@ -71,6 +73,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     loader: LoaderArgs,
     #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
     ops: OpsArgs,
     #[command(flatten)]
     drain: DrainArgs,
@@ -80,6 +84,7 @@ pub(super) struct Arguments {
 enum RoleArg {
     Intake,
     Loader,
+    Reporter,
 }
 
 /// Everything that the service runs by: checked.
@@ -87,6 +92,7 @@ enum RoleArg {
 struct Settings {
     intake: Option<IntakeRole>,
     loader: Option<LoaderRole>,
+    reporter: Option<ReporterRole>,
     log: LogSettings,
     group: String,
     prefix: RolePrefix,
@@ -108,6 +114,13 @@ struct LoaderRole {
     database: DatabaseUrl,
     consume: ConsumeArgs,
     settings: LoaderSettings,
+}
+
+/// It works with the loader's login, and like the loader becomes an organization's role for each transaction.
+#[derive(Debug)]
+struct ReporterRole {
+    database: DatabaseUrl,
+    period: Duration,
 }
 
 impl Arguments {
@@ -133,12 +146,14 @@ impl Arguments {
         faults.note(self.check_addresses());
         let intake = self.has(RoleArg::Intake).then(|| self.intake(&mut faults));
         let loader = self.has(RoleArg::Loader).then(|| self.loader(&mut faults));
+        let reporter = self.has(RoleArg::Reporter).then(|| self.reporter(&mut faults));
         let log = faults.note(self.log_settings());
         faults.note(self.check_roles());
         let drain = faults.note(self.drain.resolve());
         let settings = log.zip(drain).map(|(log, drain)| Settings {
             intake: intake.flatten(),
             loader: loader.flatten(),
+            reporter: reporter.flatten(),
             log,
             group: self.consume.group.kafka_group.clone(),
             prefix: self.prefix.role_prefix.clone().unwrap_or_default(),
@@ -183,6 +198,13 @@ impl Arguments {
         let database = faults.note(self.databases.loader(&self.stand_in));
         let settings = faults.note(self.loader.resolve());
         Some(LoaderRole { database: database?, settings: settings?, consume: self.consume.clone() })
+    }
+
+    fn reporter(&self, faults: &mut Faults) -> Option<ReporterRole> {
+        let database = self.databases.loader(&self.stand_in);
+        // With a loader beside it, the loader's fault is the same.
+        let database = if self.has(RoleArg::Loader) { database.ok() } else { faults.note(database) };
+        Some(ReporterRole { database: database?, period: self.report.period() })
     }
 
     /// One address cannot take batches and be the operator's. (Port 0 is another free one each time.)

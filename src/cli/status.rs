@@ -35,6 +35,8 @@ struct Answer {
     lag_records: Option<u64>,
     freshness_seconds: Option<f64>,
     stopped: Option<String>,
+    /// How its reports stand: `current`, `behind`, `building` or `unreadable`.
+    reports: Option<&'static str>,
 }
 
 impl Answer {
@@ -51,6 +53,7 @@ impl Answer {
             lag_records: partition.map(|partition| partition.lag_records),
             freshness_seconds: standing.totals.and_then(|totals| totals.freshness_seconds),
             stopped: partition.and_then(|partition| partition.stopped).map(|why| why.to_string()),
+            reports: standing.reports.map(status::Reports::as_str),
         }
     }
 }
@@ -89,6 +92,7 @@ impl Arguments {
             "held",
             "lag",
             "fresh",
+            "reports",
             "stopped",
         ];
         output::list(self.admin.output, &answers, &header, |one| {
@@ -102,6 +106,7 @@ impl Arguments {
                 one.held.to_string(),
                 output::or_dash(one.lag_records),
                 output::or_dash(one.freshness_seconds.map(|seconds| format!("{seconds:.1} s ago"))),
+                output::or_dash(one.reports),
                 output::or_dash(one.stopped.as_ref()),
             ]
         });

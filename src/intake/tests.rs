@@ -105,6 +105,7 @@ fn organization(slug: &str) -> (Organization, WriteKey) {
         schema_name: format!("org_{slug}"),
         state: State::Active,
         schema_version: 1,
+        completion: crate::tenant::Completion::default(),
         rate_limit: None,
         origins: Vec::new(),
     };

@@ -9,8 +9,8 @@ use super::writer::{Refusal, Statements};
 use crate::store::TENANT_SCHEMA_VERSION;
 use crate::tenant::{OrganizationId, RecordOwner, Tenant};
 
-/// The oldest schema version that this release can write to.
-const OLDEST_SCHEMA_VERSION: i32 = TENANT_SCHEMA_VERSION;
+/// The oldest schema version that this release can write to: what came since is the reporter's.
+const OLDEST_SCHEMA_VERSION: i32 = 4;
 
 /// Where the records belong.
 #[derive(Debug)]

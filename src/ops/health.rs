@@ -22,6 +22,8 @@ pub enum Role {
     Intake,
     /// Loads records.
     Loader,
+    /// Keeps reports.
+    Reporter,
 }
 
 impl Role {
@@ -30,6 +32,7 @@ impl Role {
         match self {
             Self::Intake => "intake",
             Self::Loader => "loader",
+            Self::Reporter => "reporter",
         }
     }
 }

@@ -68,6 +68,16 @@ impl Admin {
         Ok(Self { client, session, who })
     }
 
+    /// The connection itself, for those who only look, or who take a role of their own in each transaction.
+    pub(crate) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The role that owns the database, and every schema in it.
+    pub(crate) fn owner(&self) -> &str {
+        &self.who.owner
+    }
+
     /// Begins a change, whatever the database makes of transactions by default.
     pub(super) async fn begin(&mut self) -> Result<Change<'_>, Error> {
         let begin = self.client.build_transaction();

@@ -7,11 +7,27 @@ use super::change::Change;
 use super::{Error, Installation, TenantNames, roles};
 
 /// What `org_<slug>` may do, by table. It may do nothing else.
-const WRITER: [(&str, &str); 3] = [
+const WRITER: [(&str, &str); 16] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),
+    ("report_state", "SELECT, UPDATE"),
+    ("report_build", KEEPING),
+    ("report_viewer_content", KEEPING),
+    ("report_session", KEEPING),
+    ("report_content_sum", KEEPING),
+    ("report_step", KEEPING),
+    ("report_viewer_item", KEEPING),
+    ("report_item_sum", KEEPING),
+    ("report_elapsed", KEEPING),
+    ("report_option_sum", KEEPING),
+    ("report_day_sum", KEEPING),
+    ("report_day_session", KEEPING),
+    ("report_day_content", KEEPING),
 ];
+
+/// What keeping the summaries takes: rows of a build are written, and deleted after the next one.
+const KEEPING: &str = "SELECT, INSERT, UPDATE, DELETE";
 
 /// Gives an organization's roles what they need, unless they have it.
 pub(super) async fn ensure(

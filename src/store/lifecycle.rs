@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::organizations::{self, Described, Lock};
 use super::{Admin, Error};
-use crate::tenant::{Slug, State};
+use crate::tenant::{Completion, OrganizationId, Slug, State};
 
 /// Intake answers 403 from now on; what was accepted before is still stored.
 ///
@@ -48,6 +48,8 @@ pub struct Changes {
     pub rate_limit: Option<RateLimit>,
     /// Browser origins that may write; empty: every origin.
     pub origins: Option<Vec<String>>,
+    /// From which share of a duration on a viewer is done.
+    pub completion: Option<Completion>,
 }
 
 /// An organization's rate limit, as a person sets it.
@@ -71,6 +73,7 @@ pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<De
     let old = &found.organization;
     let name = changes.name.as_ref().unwrap_or(&found.name);
     let origins = changes.origins.as_ref().unwrap_or(&old.origins);
+    let completion = changes.completion.unwrap_or(old.completion);
     let rate_limit = match changes.rate_limit {
         None => old.rate_limit,
         Some(RateLimit::Default) => None,
@@ -86,16 +89,29 @@ pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<De
     if *origins != old.origins {
         what.insert("origins".to_owned(), json!(origins));
     }
+    if completion != old.completion {
+        what.insert("completion".to_owned(), json!(completion.as_f64()));
+    }
     if !what.is_empty() {
-        let sql =
-            "UPDATE rollbook.organization SET name = $2, rate_limit = $3, allowed_origins = $4 WHERE id = $1";
+        let sql = "UPDATE rollbook.organization SET name = $2, rate_limit = $3, allowed_origins = $4, \
+                          completion = $5::text::numeric WHERE id = $1";
         // The command line takes no limit that the column cannot hold.
         let limit = rate_limit.map(|limit| i32::try_from(limit.get()).unwrap_or(i32::MAX));
-        change.execute(sql, &[&old.id.0, name, &limit, origins]).await?;
+        change.execute(sql, &[&old.id.0, name, &limit, origins, &completion.to_string()]).await?;
         change.record("org.set", Some(old.id), &what.into()).await?;
     }
     change.commit().await?;
     organizations::show(admin, slug).await
+}
+
+/// Writes into the trail that a person had the reports made anew.
+///
+/// # Errors
+/// Postgres.
+pub async fn record_rebuild(admin: &mut Admin, organization: OrganizationId) -> Result<(), Error> {
+    let change = admin.begin().await?;
+    change.record("report.rebuild", Some(organization), &json!({})).await?;
+    change.commit().await
 }
 
 fn refuse_unless_standing(found: &Described) -> Result<(), Error> {

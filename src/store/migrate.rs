@@ -14,7 +14,7 @@ use serde_json::json;
 use super::change::Change;
 use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
-use super::{grants, migrations, provision, retry};
+use super::{grants, indexes, migrations, provision, retry};
 use crate::config::{DatabaseUrl, Operator};
 use crate::tenant::{Organization, Slug, State};
 
@@ -100,12 +100,7 @@ pub async fn select(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Described>
         all.retain(|one| matches!(one.organization.state, State::Active | State::Suspended));
         return Ok(all);
     };
-    let one = organizations::show(admin, slug).await?;
-    match one.organization.state {
-        State::Active | State::Suspended => Ok(vec![one]),
-        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
-    }
+    Ok(vec![organizations::standing(admin, slug).await?])
 }
 
 /// Brings the schemas of `organizations` to this release's version, and tells `progress` of each as it is done.
@@ -154,7 +149,11 @@ async fn one_schema(
         (Ok(from), Mode::DryRun) if from == TENANT_SCHEMA_VERSION => (Some(from), Outcome::Current),
         (Ok(from), Mode::DryRun) => (Some(from), Outcome::WouldMigrate),
         (Ok(from), Mode::Apply) => {
-            let outcome = match bring_up_to_date(admin, installation, one, manner.lock_timeout).await {
+            let migrated = match bring_up_to_date(admin, installation, one, manner.lock_timeout).await {
+                Ok(()) => indexes::ensure(admin, &one.organization.schema_name).await,
+                failed => failed,
+            };
+            let outcome = match migrated {
                 Ok(()) if from == TENANT_SCHEMA_VERSION => Outcome::Current,
                 Ok(()) => Outcome::Migrated,
                 Err(problem) => Outcome::Failed(problem),

@@ -11,7 +11,8 @@ use super::{Admin, Error};
 use crate::tenant::{Organization, OrganizationId, Slug, State};
 
 /// The columns that [`read`] takes; every login of ours may select them.
-pub(super) const COLUMNS: &str = "id, slug, schema_name, state, schema_version, rate_limit, allowed_origins";
+pub(super) const COLUMNS: &str = "id, slug, schema_name, state, schema_version, rate_limit, allowed_origins, \
+     completion::pg_catalog.text AS completion";
 
 /// An organization with what only people look at.
 #[derive(Clone, Debug)]
@@ -39,6 +40,19 @@ pub async fn list(admin: &Admin) -> Result<Vec<Described>, Error> {
 /// [`Error::NoSuchOrganization`], and as [`list`].
 pub async fn show(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
     find(&admin.client, slug, Lock::None).await
+}
+
+/// One that has a complete schema.
+///
+/// # Errors
+/// [`Error::OrganizationProvisioning`], [`Error::OrganizationRemoved`], and as [`show`].
+pub async fn standing(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
+    let one = show(admin, slug).await?;
+    match one.organization.state {
+        State::Active | State::Suspended => Ok(one),
+        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
+        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
+    }
 }
 
 /// Whether a row is only read, or also kept from changing until the transaction ends.
@@ -72,6 +86,7 @@ pub(super) fn read(row: &Row) -> Result<Organization, Error> {
     let unreadable = |why: String| Error::UnreadableRow { id, why };
     let slug: Slug = row.get::<_, &str>("slug").parse().map_err(|bad| unreadable(format!("{bad}")))?;
     let state: State = row.get::<_, &str>("state").parse().map_err(|bad| unreadable(format!("{bad}")))?;
+    let completion = row.get::<_, &str>("completion").parse().map_err(|bad| unreadable(format!("{bad}")))?;
     let rate_limit: Option<i32> = row.get("rate_limit");
     Ok(Organization {
         id,
@@ -81,5 +96,6 @@ pub(super) fn read(row: &Row) -> Result<Organization, Error> {
         schema_version: row.get("schema_version"),
         rate_limit: rate_limit.and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new),
         origins: row.get("allowed_origins"),
+        completion,
     })
 }

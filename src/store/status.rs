@@ -18,6 +18,33 @@ pub struct Standing {
     pub totals: Option<Totals>,
     /// Events in held records.
     pub held: i64,
+    /// How its reports stand; `None`: it has none to be kept.
+    pub reports: Option<Reports>,
+}
+
+/// How an organization's reports stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// A reporter said so not long ago.
+    Current,
+    /// It should have by now: no reporter runs, or it is kept from it, as its log says.
+    Behind,
+    /// They are made from all events for the first time, or for another cluster, and show nothing new until then.
+    Building,
+    /// Their tables cannot be read.
+    Unreadable,
+}
+
+impl Reports {
+    /// As `status` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Behind => "behind",
+            Self::Building => "building",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// What one schema says.
@@ -54,7 +81,13 @@ pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>,
                 totals(&admin.client, &organization.organization.schema_name).await
             }
         };
-        standings.push(Standing { organization, totals, held });
+        let reports = match organization.organization.state {
+            State::Removed | State::Provisioning => None,
+            State::Active | State::Suspended => {
+                Some(reports(&admin.client, &organization.organization.schema_name).await)
+            }
+        };
+        standings.push(Standing { organization, totals, held, reports });
     }
     Ok(standings)
 }
@@ -77,6 +110,26 @@ async fn totals(client: &Client, schema: &str) -> Option<Totals> {
         Err(error) => {
             tracing::warn!(schema, %error, "a schema cannot be read");
             None
+        }
+    }
+}
+
+/// A reporter moves the state once a minute at least.
+async fn reports(client: &Client, schema: &str) -> Reports {
+    let quoted = roles::quoted(schema);
+    let sql = format!(
+        "SELECT s.taken_until < clock_timestamp() - interval '2 minutes', \
+                b.next_txid IS NULL OR b.system_identifier <> c.system_identifier \
+         FROM {quoted}.report_state AS s, {quoted}.report_build AS b, pg_control_system() AS c WHERE b.state = 'current'"
+    );
+    match client.query_opt(&sql, &[]).await {
+        Ok(Some(row)) if row.get(1) => Reports::Building,
+        Ok(Some(row)) if row.get(0) => Reports::Behind,
+        Ok(Some(_)) => Reports::Current,
+        Ok(None) => Reports::Unreadable,
+        Err(error) => {
+            tracing::warn!(schema, %error, "reports cannot be read");
+            Reports::Unreadable
         }
     }
 }

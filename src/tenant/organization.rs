@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use super::Slug;
+use super::{Completion, Slug};
 
 /// Names an organization for good: a slug that is removed and made again gets another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,4 +76,6 @@ pub struct Organization {
     pub rate_limit: Option<NonZeroU32>,
     /// Browser origins that may write; empty: every origin.
     pub origins: Vec<String>,
+    /// From which share of a duration on its reports call a viewer done.
+    pub completion: Completion,
 }

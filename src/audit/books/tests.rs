@@ -15,6 +15,7 @@ fn organization(number: u128) -> Organization {
         schema_name: format!("org_{slug}"),
         state: State::Active,
         schema_version: 1,
+        completion: crate::tenant::Completion::default(),
         rate_limit: None,
         origins: Vec::new(),
     }

@@ -100,9 +100,7 @@ impl Observer {
     async fn curve(&self) -> Result<Vec<u64>, tokio_postgres::Error> {
         let Lesson { schema, content } = &self.curve_of;
         let curve = format!(
-            "SELECT second::integer, count(DISTINCT viewer_id) FROM {}.event, unnest(watched) AS interval, \
-             generate_series((lower(interval) + 499) / 1000, (upper(interval) - 501) / 1000) AS second \
-             WHERE content_id = $1 GROUP BY 1 ORDER BY 1",
+            "SELECT second, viewers FROM {}.report_retention WHERE content_id = $1 ORDER BY second",
             store::quoted(schema)
         );
         let mut viewers = Vec::new();

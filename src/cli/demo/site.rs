@@ -243,6 +243,7 @@ fn serve(
         .env("ROLLBOOK_HTTP_ADDR", intake.to_string())
         .env("ROLLBOOK_ADMIN_ADDR", operator.to_string())
         .env("ROLLBOOK_DRAIN_SECONDS", STOP_DRAIN_SECONDS)
+        .env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

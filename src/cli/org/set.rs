@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use crate::cli::Failure;
 use crate::cli::admin::AdminArguments;
 use crate::store::lifecycle::{self, Changes, RateLimit};
-use crate::tenant::Slug;
+use crate::tenant::{Completion, Slug};
 
 /// What `org set` takes.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(in crate::cli) struct Arguments {
     /// of those that were set before. `any`: every origin.
     #[arg(long, group = "changes", value_name = "ORIGIN", value_parser = origin)]
     origin: Option<Vec<Origin>>,
+    /// The share of a video's duration from which on reports count a viewer as having completed it: above 0, at most 1.
+    #[arg(long, group = "changes", value_name = "SHARE")]
+    completion: Option<Completion>,
     #[command(flatten)]
     pub(super) admin: AdminArguments,
 }
@@ -36,8 +39,12 @@ enum Origin {
 
 impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let changes =
-            Changes { name: self.name, rate_limit: self.rate_limit, origins: self.origin.map(origins) };
+        let changes = Changes {
+            name: self.name,
+            rate_limit: self.rate_limit,
+            origins: self.origin.map(origins),
+            completion: self.completion,
+        };
         let (mut admin, _) = self.admin.open().await?;
         super::print(self.admin.output, &lifecycle::set(&mut admin, &self.slug, &changes).await?);
         Ok(())

@@ -56,9 +56,11 @@ pub(super) async fn check(arguments: &Arguments, settings: &[String]) -> Result<
     findings.push(descriptors(arguments));
     // What is wrong with these settings is said already.
     let mut said = Faults::default();
-    let has = |role, url| if arguments.has(role) { url } else { None };
-    let intake = has(RoleArg::Intake, said.note(arguments.databases.intake(&arguments.stand_in)));
-    let loader = has(RoleArg::Loader, said.note(arguments.databases.loader(&arguments.stand_in)));
+    let has = |roles: &[RoleArg], url| if roles.iter().any(|role| arguments.has(*role)) { url } else { None };
+    let intake = has(&[RoleArg::Intake], said.note(arguments.databases.intake(&arguments.stand_in)));
+    let loader = said.note(arguments.databases.loader(&arguments.stand_in));
+    // The reporter's, too.
+    let loader = has(&[RoleArg::Loader, RoleArg::Reporter], loader);
     let log = said.note(arguments.log_settings());
     let (intake, loader, log) = tokio::join!(
         looked(intake, |url| intake_login(arguments, url)),

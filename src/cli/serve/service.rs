@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::logins::{self, Checked, Login, Rights};
-use super::{IntakeRole, LoaderRole, Settings};
+use super::{IntakeRole, LoaderRole, ReporterRole, Settings};
 use crate::cli::Failure;
 use crate::config::ConfigError;
 use crate::intake;
@@ -20,6 +20,7 @@ use crate::log::{ConsumerSettings, Log};
 use crate::ops::admin::{Admin, Pages};
 use crate::ops::metrics::Exporter;
 use crate::ops::{Health, Role, descriptors, signals, supervise};
+use crate::report;
 use crate::store::directory::{View, follow};
 use crate::store::{Pool, PoolSettings};
 use crate::tenant::Directory;
@@ -34,6 +35,9 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(12);
 const HANDED_OVER_BYTES: usize = 16 * 1024 * 1024;
 /// The loader's receive loop turns every second; a rebalance waits for open transactions.
 const LOADER_SILENCE: Duration = Duration::from_secs(60);
+
+/// One of its turns is always between two others; a statement is given at most so long.
+const REPORTER_SILENCE: Duration = Duration::from_secs(900);
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
@@ -57,10 +61,9 @@ async fn refuse_unfit_logins(settings: &Settings) -> Result<Vec<Login>, ConfigEr
         );
     }
     let intake = settings.intake.as_ref().map(|intake| logins::Role::Intake(intake.database.clone()));
-    let loader = settings
-        .loader
-        .as_ref()
-        .map(|loader| logins::Role::Loader(loader.database.clone(), settings.prefix.clone()));
+    let of_loader = settings.loader.as_ref().map(|loader| &loader.database);
+    let of_loader = of_loader.or(settings.reporter.as_ref().map(|reporter| &reporter.database));
+    let loader = of_loader.map(|database| logins::Role::Loader(database.clone(), settings.prefix.clone()));
     let mut unchecked = Vec::new();
     for role in intake.into_iter().chain(loader) {
         let login = Login { role, rights };
@@ -109,12 +112,21 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
         exporter = exporter.with_snapshot_age(Arc::clone(&directory));
         start_intake(&settings, intake, &log, directory, &health, &stop, &mut parts).await?;
     }
-    if let Some(loader) = &settings.loader {
-        let directory = Arc::new(Directory::default());
+    // Loader and reporter log in as the same, and see the same.
+    let organizations = Arc::new(Directory::default());
+    let follower = settings.loader.as_ref().map(|loader| &loader.database);
+    if let Some(database) = follower.or(settings.reporter.as_ref().map(|reporter| &reporter.database)) {
+        let directory = Arc::clone(&organizations);
+        parts.spawn(follow_until(database.clone(), View::Loader, directory, stop.clone()));
         if settings.intake.is_none() {
-            exporter = exporter.with_snapshot_age(Arc::clone(&directory));
+            exporter = exporter.with_snapshot_age(Arc::clone(&organizations));
         }
-        start_loader(&settings, loader, &log, directory, &health, &stop, &mut parts)?;
+    }
+    if let Some(loader) = &settings.loader {
+        start_loader(&settings, loader, &log, Arc::clone(&organizations), &health, &stop, &mut parts)?;
+    }
+    if let Some(reporter) = &settings.reporter {
+        start_reporter(&settings, reporter, organizations, &health, &stop, &mut parts)?;
     }
     let upkeep = exporter.clone().upkeep(stop.clone());
     parts.spawn(async {
@@ -208,7 +220,6 @@ fn start_loader(
         let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
         move || condition.trouble(directory.taken_at()).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
-    parts.spawn(follow_until(role.database.clone(), View::Loader, Arc::clone(&directory), stop.clone()));
     let loader = loader::Parts {
         settings: role.settings.clone(),
         log: log.clone(),
@@ -223,6 +234,40 @@ fn start_loader(
         },
     };
     parts.spawn(loader::run(loader, stop.clone()));
+    Ok(())
+}
+
+fn start_reporter(
+    settings: &Settings,
+    role: &ReporterRole,
+    directory: Arc<Directory>,
+    health: &Health,
+    stop: &CancellationToken,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    let connections = std::num::NonZeroU32::new(report::TURNS).context("the reporter needs a connection")?;
+    let pool = Pool::new(
+        &role.database,
+        PoolSettings { connections, max_lifetime: CONNECTION_LIFETIME, wait: CONNECTION_WAIT },
+    )?;
+    let condition = Arc::new(report::Condition::default());
+    health.answer_for(Role::Reporter, {
+        let condition = Arc::clone(&condition);
+        move || condition.trouble().map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+    });
+    let reporter = report::Parts {
+        pool,
+        directory,
+        roles: settings.prefix.clone(),
+        period: role.period,
+        condition,
+        heartbeat: health.watch("reporter", REPORTER_SILENCE),
+    };
+    let stop = stop.clone();
+    parts.spawn(async move {
+        report::run(reporter, stop).await;
+        Ok(())
+    });
     Ok(())
 }
 

@@ -32,6 +32,7 @@ impl Around {
             schema_name: "org_acme".to_owned(),
             state: State::Active,
             schema_version: 1,
+            completion: crate::tenant::Completion::default(),
             rate_limit: None,
             origins: Vec::new(),
         };

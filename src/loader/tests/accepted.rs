@@ -78,9 +78,10 @@ impl Filling {
     async fn compare(&self, site: &Site, sent: &[Sent]) {
         let slug = self.slug;
         let sql = format!(
-            "SELECT to_jsonb(sent)::text, to_jsonb(stored)::text FROM unnest($1) AS each (text), \
-                 jsonb_populate_record(NULL::org_{slug}.event, each.text::jsonb) AS sent \
-                 LEFT JOIN org_{slug}.event AS stored ON stored.event_id = sent.event_id \
+            "SELECT to_jsonb(sent)::text, to_jsonb(stored)::text FROM unnest($1) AS each (text) \
+                 LEFT JOIN org_{slug}.event AS stored ON stored.event_id = (each.text::jsonb ->> 'event_id')::uuid \
+                 CROSS JOIN LATERAL jsonb_populate_record( \
+                     NULL::org_{slug}.event, each.text::jsonb || jsonb_build_object('stored_in', stored.stored_in)) AS sent \
              WHERE sent IS DISTINCT FROM stored"
         );
         let rows: Vec<String> = sent.iter().map(|(event_type, members)| row(event_type, members)).collect();

@@ -2,7 +2,7 @@
 //! replayed. Read back, they are the same, column by column.
 
 use super::super::position::Watermark;
-use super::super::writer::Fates;
+use super::super::writer::{COLUMNS, Fates};
 use super::events::{any_events, event, source};
 use super::site::{Site, record_id};
 use crate::event::{Event, UnixMillis};
@@ -24,7 +24,7 @@ async fn store(site: &Site, slug: &str, events: &[Event<'static>], at_a_time: us
 }
 
 async fn stored_rows(site: &Site, slug: &str) -> Vec<String> {
-    site.texts(&format!("SELECT event::text FROM org_{slug}.event AS event ORDER BY event_id")).await
+    site.texts(&format!("SELECT ROW ({COLUMNS})::text FROM org_{slug}.event ORDER BY event_id")).await
 }
 
 #[tokio::test]
@@ -55,10 +55,11 @@ async fn insert_copy_and_a_replayed_dead_letter_store_the_same() {
     let as_records = site.number("SELECT count(*) FROM org_dead.dead_letter WHERE event IS NULL").await;
     assert_eq!(as_records, 0);
     let replayed = site
-        .texts(
-            "SELECT jsonb_populate_record(NULL::org_dead.event, event)::text FROM org_dead.dead_letter \
-             ORDER BY event_id",
-        )
+        .texts(&format!(
+            "SELECT ROW ({COLUMNS})::text FROM \
+                 (SELECT (jsonb_populate_record(NULL::org_dead.event, event)).* FROM org_dead.dead_letter) AS dead \
+             ORDER BY event_id"
+        ))
         .await;
     for (replayed, inserted) in replayed.iter().zip(&inserted) {
         assert_eq!(replayed, inserted);

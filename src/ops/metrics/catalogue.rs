@@ -87,6 +87,12 @@ pub const LOADER_LANES: &str = "rollbook_loader_lanes";
 pub const LOADER_PARTITIONS: &str = "rollbook_loader_partitions";
 /// Partitions, or schemas, where Postgres had forgotten what it once confirmed: the log brings it again.
 pub const LOADER_REWINDS: &str = "rollbook_loader_rewinds_total";
+/// Age of the oldest organization's reports where something waits to be taken in; 0: nothing does.
+pub const REPORT_LAG_SECONDS: &str = "rollbook_report_lag_seconds";
+/// An organization's turn that took something in.
+pub const REPORT_RUN_SECONDS: &str = "rollbook_report_run_seconds";
+/// Events that were taken into reports.
+pub const REPORT_EVENTS: &str = "rollbook_report_events_total";
 /// Age of the snapshot of organizations.
 pub const SNAPSHOT_AGE_SECONDS: &str = "rollbook_snapshot_age_seconds";
 /// From an event's receipt to its commit.
@@ -102,7 +108,7 @@ pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 26] = [
+pub const CATALOGUE: [Metric; 29] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -123,6 +129,9 @@ pub const CATALOGUE: [Metric; 26] = [
     gauge(LOADER_LANES, Unit::Count, "Lanes, one per organization and partition, by state."),
     gauge(LOADER_PARTITIONS, Unit::Count, "Partitions assigned to this process, by state; a stopped one needs a person."),
     counter(LOADER_REWINDS, "Partitions and schemas found to have less than Postgres once confirmed: the log brings it again."),
+    gauge(REPORT_LAG_SECONDS, Unit::Seconds, "Age of the oldest organization's reports where something waits to be taken in; 0 when nothing does."),
+    histogram(REPORT_RUN_SECONDS, LATENCY_SECONDS, Unit::Seconds, "An organization's turn of the reporter that took something in."),
+    counter(REPORT_EVENTS, "Events that were taken into reports."),
     gauge(SNAPSHOT_AGE_SECONDS, Unit::Seconds, "Age of the snapshot of organizations; grows while Postgres is away."),
     histogram(FRESHNESS, FRESHNESS_SECONDS, Unit::Seconds, "From an event's receipt to being visible in its schema."),
     gauge(DB_CONNECTIONS, Unit::Count, "Connections to Postgres, by state."),

@@ -1,0 +1,96 @@
+//! One content, for people: numbers, curve, items.
+
+use std::fmt::Write as _;
+
+use super::chart;
+use crate::cli::output::{or_dash, printable};
+use crate::report::{Item, Sheet};
+
+/// Columns of a bar that is full.
+const BAR: usize = 24;
+
+/// All that the reports say, `width` columns wide.
+pub(super) fn text(sheet: &Sheet, width: usize) -> String {
+    let content = &sheet.content;
+    let duration = content.duration_ms.map(|ms| clock(ms / 1000));
+    let mut text = format!(
+        "{id} ({duration})\n  {viewers} viewers, {sessions} sessions, {plays} plays, {minutes} minutes watched\n  \
+         {completion} average completion, {completed} completed; last seen {last}\n\n",
+        id = printable(&content.content_id),
+        duration = or_dash(duration),
+        viewers = content.viewers,
+        sessions = content.sessions,
+        plays = content.plays,
+        minutes = content.watched_ms / 60_000,
+        completion = or_dash(content.average_completion.map(percent)),
+        completed = content.completed_viewers,
+        last = content.last_at,
+    );
+    text += &chart::curve(&sheet.retention, width);
+    if let Some((second, lost)) = chart::greatest_drop(&sheet.retention) {
+        let _ = writeln!(text, "\ngreatest drop        {} ({lost} viewers within 5 s)", clock(second.into()));
+    }
+    if let Some((second, again)) = chart::most_watched_again(&sheet.retention) {
+        let _ = writeln!(text, "most watched again   {} ({again} times)", clock(second.into()));
+    }
+    for item in &sheet.items {
+        text += &describe(item);
+    }
+    text
+}
+
+fn describe(item: &Item) -> String {
+    let seconds = item.median_elapsed_ms.map(|ms| format!("{:.1} s", ms / 1000.0));
+    let mut text = format!(
+        "\n{id}\n  {shown} shown, {answered} answered ({attempts} answers), {skipped} skipped; right at first {first}, \
+         at last {last}; median {median}\n",
+        id = printable(&item.item_id),
+        shown = item.shown_viewers,
+        answered = item.answered_viewers,
+        attempts = item.attempts,
+        skipped = item.skipped_viewers,
+        first = or_dash(item.first_accuracy.map(percent)),
+        last = or_dash(item.last_accuracy.map(percent)),
+        median = or_dash(seconds),
+    );
+    let choices: Vec<String> = item.options.iter().map(|one| shortened(&printable(&one.choice))).collect();
+    let widest = choices.iter().map(|choice| choice.chars().count()).max().unwrap_or_default();
+    for (one, choice) in item.options.iter().zip(&choices) {
+        let bar = bar(one.first_viewers, item.answered_viewers);
+        let _ = writeln!(
+            text,
+            "  {choice:<widest$} {bar} {} first, {} last",
+            one.first_viewers, one.last_viewers
+        );
+    }
+    text
+}
+
+/// A share of a whole as a bar.
+fn bar(part: i64, whole: i64) -> String {
+    let (part, whole) = (u128::from(part.unsigned_abs()), u128::from(whole.unsigned_abs()).max(1));
+    let full =
+        usize::try_from((2 * part * BAR as u128 + whole) / (2 * whole)).map_or(BAR, |full| full.min(BAR));
+    format!("{}{}", "█".repeat(full), "·".repeat(BAR - full))
+}
+
+fn shortened(text: &str) -> String {
+    match text.chars().count() {
+        0..=30 => text.to_owned(),
+        _ => text.chars().take(29).chain(['…']).collect(),
+    }
+}
+
+/// A share for people.
+pub(super) fn percent(share: f32) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// Seconds as players show them.
+pub(super) fn clock(seconds: i64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}

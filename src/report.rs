@@ -1,0 +1,31 @@
+//! What an organization gets out of its events: summaries in its own schema, kept current in plain SQL.
+//!
+//! - [`Reports`]: the summaries of one schema: a [`turn`](Reports::turn) takes in what is new, a rebuild makes them again
+//! - [`run`]: the role `reporter`, which gives every organization its turn
+//!
+//! The cursor of a build is a snapshot: each row of `event` carries the transaction that stored it, and a turn takes the
+//! rows of transactions that the last one's snapshot did not see. So each row is taken once, whoever stored it. Cursor and
+//! summaries move in one transaction. What the SQL adds stands in `sql/`; the tables and views are the schema's migrations.
+//!
+//! A rebuild is a second set of rows with a cursor of its own: first the rows that its snapshot sees, by their place in the
+//! table, then the others as in any turn. The views change over in the transaction that leaves nothing waiting.
+//!
+//! Reads the directory of organizations and Postgres; loaders never wait for it.
+
+mod build;
+mod condition;
+mod error;
+mod read;
+mod rebuild;
+mod reporter;
+mod reports;
+mod schedule;
+mod take;
+
+pub use condition::Condition;
+pub use error::ReportError;
+pub use read::{Choice, Content, Item, Second, Sheet, contents, sheet};
+pub use rebuild::{Progress, rebuild};
+pub use reporter::{Parts, TURNS, run};
+pub use reports::{Reports, Slices};
+pub use take::{Slice, Turn};

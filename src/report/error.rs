@@ -1,0 +1,48 @@
+//! Why a turn came to nothing.
+
+use tokio_postgres::error::SqlState;
+
+/// A variant is something that the reporter does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Another reporter, or a rebuild, is at work on the same rows: it does what there is to do.
+    #[error("another reporter is at work on it")]
+    Busy,
+    /// Another rebuild began before this one ended, and makes the same.
+    #[error("another rebuild began before this one ended")]
+    Superseded,
+    /// The server is away, or takes nothing at the time: no organization's trouble.
+    #[error("Postgres cannot be used")]
+    Server(#[source] tokio_postgres::Error),
+    /// No connection became free, or none could be made, in time.
+    #[error("no connection to Postgres")]
+    NoConnection,
+    /// It takes longer than it was given.
+    #[error("it takes too long")]
+    TooLong(#[source] tokio_postgres::Error),
+    /// The schema: something is missing, locked or refused.
+    #[error("the schema does not take it")]
+    Schema(#[source] tokio_postgres::Error),
+    /// The tables do not say what they should.
+    #[error("the report tables are not as they were made: {0}")]
+    Unreadable(&'static str),
+}
+
+impl From<tokio_postgres::Error> for ReportError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(code) = error.code() else { return Self::Server(error) };
+        match *code {
+            // The row that is locked first was not to be had: see `Reports::lock`. Or it, or what was to be new, is by now.
+            SqlState::DIVISION_BY_ZERO
+            | SqlState::T_R_SERIALIZATION_FAILURE
+            | SqlState::T_R_DEADLOCK_DETECTED
+            | SqlState::UNIQUE_VIOLATION => Self::Busy,
+            SqlState::QUERY_CANCELED => Self::TooLong(error),
+            // Connections, resources, a shutdown, a server that is read-only.
+            ref code if ["08", "53", "57", "58"].contains(&&code.code()[..2]) || code.code() == "25006" => {
+                Self::Server(error)
+            }
+            _ => Self::Schema(error),
+        }
+    }
+}

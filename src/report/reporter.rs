@@ -1,0 +1,161 @@
+//! The role `reporter`: every organization has its turn, and none waits for another's trouble.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge, histogram};
+use tokio_util::sync::CancellationToken;
+
+use super::schedule::{Next, Schedule};
+use super::{Condition, ReportError, Reports, Turn};
+use crate::ops::Heartbeat;
+use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
+use crate::store::{Backoff, Pool, PoolError, TENANT_SCHEMA_VERSION};
+use crate::tenant::{Directory, OrganizationId, RolePrefix, State, Tenant};
+
+/// Turns at a time, each on a connection: while one organization's takes long the others have theirs.
+pub const TURNS: u32 = 2;
+/// The longest sleep: organizations come and go, and the lag grows.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the reporter works with.
+#[allow(missing_debug_implementations, reason = "a heartbeat shows nothing")]
+pub struct Parts {
+    /// Connections of the loader's login, [`TURNS`] of them.
+    pub pool: Pool,
+    /// The organizations.
+    pub directory: Arc<Directory>,
+    /// How their roles are called.
+    pub roles: RolePrefix,
+    /// How often each has its turn.
+    pub period: Duration,
+    /// Where its trouble is told.
+    pub condition: Arc<Condition>,
+    /// Beats with each turn, whatever it comes to.
+    pub heartbeat: Heartbeat,
+}
+
+/// Keeps the reports of every organization current until `stop`. A turn that is under way then is given up: what it did is
+/// not done.
+pub async fn run(parts: Parts, stop: CancellationToken) {
+    let reporter = Reporter { schedule: Mutex::new(Schedule::new(parts.period)), parts };
+    let turns = (0..TURNS).map(|_| reporter.work());
+    stop.run_until_cancelled(futures_util::future::join_all(turns)).await;
+}
+
+struct Reporter {
+    parts: Parts,
+    schedule: Mutex<Schedule>,
+}
+
+impl Reporter {
+    async fn work(&self) {
+        let mut backoff = Backoff::for_server();
+        loop {
+            self.parts.heartbeat.beat();
+            let tenants = self.tenants();
+            let ids: Vec<OrganizationId> = tenants.iter().map(Tenant::id).collect();
+            let now = Instant::now();
+            let next = self.schedule().next(&ids, now);
+            self.tell_lag();
+            match next {
+                Next::Wait(until) => {
+                    tokio::time::sleep(
+                        until.saturating_duration_since(now).clamp(Duration::from_millis(10), TICK),
+                    )
+                    .await;
+                }
+                Next::Turn { organization, patience } => {
+                    let Some(tenant) = tenants.iter().find(|tenant| tenant.id() == organization) else {
+                        continue;
+                    };
+                    let outcome = self.turn(tenant, patience).await;
+                    self.tell(tenant, &outcome);
+                    self.schedule().done(organization, &outcome, Instant::now());
+                    match outcome {
+                        Err(ReportError::Server(_) | ReportError::NoConnection) => {
+                            tokio::time::sleep(backoff.next()).await
+                        }
+                        _ => backoff.reset(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those that have a schema.
+    fn tenants(&self) -> Vec<Tenant> {
+        let mut tenants = self.parts.directory.record_owners();
+        tenants.retain(|tenant| matches!(tenant.organization().state, State::Active | State::Suspended));
+        tenants
+    }
+
+    async fn turn(&self, tenant: &Tenant, patience: Duration) -> Result<Turn, ReportError> {
+        if tenant.organization().schema_version != TENANT_SCHEMA_VERSION {
+            return Err(ReportError::Unreadable("the schema is at another version: run `rollbook migrate`"));
+        }
+        let client = self.parts.pool.get().await.map_err(|error| match error {
+            PoolError::Connect(source) => ReportError::Server(source),
+            PoolError::TimedOut => ReportError::NoConnection,
+        })?;
+        let reports = Reports::of(tenant, &self.parts.roles).with_patience(patience);
+        let started = Instant::now();
+        let turn = reports.turn(&client).await;
+        // After an error it was rolled back; where that failed the connection is closed, and not lent again.
+        if !matches!(turn, Err(ReportError::Server(_))) {
+            client.give_back();
+        }
+        if let Ok(Turn { added: 1.., .. }) = turn {
+            histogram!(REPORT_RUN_SECONDS).record(started.elapsed().as_secs_f64());
+        }
+        turn
+    }
+
+    fn tell(&self, tenant: &Tenant, outcome: &Result<Turn, ReportError>) {
+        let organization = tenant.slug().as_str();
+        let was_failing = self.schedule().is_failing(tenant.id());
+        let cause = |error: &ReportError| std::error::Error::source(error).map(describe);
+        match outcome {
+            Ok(turn) => {
+                counter!(REPORT_EVENTS).increment(turn.added);
+                if was_failing {
+                    tracing::info!(organization, "reports are kept again");
+                }
+            }
+            Err(ReportError::Busy | ReportError::Superseded) => return,
+            Err(error @ (ReportError::Server(_) | ReportError::NoConnection)) => {
+                let trouble = match cause(error) {
+                    Some(cause) => format!("{error}: {cause}"),
+                    None => error.to_string(),
+                };
+                if self.parts.condition.set(Some(trouble.clone())) {
+                    tracing::warn!(trouble, "no reports are kept");
+                }
+                return;
+            }
+            Err(error) if !was_failing => {
+                tracing::warn!(organization, %error, cause = cause(error), "reports of an organization are not kept");
+            }
+            Err(_) => {}
+        }
+        if self.parts.condition.set(None) {
+            tracing::info!("reports are kept again");
+        }
+    }
+
+    fn tell_lag(&self) {
+        gauge!(REPORT_LAG_SECONDS).set(self.schedule().lag(Instant::now()).as_secs_f64());
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What Postgres says, which the driver keeps one level below.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,176 @@
+//! The summaries of one schema: how a transaction on them begins and ends.
+//!
+//! Statements are sent as text and have no names, for a pooler may lend another server session to each transaction; only
+//! numbers and quoted names are put into them.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::ReportError;
+use super::build::{self, Build, Snapshot, State};
+use crate::store::quoted;
+use crate::tenant::{Completion, RolePrefix, Tenant};
+
+/// What is new in a slice, added to the summaries.
+const WATCHING: &str = include_str!("sql/watching.sql");
+const ANSWERING: &str = include_str!("sql/answering.sql");
+/// The longest video that intake takes, in milliseconds.
+const LONGEST_MS: &str = "172800000";
+/// Nobody waits for a report, so a report waits for nobody.
+const LOCK_TIMEOUT_MS: u32 = 500;
+
+/// The summaries of one schema.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// Quoted.
+    pub(super) schema: String,
+    /// Quoted: who may write them.
+    role: String,
+    /// What the organization's reports are to call done.
+    pub(super) completion: Completion,
+    /// How long a statement may take.
+    patience: Duration,
+    pub(super) slices: Slices,
+}
+
+/// How much one transaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slices {
+    /// Events that a turn adds, about: what one transaction stored is never divided.
+    pub events: i64,
+    /// Blocks of `event` that a rebuild goes through.
+    pub blocks: i64,
+    /// Rows of each table that are deleted after one.
+    pub cleared: u32,
+}
+
+impl Default for Slices {
+    /// A fraction of a second's work each.
+    fn default() -> Self {
+        Self { events: 50_000, blocks: 4096, cleared: 20_000 }
+    }
+}
+
+/// What stands in the tables when a transaction begins.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) builds: Vec<Build>,
+    pub(super) now: Snapshot,
+    /// Since when the reports are as they are.
+    pub(super) age: Duration,
+}
+
+impl Look {
+    pub(super) fn find(&self, state: State) -> Option<&Build> {
+        self.builds.iter().find(|build| build.state == state)
+    }
+}
+
+impl Reports {
+    /// How long a statement may take unless it is known to need more.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// An organization's, kept by its own writing role.
+    pub fn of(tenant: &Tenant, roles: &RolePrefix) -> Self {
+        let organization = tenant.organization();
+        Self::new(&organization.schema_name, &roles.writer_role(tenant.slug()), organization.completion)
+    }
+
+    /// A schema's, kept by a role that may write there.
+    pub fn new(schema: &str, role: &str, completion: Completion) -> Self {
+        Self {
+            schema: quoted(schema),
+            role: quoted(role),
+            completion,
+            patience: Self::PATIENCE,
+            slices: Slices::default(),
+        }
+    }
+
+    /// With statements that may take so long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// In transactions of another size.
+    #[must_use]
+    pub fn in_slices(self, slices: Slices) -> Self {
+        Self { slices, ..self }
+    }
+
+    /// Begins a transaction with one snapshot, in the role, and looks.
+    pub(super) async fn look(&self, client: &Client) -> Result<Look, ReportError> {
+        let Self { schema, .. } = self;
+        let begin = self.begin("REPEATABLE READ");
+        let columns = build::COLUMNS;
+        let sql = format!(
+            "{begin} SELECT {columns}, extract(epoch FROM now() - s.taken_until) AS age_seconds \
+             FROM {schema}.report_build AS b, {schema}.report_state AS s, pg_control_system() AS c ORDER BY b.build"
+        );
+        let answers = client.simple_query(&sql).await?;
+        let rows: Vec<&SimpleQueryRow> = answers.iter().filter_map(as_row).collect();
+        let first = rows.first().ok_or(ReportError::Unreadable("report_build or report_state is empty"))?;
+        let age: f64 = build::required(first, "age_seconds")?;
+        Ok(Look {
+            builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,
+            now: Snapshot::read(first)?,
+            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+        })
+    }
+
+    /// Plans must not hang on statistics: tables are looked into by their keys, whatever is known of their sizes. And the
+    /// server's other work comes first: no second process, no compiling, bounded memory.
+    pub(super) fn begin(&self, isolation: &str) -> String {
+        let (role, patience_ms) = (&self.role, self.patience.as_millis());
+        format!(
+            "BEGIN ISOLATION LEVEL {isolation}; SET LOCAL search_path = ''; \
+             SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = {patience_ms}; \
+             SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL jit = off; \
+             SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '32MB'; \
+             SET LOCAL enable_seqscan = off; SET LOCAL ROLE {role};"
+        )
+    }
+
+    /// Takes a build for this transaction; fails, as `Busy`, where it is not to be had at once.
+    pub(super) fn lock(&self, build: &Build) -> String {
+        let (schema, number) = (&self.schema, build.number);
+        format!(
+            "SELECT 1 / count(*) FROM \
+             (SELECT FROM {schema}.report_build WHERE build = {number} FOR UPDATE SKIP LOCKED) AS mine;"
+        )
+    }
+
+    /// Adds the rows for which a condition holds.
+    pub(super) fn add(&self, build: &Build, completion: &str, rows: &str) -> String {
+        let fill = |sql: &str| {
+            sql.replace("{schema}", &self.schema)
+                .replace("{build}", &build.number.to_string())
+                .replace("{completion}", completion)
+                .replace("{longest_ms}", LONGEST_MS)
+                .replace("{rows}", rows)
+        };
+        fill(WATCHING) + &fill(ANSWERING)
+    }
+
+    /// Does it all, and commits; gives how many events were added.
+    pub(super) async fn commit(&self, client: &Client, sql: &str) -> Result<u64, ReportError> {
+        let answers = client.simple_query(&format!("{sql} COMMIT")).await?;
+        let added = answers.iter().filter_map(as_row).filter_map(|row| row.try_get("added").ok().flatten());
+        Ok(added.filter_map(|added| added.parse::<u64>().ok()).sum())
+    }
+
+    /// Ends a transaction that is not to have happened. Where that fails the connection is of no further use, which its
+    /// next user finds out.
+    pub(super) async fn roll_back(client: &Client) {
+        let _ = client.batch_execute("ROLLBACK").await;
+    }
+}
+
+pub(super) fn as_row(answer: &SimpleQueryMessage) -> Option<&SimpleQueryRow> {
+    match answer {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    }
+}

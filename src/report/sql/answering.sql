@@ -1,0 +1,155 @@
+-- What a slice of events says of items, added to the summaries. It runs after watching.sql, in its transaction: the
+-- contents have their rows.
+WITH taken AS MATERIALIZED (
+    SELECT content_id, item_id, viewer_id, type, occurred_at, coalesce(seq, -1) AS seq, event_id, answer, correct, score,
+           elapsed_ms
+    FROM {schema}.event
+    WHERE type LIKE 'item.%' AND item_id IS NOT NULL AND {rows}
+),
+acts AS (
+    SELECT content_id, item_id, viewer_id, bool_or(type = 'item.shown') AS shown,
+           bool_or(type = 'item.skipped') AS skipped, bool_or(type = 'item.revised') AS revised,
+           count(*) FILTER (WHERE type = 'item.answered') AS attempts
+    FROM taken
+    GROUP BY content_id, item_id, viewer_id
+),
+firsts AS (
+    SELECT DISTINCT ON (content_id, item_id, viewer_id) *
+    FROM taken
+    WHERE type = 'item.answered'
+    ORDER BY content_id, item_id, viewer_id, occurred_at, seq, event_id
+),
+lasts AS (
+    SELECT DISTINCT ON (content_id, item_id, viewer_id) *
+    FROM taken
+    WHERE type = 'item.answered'
+    ORDER BY content_id, item_id, viewer_id, occurred_at DESC, seq DESC, event_id DESC
+),
+compared AS MATERIALIZED (
+    SELECT acts.*,
+           f.occurred_at IS NOT NULL
+               AND (old.first_at IS NULL
+                    OR (f.occurred_at, f.seq, f.event_id) < (old.first_at, old.first_seq, old.first_event_id)) AS is_first,
+           l.occurred_at IS NOT NULL
+               AND (old.last_at IS NULL
+                    OR (l.occurred_at, l.seq, l.event_id) > (old.last_at, old.last_seq, old.last_event_id)) AS is_last,
+           f.occurred_at AS f_at, f.seq AS f_seq, f.event_id AS f_id, f.answer AS f_answer, f.correct AS f_correct,
+           f.score AS f_score,
+           l.occurred_at AS l_at, l.seq AS l_seq, l.event_id AS l_id, l.answer AS l_answer, l.correct AS l_correct,
+           l.score AS l_score, l.elapsed_ms AS l_elapsed_ms,
+           coalesce(old.shown, false) AS was_shown, coalesce(old.skipped, false) AS was_skipped,
+           coalesce(old.revised, false) AS was_revised, coalesce(old.attempts, 0) AS old_attempts,
+           old.first_at AS o_first_at, old.first_seq AS o_first_seq, old.first_event_id AS o_first_event_id,
+           old.first_answer AS o_first_answer, old.first_correct AS o_first_correct, old.first_score AS o_first_score,
+           old.last_at AS o_last_at, old.last_seq AS o_last_seq, old.last_event_id AS o_last_event_id,
+           old.last_answer AS o_last_answer, old.last_correct AS o_last_correct, old.last_score AS o_last_score,
+           old.last_elapsed_ms AS o_last_elapsed_ms
+    FROM acts
+    LEFT JOIN firsts AS f USING (content_id, item_id, viewer_id)
+    LEFT JOIN lasts AS l USING (content_id, item_id, viewer_id)
+    LEFT JOIN LATERAL (SELECT *
+                       FROM {schema}.report_viewer_item AS o
+                       WHERE o.build = {build} AND o.content_id = acts.content_id AND o.item_id = acts.item_id
+                         AND o.viewer_id = acts.viewer_id
+                       LIMIT 1) AS old ON true
+),
+merged AS MATERIALIZED (
+    SELECT *,
+           CASE WHEN is_first THEN f_answer ELSE o_first_answer END AS first_answer,
+           CASE WHEN is_first THEN f_correct ELSE o_first_correct END AS first_correct,
+           CASE WHEN is_last THEN l_answer ELSE o_last_answer END AS last_answer,
+           CASE WHEN is_last THEN l_correct ELSE o_last_correct END AS last_correct
+    FROM compared
+),
+keep_viewers AS (
+    INSERT INTO {schema}.report_viewer_item AS kept
+        (build, content_id, item_id, viewer_id, shown, skipped, revised, attempts,
+         first_at, first_seq, first_event_id, first_answer, first_correct, first_score,
+         last_at, last_seq, last_event_id, last_answer, last_correct, last_score, last_elapsed_ms)
+    SELECT {build}, content_id, item_id, viewer_id, shown, skipped, revised, attempts,
+           CASE WHEN is_first THEN f_at ELSE o_first_at END, CASE WHEN is_first THEN f_seq ELSE o_first_seq END,
+           CASE WHEN is_first THEN f_id ELSE o_first_event_id END, first_answer, first_correct,
+           CASE WHEN is_first THEN f_score ELSE o_first_score END,
+           CASE WHEN is_last THEN l_at ELSE o_last_at END, CASE WHEN is_last THEN l_seq ELSE o_last_seq END,
+           CASE WHEN is_last THEN l_id ELSE o_last_event_id END, last_answer, last_correct,
+           CASE WHEN is_last THEN l_score ELSE o_last_score END,
+           CASE WHEN is_last THEN l_elapsed_ms ELSE o_last_elapsed_ms END
+    FROM merged
+    ORDER BY content_id, item_id, viewer_id
+    ON CONFLICT (build, content_id, item_id, viewer_id) DO UPDATE
+        SET shown = kept.shown OR excluded.shown, skipped = kept.skipped OR excluded.skipped,
+            revised = kept.revised OR excluded.revised, attempts = kept.attempts + excluded.attempts,
+            first_at = excluded.first_at, first_seq = excluded.first_seq, first_event_id = excluded.first_event_id,
+            first_answer = excluded.first_answer, first_correct = excluded.first_correct,
+            first_score = excluded.first_score,
+            last_at = excluded.last_at, last_seq = excluded.last_seq, last_event_id = excluded.last_event_id,
+            last_answer = excluded.last_answer, last_correct = excluded.last_correct, last_score = excluded.last_score,
+            last_elapsed_ms = excluded.last_elapsed_ms
+),
+new_items AS (
+    SELECT content_id, count(*) AS items
+    FROM (SELECT DISTINCT content_id, item_id FROM merged) AS new
+    WHERE (SELECT true FROM {schema}.report_item_sum AS o
+           WHERE o.build = {build} AND o.content_id = new.content_id AND o.item_id = new.item_id LIMIT 1) IS NULL
+    GROUP BY content_id
+),
+keep_contents AS (
+    UPDATE {schema}.report_content_sum AS kept
+    SET items = kept.items + new_items.items
+    FROM new_items
+    WHERE kept.build = {build} AND kept.content_id = new_items.content_id
+),
+keep_items AS (
+    INSERT INTO {schema}.report_item_sum AS kept
+        (build, content_id, item_id, shown_viewers, answered_viewers, skipped_viewers, revised_viewers, attempts,
+         first_judged_viewers, first_correct_viewers, last_judged_viewers, last_correct_viewers)
+    SELECT {build}, content_id, item_id,
+           count(*) FILTER (WHERE shown AND NOT was_shown), count(*) FILTER (WHERE attempts > 0 AND old_attempts = 0),
+           count(*) FILTER (WHERE skipped AND NOT was_skipped), count(*) FILTER (WHERE revised AND NOT was_revised),
+           sum(attempts),
+           sum((first_correct IS NOT NULL)::int - (o_first_correct IS NOT NULL)::int),
+           sum((first_correct IS TRUE)::int - (o_first_correct IS TRUE)::int),
+           sum((last_correct IS NOT NULL)::int - (o_last_correct IS NOT NULL)::int),
+           sum((last_correct IS TRUE)::int - (o_last_correct IS TRUE)::int)
+    FROM merged
+    GROUP BY content_id, item_id
+    ON CONFLICT (build, content_id, item_id) DO UPDATE
+        SET shown_viewers = kept.shown_viewers + excluded.shown_viewers,
+            answered_viewers = kept.answered_viewers + excluded.answered_viewers,
+            skipped_viewers = kept.skipped_viewers + excluded.skipped_viewers,
+            revised_viewers = kept.revised_viewers + excluded.revised_viewers,
+            attempts = kept.attempts + excluded.attempts,
+            first_judged_viewers = kept.first_judged_viewers + excluded.first_judged_viewers,
+            first_correct_viewers = kept.first_correct_viewers + excluded.first_correct_viewers,
+            last_judged_viewers = kept.last_judged_viewers + excluded.last_judged_viewers,
+            last_correct_viewers = kept.last_correct_viewers + excluded.last_correct_viewers
+),
+keep_options AS (
+    INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
+    SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
+    FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, 0 AS last FROM merged WHERE is_first
+          UNION ALL
+          SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first
+          UNION ALL
+          SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last
+          UNION ALL
+          SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last) AS each
+    CROSS JOIN LATERAL (
+        SELECT answer ->> 'choice' AS choice
+        UNION
+        SELECT jsonb_array_elements_text(
+            CASE WHEN jsonb_typeof(answer -> 'choices') = 'array' THEN answer -> 'choices' ELSE '[]' END)) AS choices
+    WHERE choice IS NOT NULL
+    GROUP BY content_id, item_id, choice
+    HAVING sum(first) <> 0 OR sum(last) <> 0
+    ON CONFLICT (build, content_id, item_id, choice) DO UPDATE
+        SET first_viewers = kept.first_viewers + excluded.first_viewers,
+            last_viewers = kept.last_viewers + excluded.last_viewers
+)
+INSERT INTO {schema}.report_elapsed AS kept (build, content_id, item_id, elapsed_ms, answers)
+SELECT {build}, content_id, item_id, elapsed_ms, count(*)
+FROM taken
+WHERE type = 'item.answered' AND elapsed_ms IS NOT NULL
+GROUP BY content_id, item_id, elapsed_ms
+ORDER BY content_id, item_id, elapsed_ms
+ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;

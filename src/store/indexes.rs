@@ -1,0 +1,39 @@
+//! Indexes on tables that are full: made beside those who write, after the migrations and outside of their transaction.
+
+use super::migrate::Problem;
+use super::{Admin, retry, roles};
+
+/// Waits for those who write, and for everybody who reads with an older snapshot: an analyst's long query among them.
+const LOCK_TIMEOUT: &str = "60s";
+
+/// Makes the index by which a reporter finds what is new, where the migration left it to this, and makes again one that an
+/// interrupted run left half made. Without it reports are right all the same, and dearer.
+pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
+    let (table, index) =
+        (format!("{}.event", roles::quoted(schema)), format!("{}.event_stored", roles::quoted(schema)));
+    let state = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+    let found = admin.client.query_opt(state, &[&index]).await?.map(|row| row.get::<_, bool>(0));
+    if found == Some(true) {
+        return Ok(());
+    }
+    let key = retry::lock_key(&index);
+    if !admin.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await?.get::<_, bool>(0) {
+        return Err(Problem::Locked);
+    }
+    let owner = roles::quoted(&admin.who().owner);
+    let made = async {
+        admin.client.batch_execute(&format!("SET ROLE {owner}; SET lock_timeout = '{LOCK_TIMEOUT}'")).await?;
+        // A statement each: none of them may stand in a transaction.
+        if found == Some(false) {
+            admin.client.batch_execute(&format!("DROP INDEX CONCURRENTLY {index}")).await?;
+        }
+        let make = format!(
+            "CREATE INDEX CONCURRENTLY event_stored ON {table} USING brin (stored_in) WITH (autosummarize = on)"
+        );
+        admin.client.batch_execute(&make).await
+    };
+    let made = made.await;
+    admin.client.batch_execute("RESET ROLE; RESET lock_timeout").await?;
+    admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await?;
+    Ok(made?)
+}

@@ -1,0 +1,107 @@
+//! Making the summaries again: after deletions, for schemas that were there before, beside those who read.
+
+use rollbook::report::{Progress, rebuild};
+
+use super::{Row, a_site, catch_up, differences, insert, small};
+
+async fn is_what_it_should_be(site: &crate::harness::Site) {
+    assert_eq!(differences(&site.superuser().await, "0.9").await, Vec::<String>::new());
+}
+
+fn some() -> Vec<Row> {
+    let viewers = ["ann", "ben", "cid"];
+    let rows = (0..300)
+        .zip(viewers.iter().cycle())
+        .map(|(n, viewer)| Row::watched(&[(n * 10, n * 10 + 500)]).by(viewer));
+    rows.chain([Row::ready(3000), Row::answered(r#"{"choice": "1"}"#)]).collect()
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_gone_after_a_rebuild_and_readers_see_the_old_ones_until_it_is_done() {
+    let (site, reports) = a_site().await;
+    let reports = reports.in_slices(small());
+    let (admin, loader) = (site.superuser().await, site.loader().await);
+    site.execute(&insert(&some())).await;
+    catch_up(&reports, &loader).await;
+    site.execute("DELETE FROM org_acme.event WHERE viewer_id = 'ben'").await;
+    catch_up(&reports, &loader).await;
+    let viewers = "SELECT viewers FROM org_acme.report_content";
+    assert_eq!(site.number(viewers).await, 4);
+
+    let mut told = Vec::new();
+    let mut build = Box::pin(rebuild(&admin, &reports, |progress| told.push(progress)));
+    // Its first steps, and then no more of them: as long as it is not done the old ones are read.
+    let begun = tokio::time::timeout(std::time::Duration::from_millis(1), &mut build).await;
+    if begun.is_err() {
+        let seen = site.number(viewers).await;
+        let done =
+            site.number("SELECT count(*) FROM org_acme.report_state WHERE rebuilt_at IS NOT NULL").await;
+        assert_eq!(seen == 4, done == 0, "all of the old ones, or all of the new ones");
+    }
+    build.await.expect("a rebuild");
+    assert_eq!(told.last(), Some(&Progress::Done));
+    assert_eq!(site.number(viewers).await, 3);
+    is_what_it_should_be(&site).await;
+    reports.clear(&admin).await.expect("cleared");
+    assert_eq!(site.number("SELECT count(*) FROM org_acme.report_build").await, 1);
+    assert_eq!(site.number("SELECT count(DISTINCT build) FROM org_acme.report_viewer_content").await, 1);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_given_up_half_way_is_finished_by_a_reporter() {
+    let (site, reports) = a_site().await;
+    let reports = reports.in_slices(small());
+    let loader = site.loader().await;
+    site.execute(&insert(&some())).await;
+    catch_up(&reports, &loader).await;
+    let admin = site.superuser().await;
+    let mut steps = 0;
+    let mut build = Box::pin(rebuild(&admin, &reports, |_| steps += 1));
+    let _ = futures_util::poll!(&mut build);
+    drop(build);
+    drop(admin);
+    site.execute("DELETE FROM org_acme.event WHERE viewer_id = 'ben'").await;
+    // Whether it had begun or not: after another one all is well.
+    rebuild(&site.superuser().await, &reports, |_| ()).await.expect("a rebuild");
+    catch_up(&reports, &loader).await;
+    is_what_it_should_be(&site).await;
+}
+
+#[tokio::test]
+async fn a_full_schema_of_the_release_before_gets_its_reports_and_event_is_not_rewritten() {
+    let (site, reports) = a_site().await;
+    site.execute(&format!(
+        "DROP TABLE org_acme.report_state, org_acme.report_build, {tables} CASCADE; \
+         DROP INDEX org_acme.event_stored; ALTER TABLE org_acme.event DROP COLUMN stored_in; \
+         DELETE FROM org_acme.refinery_schema_history WHERE version > 4; \
+         UPDATE rollbook.organization SET schema_version = 4; {insert}",
+        tables = site
+            .texts("SELECT 'org_acme.' || relname FROM pg_class WHERE relnamespace = 'org_acme'::regnamespace \
+                    AND relkind = 'r' AND relname LIKE 'report%' AND relname NOT IN ('report_state', 'report_build')")
+            .await
+            .join(", "),
+        insert = insert(&some()),
+    ))
+    .await;
+    let file = "SELECT pg_relation_filenode('org_acme.event')::bigint";
+    let before = site.number(file).await;
+    let items = site.run("migrate --json").await.done().items();
+    assert_eq!(items[0]["outcome"], "migrated");
+    assert_eq!(site.number(file).await, before, "not rewritten");
+    let valid =
+        "SELECT count(*) FROM pg_index WHERE indexrelid = 'org_acme.event_stored'::regclass AND indisvalid";
+    assert_eq!(site.number(valid).await, 1);
+    assert_eq!(site.number("SELECT count(*) FROM org_acme.report_content").await, 0);
+    assert_eq!(
+        site.number("SELECT extract(epoch FROM taken_until)::bigint FROM org_acme.report_state").await,
+        0
+    );
+
+    site.execute(&insert(&[Row::new("video.played")])).await;
+    catch_up(&reports, &site.loader().await).await;
+    is_what_it_should_be(&site).await;
+    assert_eq!(
+        site.number("SELECT count(*) FROM org_acme.report_state WHERE rebuilt_at IS NOT NULL").await,
+        1
+    );
+}

@@ -1,0 +1,70 @@
+//! The role `reporter` of a running service.
+
+use serde_json::Value;
+
+use super::{Row, insert};
+use crate::harness::{Form, Service, Site, eventually, played};
+
+#[tokio::test]
+async fn what_is_sent_is_in_the_reports_and_the_service_tells_how_far_they_are() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let service = Service::ready(site.serve("").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
+    service.post(&acme, Form::Json, &played(5)).await.accepts(5);
+    site.loaded("acme", 5).await;
+    eventually("five plays in the reports", async || {
+        site.number("SELECT coalesce(sum(plays), 0)::bigint FROM org_acme.report_day").await == 5
+    })
+    .await;
+    assert_eq!(service.metric("rollbook_report_events_total").await, 5.0);
+    assert!(service.metric("rollbook_report_run_seconds_count").await >= 1.0);
+    assert_eq!(service.metric("rollbook_report_lag_seconds").await, 0.0);
+
+    // A threshold of one's own.
+    site.execute(&insert(&[Row::ready(1000), Row::watched(&[(0, 500)])])).await;
+    let completed = "SELECT coalesce(sum(completed_viewers), 0)::bigint FROM org_acme.report_content";
+    let set = site.run("org set acme --completion 0.5 --json").await.done().json();
+    assert_eq!(set["completion"], 0.5);
+    eventually("half of it is enough", async || site.number(completed).await == 1).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_organization_whose_report_tables_are_locked_or_gone_delays_no_other_and_is_told_in_status() {
+    let site = Site::with(&["acme", "birch", "cedar"]).await;
+    site.execute("DROP TABLE org_cedar.report_step CASCADE").await;
+    let mut locker = site.superuser().await;
+    let lock = locker.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE org_birch.report_content_sum IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("a lock");
+    for slug in ["acme", "birch", "cedar"] {
+        site.execute(&insert(&[Row::new("video.played")]).replace("org_acme", &format!("org_{slug}"))).await;
+    }
+    let service =
+        Service::ready(site.serve("--role reporter").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
+    let events = |slug: &str| format!("SELECT events FROM org_{slug}.report_state");
+    eventually("acme's reports", async || site.number(&events("acme")).await == 1).await;
+    site.execute("UPDATE org_birch.report_state SET taken_until = now() - interval '1 hour'").await;
+    let items = site.run("status --json").await.done().items();
+    let said = |slug: &str| -> Value {
+        items.iter().find(|item| item["organization"] == slug).expect("an item")["reports"].clone()
+    };
+    assert_eq!((said("acme"), said("birch")), ("current".into(), "behind".into()));
+    assert_eq!((site.number(&events("birch")).await, site.number(&events("cedar")).await), (0, 0));
+    lock.rollback().await.expect("the lock is gone");
+    eventually("birch's reports", async || site.number(&events("birch")).await == 1).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_organizations_state_moves_all_the_same() {
+    let site = Site::with(&["acme"]).await;
+    let service =
+        Service::ready(site.serve("--role reporter").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
+    site.execute("UPDATE org_acme.report_state SET taken_until = now() - interval '31 seconds'").await;
+    let moved =
+        "SELECT count(*) FROM org_acme.report_state WHERE taken_until > now() - interval '20 seconds'";
+    eventually("it moves", async || site.number(moved).await == 1).await;
+    service.stop().await;
+}
