@@ -6,6 +6,7 @@
 mod admin;
 mod audit;
 mod dead_letters;
+mod export;
 mod failure;
 mod held;
 mod key;
@@ -70,6 +71,8 @@ enum Command {
     Held(held::Command),
     /// Shows what an organization's viewers watched and answered, and makes the reports anew.
     Report(Box<report::Arguments>),
+    /// Writes an organization's events as CSV or Parquet, by the time that they were received.
+    Export(Box<export::Arguments>),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
     /// Prints the completions of a shell, for packagers.
@@ -97,6 +100,7 @@ impl Command {
             Self::DeadLetters(command) => command.admin().faults(),
             Self::Held(command) => command.faults(),
             Self::Report(arguments) => arguments.admin().faults(),
+            Self::Export(arguments) => arguments.admin.faults(),
             Self::Load(arguments) => arguments.faults(),
             Self::Completions(_) | Self::Man(_) => Faults::default(),
         }
@@ -123,6 +127,7 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Report(arguments) => arguments.run().await,
+        Command::Export(arguments) => arguments.run().await,
         Command::Load(arguments) => arguments.run().await,
         Command::Completions(arguments) => {
             arguments.run();
