@@ -7,6 +7,7 @@ mod admin;
 mod audit;
 mod dead_letters;
 mod demo;
+mod export;
 mod failure;
 mod health;
 mod held;
@@ -75,6 +76,8 @@ enum Command {
     Held(held::Command),
     /// Shows what an organization's viewers watched and answered, and makes the reports anew.
     Report(Box<report::Arguments>),
+    /// Writes an organization's events as CSV or Parquet, by the time that they were received.
+    Export(Box<export::Arguments>),
     /// Sends events as viewers' players would, simulated or from a file, and measures.
     Load(load::Arguments),
     /// Shows the whole thing on this machine, with nothing configured and nothing left behind: a throwaway PostgreSQL, three
@@ -105,6 +108,7 @@ impl Command {
             Self::DeadLetters(command) => command.admin().faults(),
             Self::Held(command) => command.faults(),
             Self::Report(arguments) => arguments.admin().faults(),
+            Self::Export(arguments) => arguments.admin.faults(),
             Self::Load(arguments) => arguments.faults(),
             Self::Demo(arguments) => arguments.faults(),
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => Faults::default(),
@@ -133,6 +137,7 @@ pub async fn run(
         Command::DeadLetters(command) => command.run().await,
         Command::Held(command) => command.run().await,
         Command::Report(arguments) => arguments.run().await,
+        Command::Export(arguments) => arguments.run().await,
         Command::Load(arguments) => arguments.run().await,
         Command::Demo(arguments) => Box::pin(arguments.run()).await,
         Command::Completions(arguments) => {

@@ -15,6 +15,7 @@
 mod build;
 mod condition;
 mod error;
+mod export;
 mod read;
 mod rebuild;
 mod reporter;
@@ -24,6 +25,7 @@ mod take;
 
 pub use condition::Condition;
 pub use error::ReportError;
+pub use export::{ExportError, Span, csv as export_csv, parquet as export_parquet};
 pub use read::{Choice, Content, Item, Second, Sheet, contents, sheet};
 pub use rebuild::{Progress, rebuild};
 pub use reporter::{Parts, TURNS, run};

@@ -4,6 +4,7 @@
 mod command;
 mod definitions;
 mod dumps;
+mod exporting;
 mod queries;
 mod random;
 mod rebuilding;

@@ -61,23 +61,22 @@ impl Reports {
         } else {
             Self::roll_back(client).await;
             turn.behind = Some(look.age);
-            turn.has_more = true;
             if building.as_ref().is_none_or(|building| !building.is_usable()) {
                 self.begin_build(client).await?;
-                return Ok(turn);
+                return Ok(Turn { has_more: true, ..turn });
             }
         }
         if let Some(building) = building {
-            turn.has_more = true;
-            Self::of_this_turn(client, self.go_on_building(client, building.number).await).await?;
+            let step = Self::of_this_turn(client, self.go_on_building(client, building.number).await).await?;
+            turn.has_more |= step.is_some();
         } else if let Some(old) = old {
             let cleared = Self::of_this_turn(client, self.clear_up(client, &old).await).await?;
-            turn.has_more |= cleared != Some(true);
+            turn.has_more |= cleared == Some(false);
         }
         Ok(turn)
     }
 
-    /// What another reporter is at work on is no reason to take back what this turn has done.
+    /// What another reporter is at work on is no reason to take back what this turn has done, nor to come back at once.
     async fn of_this_turn<T>(
         client: &Client,
         outcome: Result<T, ReportError>,

@@ -1,0 +1,151 @@
+//! `rollbook export`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::admin::AdminArguments;
+use super::failure::chain;
+use super::{Failure, output};
+use crate::event::UnixMillis;
+use crate::report::{ExportError, Span, export_csv, export_parquet};
+use crate::store::organizations;
+use crate::tenant::Slug;
+
+/// What `export` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The organization.
+    slug: Slug,
+    /// Events received then and later: milliseconds since 1970 UTC, or RFC 3339 with an offset. Default: from the first on.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<i64>,
+    /// Events received before then. Default: to the last.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<i64>,
+    /// How they are written.
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// The file to write, which is there when it is whole. Default: standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) admin: AdminArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// With a header, as Postgres reads it again.
+    Csv,
+    /// Typed columns with statistics.
+    Parquet,
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    let time = UnixMillis::parse(text);
+    time.map(|time| time.0)
+        .ok_or_else(|| "a time is milliseconds since 1970 UTC, or RFC 3339 with an offset".to_owned())
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        if self.format == Format::Parquet && self.out.is_none() && output::is_terminal() {
+            return Err(Failure::new(
+                "terminal",
+                "Parquet is nothing for a terminal: name a file with --out",
+            ));
+        }
+        let (mut admin, _) = self.admin.open().await?;
+        let organization = organizations::standing(&admin, &self.slug).await?.organization;
+        let span = Span { since_ms: self.since, until_ms: self.until };
+        let (client, schema) = (admin.client(), &organization.schema_name);
+        let Some(file) = &self.out else {
+            let mut out = Harmless { out: BufWriter::new(io::stdout()), is_terminal: output::is_terminal() };
+            return match self.write(client, schema, span, &mut out).await {
+                Err(error) if error.is_broken_pipe() => Ok(()),
+                written => written.map_err(|error| failure(&error)),
+            };
+        };
+        // Under its name only once it is whole.
+        let part = beside(file);
+        let written = async {
+            let mut out = BufWriter::new(File::create(&part)?);
+            self.write(client, schema, span, &mut out).await?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            Ok(std::fs::rename(&part, file)?)
+        };
+        written.await.map_err(|error: ExportError| {
+            let _ = std::fs::remove_file(&part);
+            failure(&error)
+        })
+    }
+
+    async fn write(
+        &self,
+        client: &mut tokio_postgres::Client,
+        schema: &str,
+        span: Span,
+        out: &mut (impl Write + Send),
+    ) -> Result<(), ExportError> {
+        let bar = progress_bar(self.format);
+        let written = match self.format {
+            Format::Csv => export_csv(client, schema, span, out, |bytes| bar.inc(bytes)).await,
+            Format::Parquet => export_parquet(client, schema, span, &mut *out, |rows| bar.inc(rows)).await,
+        };
+        bar.finish_and_clear();
+        written?;
+        Ok(out.flush()?)
+    }
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    file.with_file_name(name)
+}
+
+fn failure(error: &ExportError) -> Failure {
+    let code = match error {
+        ExportError::Postgres(_) => "database_error",
+        ExportError::Io(_) | ExportError::Parquet(_) => "export_not_written",
+    };
+    Failure::new(code, chain(error))
+}
+
+/// Standard output: where it is a terminal, what comes from events is shown and not obeyed.
+struct Harmless<W> {
+    out: W,
+    is_terminal: bool,
+}
+
+impl<W: Write> Write for Harmless<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_terminal {
+            return self.out.write(bytes);
+        }
+        // Postgres sends whole rows.
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.split_inclusive('\n') {
+            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+            self.out.write_all((output::printable(line) + end).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Drawn on standard error, and only on a terminal.
+fn progress_bar(format: Format) -> ProgressBar {
+    let template = match format {
+        Format::Csv => "{spinner} {bytes} {elapsed} ({bytes_per_sec})",
+        Format::Parquet => "{spinner} {human_pos} events {elapsed} ({per_sec})",
+    };
+    let style = ProgressStyle::with_template(template).expect("a template without unknown keys");
+    ProgressBar::new_spinner().with_style(style)
+}

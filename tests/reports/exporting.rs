@@ -1,0 +1,108 @@
+//! `rollbook export`.
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+
+use super::{Row, insert};
+use crate::harness::Site;
+
+const HEADER: &str = "event_id,type,session_id,viewer_id,content_id,item_id,occurred_at,client_occurred_at,received_at,seq,\
+                      position_ms,rate,watched,played_ms,answer,correct,score,attempt,elapsed_ms,details";
+
+/// Five events, received a second after each other, in another order than they are stored in.
+async fn a_site() -> Site {
+    let site = Site::with(&["acme"]).await;
+    let rows: Vec<Row> = [
+        Row::ready(1000),
+        Row::watched(&[]),
+        Row::watched(&[(0, 500), (200, 900)]).by("a,\"b\""),
+        Row {
+            correct: Some(true),
+            score: Some(0.5),
+            elapsed_ms: Some(7),
+            seq: Some(4_294_967_295),
+            ..Row::answered(r#"{"number": 12.50}"#)
+        },
+        Row::new("video.played"),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|(row, id)| Row { id, ..row })
+    .collect();
+    site.execute(&insert(&rows)).await;
+    site.execute(
+        "UPDATE org_acme.event SET received_at = timestamptz 'epoch' + (6 - right(event_id::text, 1)::int) * interval '1 s'",
+    )
+    .await;
+    site
+}
+
+#[tokio::test]
+async fn csv_has_the_contracts_columns_in_the_order_of_receipt_and_is_half_open() {
+    let site = a_site().await;
+    let csv = site.run("export acme").await.done().stdout;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (6, HEADER));
+    let id = |line: &str| line.split(',').next().expect("an id").chars().last();
+    assert_eq!(
+        lines[1..].iter().map(|line| id(line)).collect::<Vec<_>>(),
+        ['5', '4', '3', '2', '1'].map(Some)
+    );
+    assert!(lines[2].ends_with(",,,,\"{\"\"number\"\": 12.50}\",true,0.5,,7,"), "{}", lines[2]);
+    assert!(
+        lines[2].contains(",2026-11-22T12:00:00.000Z,1970-01-01T00:00:02.000Z,4294967295,"),
+        "{}",
+        lines[2]
+    );
+    assert!(
+        lines[3].contains(",\"a,\"\"b\"\"\",")
+            && lines[3].contains(",\"{\"\"[0,500)\"\",\"\"[200,900)\"\"}\","),
+        "{}",
+        lines[3]
+    );
+    assert!(lines[4].contains(",{},") && lines[5].ends_with("\"{\"\"duration_ms\"\": 1000}\""), "{csv}");
+
+    let some =
+        site.run("export acme --since 2000 --until 1970-01-01T00:00:04Z --format csv").await.done().stdout;
+    assert_eq!(some.lines().skip(1).map(id).collect::<Vec<_>>(), ['4', '3'].map(Some));
+    site.run("export acme --since yesterday").await.exits(2);
+    assert_eq!(site.run("export birch --json").await.exits(1).error_code(), "organization_not_found");
+}
+
+#[tokio::test]
+async fn parquet_has_typed_columns_with_statistics_and_a_file_is_there_when_it_is_whole() {
+    let site = a_site().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("events.parquet");
+    let export = |schema: &str| {
+        site.rollbook(&format!("export {schema} --format parquet --out")).arg(path.to_str().expect("a path"))
+    };
+    export("acme").run().await.done();
+    let reader = SerializedFileReader::new(std::fs::File::open(&path).expect("a file")).expect("Parquet");
+    let names: Vec<String> =
+        reader.metadata().file_metadata().schema().get_fields().iter().map(|f| f.name().to_owned()).collect();
+    assert_eq!(names.join(","), HEADER);
+    let statistics = reader.metadata().row_group(0).column(8).statistics().expect("statistics");
+    assert_eq!(statistics.min_bytes_opt(), Some(&1_000_000_i64.to_le_bytes()[..]));
+    let rows: Vec<_> = reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 5);
+    let types: Vec<&String> = rows.iter().map(|row| row.get_string(1).expect("a type")).collect();
+    assert_eq!(types, ["video.played", "item.answered", "video.heartbeat", "video.heartbeat", "video.ready"]);
+    assert_eq!(
+        (rows[1].get_long(9).ok(), rows[1].get_bool(15).ok(), rows[1].get_float(16).ok()),
+        (Some(4_294_967_295), Some(true), Some(0.5))
+    );
+    let lists: Vec<String> = rows
+        .iter()
+        .map(|row| row.get_list(12).map_or("none".to_owned(), |list| list.len().to_string()))
+        .collect();
+    assert_eq!(lists, ["none", "none", "2", "0", "none"]);
+    let second = rows[2].get_list(12).expect("a list").elements()[1].to_string();
+    assert_eq!(second.replace(' ', ""), "{start_ms:200,end_ms:900}");
+
+    // What breaks off leaves what was there.
+    site.execute("ALTER TABLE org_acme.event DROP COLUMN details CASCADE").await;
+    export("acme").run().await.exits(1);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    assert!(SerializedFileReader::new(std::fs::File::open(&path).expect("a file")).is_ok());
+}
