@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod corpus;
 mod dead_letters;
+mod demo;
 mod descriptors;
 mod directory;
 mod disconnects;

@@ -83,7 +83,8 @@ async fn a_batch_of_which_the_log_took_nothing_is_refused_as_a_whole() {
     assert!(detail.contains("refuses records of this size"), "{detail}");
     assert_eq!(service.metric("rollbook_log_publish_total{outcome=\"failed\"}").await, 1.0);
     assert_eq!(service.metric("rollbook_log_publish_total{outcome=\"timed_out\"}").await, 0.0);
-    eventually("it is said", async || service.said().contains("raise `max.message.bytes` of the topic")).await;
+    eventually("it is said", async || service.said().contains("raise `max.message.bytes` of the topic"))
+        .await;
     // The producer is not the worse for it.
     service.post(&acme, Form::Gzip, &long_answers(10)).await.accepts(10);
     assert_eq!(service.metric("rollbook_log_queue_bytes").await, 0.0);

@@ -1,0 +1,85 @@
+//! The demo, as who starts it for the first time: nothing is configured, and nothing is left behind.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Rollbook, Site};
+
+/// A run with nothing of ours in its environment, and temporary folders in one of its own.
+fn demo(words: &str, folder: &Path) -> Rollbook {
+    Rollbook::new(&format!("demo {words}"))
+        .env("TMPDIR", folder.to_str().expect("text"))
+        .env("PATH", &std::env::var("PATH").unwrap_or_default())
+}
+
+fn folder() -> tempfile::TempDir {
+    // PostgreSQL may run as another user, who has to get through; so not below somebody's home.
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("ours");
+    folder
+}
+
+/// Neither files nor processes that work in them.
+fn nothing_is_left(folder: &Path) {
+    let left: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    let name = folder.to_str().expect("text");
+    for process in std::fs::read_dir("/proc").expect("processes").flatten() {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains(name), "{}", String::from_utf8_lossy(&line));
+    }
+}
+
+fn number(answer: &Value, name: &str) -> u64 {
+    answer[name].as_u64().unwrap_or_else(|| panic!("{name} in {answer}"))
+}
+
+#[tokio::test]
+async fn it_shows_that_what_was_accepted_is_stored_and_leaves_nothing_behind() {
+    let folder = folder();
+    let answer = demo("--seconds 4 --json", folder.path()).run().await.done().json();
+    let (accepted, stored) = (number(&answer, "accepted"), number(&answer, "stored"));
+    assert_eq!(accepted, stored + number(&answer, "duplicate"), "{answer}");
+    assert!(accepted > 100 && number(&answer, "rejected") > 0, "{answer}");
+    assert!(answer["seconds"].as_f64().is_some_and(|seconds| seconds >= 4.0), "{answer}");
+    assert_eq!(answer["audit_ok"], true);
+    nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn without_a_terminal_it_says_a_line_a_second_and_the_audit_last() {
+    let folder = folder();
+    let ran = demo("--seconds 3", folder.path()).run().await.done();
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(
+        lines.iter().filter(|line| line.contains("accepted/s") || line.contains(" s  accepted ")).count()
+            >= 2
+    );
+    assert!(lines.last().is_some_and(|line| line.starts_with("audit: ok")), "{}", ran.stdout);
+    assert!(!ran.stdout.contains('\u{1b}'), "no control characters: {}", ran.stdout);
+    nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn on_kafka_it_has_a_topic_of_its_own_and_removes_it() {
+    let (folder, site) = (folder(), Site::empty().await);
+    let run = demo("--seconds 3 --json --kafka", folder.path()).env("ROLLBOOK_KAFKA_BROKERS", site.brokers());
+    let answer = run.run().await.done().json();
+    assert_eq!(answer["audit_ok"], true, "{answer}");
+    assert!(number(&answer, "accepted") > 50, "{answer}");
+    nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_in_a_line() {
+    let folder = folder();
+    let nowhere = folder.path().join("nowhere");
+    let words = format!("--seconds 1 --json --postgres-bin {}", nowhere.display());
+    let ran = demo(&words, folder.path()).run().await.exits(1);
+    assert_eq!(ran.error_code(), "no_postgres");
+    nothing_is_left(folder.path());
+    let unset = demo("--seconds 1 --kafka", folder.path()).run().await.exits(64);
+    assert!(unset.stderr.contains("ROLLBOOK_KAFKA_BROKERS"), "{}", unset.stderr);
+}
