@@ -93,7 +93,8 @@ struct Settings {
     intake: Option<IntakeRole>,
     loader: Option<LoaderRole>,
     reporter: Option<ReporterRole>,
-    log: LogSettings,
+    /// `None`: no role of this process needs it.
+    log: Option<LogSettings>,
     group: String,
     prefix: RolePrefix,
     allow_privileged_login: bool,
@@ -147,10 +148,10 @@ impl Arguments {
         let intake = self.has(RoleArg::Intake).then(|| self.intake(&mut faults));
         let loader = self.has(RoleArg::Loader).then(|| self.loader(&mut faults));
         let reporter = self.has(RoleArg::Reporter).then(|| self.reporter(&mut faults));
-        let log = faults.note(self.log_settings());
+        let log = self.needs_log().then(|| faults.note(self.log_settings())).flatten();
         faults.note(self.check_roles());
         let drain = faults.note(self.drain.resolve());
-        let settings = log.zip(drain).map(|(log, drain)| Settings {
+        let settings = drain.map(|drain| Settings {
             intake: intake.flatten(),
             loader: loader.flatten(),
             reporter: reporter.flatten(),
@@ -166,6 +167,11 @@ impl Arguments {
 
     fn log_settings(&self) -> Result<LogSettings, ConfigError> {
         self.log.resolve(&self.partitions, &self.retention)
+    }
+
+    /// A reporter alone asks Postgres for all that it needs.
+    fn needs_log(&self) -> bool {
+        self.has(RoleArg::Intake) || self.has(RoleArg::Loader)
     }
 
     /// Nobody else can take what an intake alone writes into files of its own, or bring a loader alone anything.

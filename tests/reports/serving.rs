@@ -41,8 +41,12 @@ async fn an_organization_whose_report_tables_are_locked_or_gone_delays_no_other_
     for slug in ["acme", "birch", "cedar"] {
         site.execute(&insert(&[Row::new("video.played")]).replace("org_acme", &format!("org_{slug}"))).await;
     }
-    let service =
-        Service::ready(site.serve("--role reporter").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
+    let service = Service::ready(
+        site.serve("--role reporter")
+            .without("ROLLBOOK_KAFKA_BROKERS")
+            .env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1"),
+    )
+    .await;
     let events = |slug: &str| format!("SELECT events FROM org_{slug}.report_state");
     eventually("acme's reports", async || site.number(&events("acme")).await == 1).await;
     site.execute("UPDATE org_birch.report_state SET taken_until = now() - interval '1 hour'").await;

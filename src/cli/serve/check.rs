@@ -61,7 +61,7 @@ pub(super) async fn check(arguments: &Arguments, settings: &[String]) -> Result<
     let loader = said.note(arguments.databases.loader(&arguments.stand_in));
     // The reporter's, too.
     let loader = has(&[RoleArg::Loader, RoleArg::Reporter], loader);
-    let log = said.note(arguments.log_settings());
+    let log = if arguments.needs_log() { said.note(arguments.log_settings()) } else { None };
     let (intake, loader, log) = tokio::join!(
         looked(intake, |url| intake_login(arguments, url)),
         looked(loader, |url| loader_login(arguments, url)),

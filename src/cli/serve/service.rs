@@ -107,10 +107,10 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     let admin_listener = bind(settings.ops.admin.admin_addr).await?;
     let admin_addr = admin_listener.local_addr().context("asking for the operator's address")?;
     let grace = settings.drain.limit + CLOSE_GRACE;
-    if let Some(intake) = &settings.intake {
+    if let (Some(intake), Some(log)) = (&settings.intake, &log) {
         let directory = Arc::new(Directory::default());
         exporter = exporter.with_snapshot_age(Arc::clone(&directory));
-        start_intake(&settings, intake, &log, directory, &health, &stop, &mut parts).await?;
+        start_intake(&settings, intake, log, directory, &health, &stop, &mut parts).await?;
     }
     // Loader and reporter log in as the same, and see the same.
     let organizations = Arc::new(Directory::default());
@@ -122,8 +122,8 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
             exporter = exporter.with_snapshot_age(Arc::clone(&organizations));
         }
     }
-    if let Some(loader) = &settings.loader {
-        start_loader(&settings, loader, &log, Arc::clone(&organizations), &health, &stop, &mut parts)?;
+    if let (Some(loader), Some(log)) = (&settings.loader, &log) {
+        start_loader(&settings, loader, log, Arc::clone(&organizations), &health, &stop, &mut parts)?;
     }
     if let Some(reporter) = &settings.reporter {
         start_reporter(&settings, reporter, organizations, &health, &stop, &mut parts)?;
@@ -137,23 +137,25 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     // The operator's listener outlives the drain, so that it can be watched.
     let drained = CancellationToken::new();
     let exporter = exporter.with_readiness(health.clone());
-    let admin = Admin { exporter, health, pages: pages_of(&log) };
+    let admin = Admin { exporter, health, pages: log.as_ref().and_then(pages_of) };
     let admin = tokio::spawn(admin.run(admin_listener, drained.clone()));
     signals::stop_on_signal(stop.clone()).context("listening for signals")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin_addr, "serving");
     let outcome = supervise(parts, stop, grace).await;
     drained.cancel();
     let _ = admin.await;
-    let _closed = tokio::task::spawn_blocking(move || log.close()).await;
+    if let Some(log) = log {
+        let _closed = tokio::task::spawn_blocking(move || log.close()).await;
+    }
     tracing::info!("stopped");
     outcome
 }
 
 /// A log of our own is read through before anything else begins.
-async fn open_log(settings: &Settings) -> anyhow::Result<Log> {
-    let (log, group) = (settings.log.clone(), settings.group.clone());
+async fn open_log(settings: &Settings) -> anyhow::Result<Option<Log>> {
+    let (Some(log), group) = (settings.log.clone(), settings.group.clone()) else { return Ok(None) };
     let opening = tokio::task::spawn_blocking(move || Log::open(&log, &group)).await;
-    Ok(opening.context("opening the log")??)
+    Ok(Some(opening.context("opening the log")??))
 }
 
 /// What the operator's listener tells of the log, where nobody else can look at it.
