@@ -7,7 +7,7 @@
 //! - [`tenant`]: who a request or a record belongs to, and the proof of it
 //! - [`event`]: what one viewer did, checked once; past this room an event cannot be wrong
 //! - [`intake`]: accept → resolve → decode → check → publish → reply
-//! - [`log`]: the record format, and the log (Kafka) that keeps what was accepted
+//! - [`log`]: the record format, and the log that keeps what was accepted: a Kafka topic, or files of this process
 //! - [`loader`]: from the log into each organization's schema, exactly once
 //! - [`report`]: what an organization gets out of its events: summaries, kept current in its own schema
 //! - [`store`]: Postgres: connections, roles, migrations, provisioning
