@@ -16,7 +16,7 @@ pub(in crate::cli) struct Arguments {
     /// For display.
     #[arg(long, group = "changes", value_parser = display_name)]
     name: Option<String>,
-    /// Events a second that intake takes, in bursts of at least 500; `default`: whatever the service is set to.
+    /// Events a second that each intake process takes, in bursts of at least 500; `default`: whatever the service is set to.
     #[arg(long, group = "changes", value_name = "EVENTS", value_parser = rate_limit)]
     rate_limit: Option<RateLimit>,
     /// A browser origin that may write, such as `https://play.example.org`; repeat it for several. They take the place
