@@ -131,7 +131,7 @@ impl Arguments {
         };
         let lesson =
             Lesson { schema: site.schools[0].organization.schema_name.clone(), content: LESSON.to_owned() };
-        let observer = Observer::new(site.operator, &site.admin_url, &site.schools, lesson).await?;
+        let observer = Observer::new(site.operator, &site.admin_url, names.clone(), lesson).await?;
         let mut troubles = Troubles::new(&site.admin_url).await?;
         let mut picture = Picture::new(names, kind, limit, LESSON).started_at(started, Instant::now());
         let controls = Arc::new(Controls::default());

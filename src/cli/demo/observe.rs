@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_postgres::Client;
 
-use super::site::School;
 use crate::config::DatabaseUrl;
 use crate::ops::metrics::catalogue::{FRESHNESS, INTAKE_EVENTS, INTAKE_REJECTIONS, LOADER_EVENTS, LOG_BYTES};
 use crate::store;
@@ -64,11 +63,10 @@ impl Observer {
     pub(super) async fn new(
         operator: SocketAddr,
         database: &DatabaseUrl,
-        schools: &[School],
+        names: Vec<String>,
         curve_of: Lesson,
     ) -> Result<Self, store::Error> {
         let database = store::connect(database).await?;
-        let names = schools.iter().map(|school| school.organization.slug.to_string()).collect();
         Ok(Self { operator, database, names, curve_of })
     }
 
