@@ -28,13 +28,7 @@ impl Local {
 
     /// A run without Kafka.
     fn rollbook(&self, words: &str) -> Rollbook {
-        self.site
-            .rollbook(words)
-            .without("ROLLBOOK_KAFKA_BROKERS")
-            .without("ROLLBOOK_KAFKA_TOPIC")
-            .without("ROLLBOOK_KAFKA_GROUP")
-            .env("ROLLBOOK_LOG", "embedded")
-            .env("ROLLBOOK_DATA_DIR", self.data().to_str().expect("text"))
+        self.site.rollbook(words).with_embedded_log(&self.data())
     }
 
     fn serve(&self) -> Rollbook {

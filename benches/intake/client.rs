@@ -25,6 +25,8 @@ pub(crate) struct Load {
 /// What came of a load.
 pub(crate) struct Measured {
     pub(crate) cpu_seconds_a_million: f64,
+    /// With what the process took that keeps the log.
+    pub(crate) cpu_seconds_with_log: f64,
     pub(crate) events_a_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
@@ -71,9 +73,11 @@ impl Load {
             connections.spawn(send(stream, request, self.accepted.clone(), start, end));
         }
         tokio::time::sleep_until(start.into()).await;
-        let (before, started) = (server.cpu_seconds()?, Instant::now());
+        let (before, broker_before) = (server.cpu_seconds()?, server.broker_cpu_seconds()?);
+        let started = Instant::now();
         tokio::time::sleep_until(end.into()).await;
         let (cpu_seconds, took) = (server.cpu_seconds()? - before, started.elapsed());
+        let broker_cpu_seconds = server.broker_cpu_seconds()? - broker_before;
         let mut latencies = Histogram::<u64>::new(3)?;
         while let Some(sent) = connections.join_next().await {
             latencies.add(sent??)?;
@@ -82,6 +86,7 @@ impl Load {
         let quantile_ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
         Ok(Measured {
             cpu_seconds_a_million: cpu_seconds / events * 1e6,
+            cpu_seconds_with_log: (cpu_seconds + broker_cpu_seconds) / events * 1e6,
             events_a_second: events / took.as_secs_f64(),
             p50_ms: quantile_ms(0.5),
             p99_ms: quantile_ms(0.99),

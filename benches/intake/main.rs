@@ -1,4 +1,4 @@
-//! Intake over HTTP, to the acknowledgement of a real Kafka (`acks=all`).
+//! Intake over HTTP, to the acknowledgement of a real Kafka (`acks=all`), and of the embedded log (`fdatasync`).
 //!
 //! Two servers, each a process of its own on loopback: the real one, and its limit, a bare hyper server that reads the same
 //! bodies and answers. 64 connections each send their next batch when they have read the last reply. The two take turns, case by
@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "the other bench looks into unpacked bodies")]
 mod batches;
 mod client;
+mod logs;
 #[path = "../report.rs"]
 mod report;
 mod server;
@@ -89,6 +90,7 @@ async fn measure() -> anyhow::Result<()> {
         ]);
     }
     section.line("");
+    logs::compare(&ours, &mut section).await?;
     section.leave_as("2-intake");
     Ok(())
 }

@@ -5,13 +5,18 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use rollbook::config::log::KafkaSettings;
+use rollbook::config::log::{KafkaSettings, LogKind};
 
 use super::{Clients, Ground};
 use crate::harness::{eventually, played};
 
 /// What a call to Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+on_each_log![
+    a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_again,
+    a_postgres_that_was_restored_while_no_loader_ran_gets_what_it_forgot_from_the_log_again,
+];
 
 /// Commits the end of every partition under the loaders' name, as a guest with auto-commit does.
 async fn commit_as_a_guest(ground: &Ground) {
@@ -91,10 +96,9 @@ async fn what_a_transaction_leaves_in_the_log_is_neither_lag_nor_loss() {
     assert_eq!(all.stored, 11, "{all:?}");
 }
 
-#[tokio::test]
-async fn a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_again() {
-    let ground = Ground::with(&["acme", "birch"]).await;
-    let (_intake, loader) = (ground.intake().await, ground.loader().await);
+async fn a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_again(log: LogKind) {
+    let ground = Ground::on(log, &["acme", "birch"]).await;
+    let (_intake, loader) = ground.running().await;
     let clients = ground.load();
     ground.gains(100).await;
     ground.postgres().set_a_copy_aside();
@@ -109,10 +113,11 @@ async fn a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_agai
     assert_eq!(all.dead, 0, "{all:?}");
 }
 
-#[tokio::test]
-async fn a_postgres_that_was_restored_while_no_loader_ran_gets_what_it_forgot_from_the_log_again() {
-    let ground = Ground::with(&["acme"]).await;
-    let (_intake, loader) = (ground.intake().await, ground.loader().await);
+async fn a_postgres_that_was_restored_while_no_loader_ran_gets_what_it_forgot_from_the_log_again(
+    log: LogKind,
+) {
+    let ground = Ground::on(log, &["acme"]).await;
+    let (_intake, loader) = ground.running().await;
     ground.first().insist(&played(300)).await;
     ground.gains(0).await;
     ground.postgres().set_a_copy_aside();

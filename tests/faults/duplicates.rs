@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rollbook::config::log::{KafkaSettings, LogSettings};
+use rollbook::config::log::{KafkaSettings, LogKind, LogSettings};
 use rollbook::log::{Log, PartitionEnds, ScanError, Stretch};
 
 use super::{Clients, Ground, Habit};
 use crate::harness::played;
+
+on_each_log![a_client_that_sends_everything_twice_has_it_stored_once];
 
 /// The last records of each partition, so many at most, as an onlooker sees them.
 fn last_records(settings: &KafkaSettings, most: usize) -> Result<Vec<(i32, Vec<u8>)>, ScanError> {
@@ -56,10 +58,9 @@ async fn a_record_that_is_in_the_log_twice_is_stored_once() {
     assert_eq!((all.stored, all.duplicate), (421, 420));
 }
 
-#[tokio::test]
-async fn a_client_that_sends_everything_twice_has_it_stored_once() {
-    let ground = Ground::with(&["acme", "birch"]).await;
-    let (_intake, _loader) = (ground.intake().await, ground.loader().await);
+async fn a_client_that_sends_everything_twice_has_it_stored_once(log: LogKind) {
+    let ground = Ground::on(log, &["acme", "birch"]).await;
+    let (_intake, _loader) = ground.running().await;
     let mut clients = Clients::new();
     for organization in &ground.organizations {
         for events in [20, 300] {

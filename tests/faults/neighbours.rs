@@ -2,10 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use rollbook::config::log::LogKind;
 use rollbook::event::UnixMillis;
 
 use super::{Clients, Ground, Habit};
 use crate::harness::{Service, eventually};
+
+// The others differ in what they break alone, and take their time.
+on_each_log![
+    a_schema_that_is_renamed_hurts_no_neighbour,
+    a_table_that_is_locked_hurts_no_neighbour,
+    a_flood_over_the_memory_of_a_lane_hurts_no_neighbour,
+];
 
 /// How the neighbour fares for a while.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +46,10 @@ async fn birch_fares(ground: &Ground) -> Fares {
 }
 
 /// Acme's schema is hurt under load and healed, and birch, in the same partition or another, goes on as before.
-async fn only_acme_suffers<T>(hurt: impl AsyncFnOnce(&Ground) -> T, heal: &str) {
-    let ground = Ground::with(&["acme", "birch"]).await;
-    let loader = ground.loader().await;
-    only_acme_suffers_with(ground, loader, hurt, ACME_IS_HELD, heal).await;
+async fn only_acme_suffers<T>(log: LogKind, hurt: impl AsyncFnOnce(&Ground) -> T, heal: &str) {
+    let ground = Ground::on(log, &["acme", "birch"]).await;
+    let running = ground.running().await;
+    only_acme_suffers_with(ground, running, hurt, ACME_IS_HELD, heal).await;
 }
 
 /// Above 0 once acme is hurt: its records are held.
@@ -52,13 +60,14 @@ const ACME_IS_LATE: &str =
 
 async fn only_acme_suffers_with<T>(
     ground: Ground,
-    _loader: Service,
+    (intake, _loader): (Option<Service>, Service),
     hurt: impl AsyncFnOnce(&Ground) -> T,
     is_hurt: &str,
     heal: &str,
 ) {
-    let intake = ground.intake().await;
-    intake.becomes_ready().await;
+    if let Some(intake) = &intake {
+        intake.becomes_ready().await;
+    }
     let mut clients = Clients::new();
     for organization in &ground.organizations {
         clients.add(ground.client(organization), Habit::Retries, 40, Duration::from_millis(20));
@@ -99,19 +108,19 @@ macro_rules! on_the_writer {
     };
 }
 
-async fn broken_by(sql: &'static str, heal: &str) {
-    only_acme_suffers(async |ground: &Ground| ground.execute(sql).await, heal).await;
+async fn broken_by(log: LogKind, sql: &'static str, heal: &str) {
+    only_acme_suffers(log, async |ground: &Ground| ground.execute(sql).await, heal).await;
 }
 
-#[tokio::test]
-async fn a_schema_that_is_renamed_hurts_no_neighbour() {
-    broken_by("ALTER SCHEMA org_acme RENAME TO gone", "ALTER SCHEMA gone RENAME TO org_acme").await;
+async fn a_schema_that_is_renamed_hurts_no_neighbour(log: LogKind) {
+    broken_by(log, "ALTER SCHEMA org_acme RENAME TO gone", "ALTER SCHEMA gone RENAME TO org_acme").await;
 }
 
 #[tokio::test]
 async fn a_column_that_is_dropped_hurts_no_neighbour() {
     // No event here has the column, so that nothing is lost by dropping it.
     broken_by(
+        LogKind::Kafka,
         "ALTER TABLE org_acme.event DROP COLUMN attempt CASCADE",
         "ALTER TABLE org_acme.event ADD COLUMN attempt smallint",
     )
@@ -124,31 +133,32 @@ async fn a_privilege_that_is_revoked_hurts_no_neighbour() {
         on_the_writer!("REVOKE INSERT ON org_acme.event FROM"),
         on_the_writer!("GRANT INSERT ON org_acme.event TO"),
     );
-    broken_by(revoke, grant).await;
+    broken_by(LogKind::Kafka, revoke, grant).await;
 }
 
 #[tokio::test]
 async fn a_schema_whose_version_is_unknown_hurts_no_neighbour() {
     broken_by(
+        LogKind::Kafka,
         "UPDATE rollbook.organization SET schema_version = schema_version + 1000 WHERE slug = 'acme'",
         "UPDATE rollbook.organization SET schema_version = schema_version - 1000 WHERE slug = 'acme'",
     )
     .await;
 }
 
-#[tokio::test]
-async fn a_table_that_is_locked_hurts_no_neighbour() {
+async fn a_table_that_is_locked_hurts_no_neighbour(log: LogKind) {
     let hurt = async |ground: &Ground| {
         let locker = ground.superuser().await;
         locker.batch_execute("BEGIN; LOCK TABLE org_acme.event").await.expect("a lock");
         locker
     };
-    only_acme_suffers(hurt, "SELECT").await;
+    only_acme_suffers(log, hurt, "SELECT").await;
 }
 
 #[tokio::test]
 async fn a_schema_that_is_slow_hurts_no_neighbour() {
     broken_by(
+        LogKind::Kafka,
         "CREATE FUNCTION org_acme.doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$; \
          CREATE TRIGGER doze BEFORE INSERT ON org_acme.event FOR EACH STATEMENT EXECUTE FUNCTION org_acme.doze()",
         "DROP FUNCTION org_acme.doze() CASCADE",
@@ -156,11 +166,15 @@ async fn a_schema_that_is_slow_hurts_no_neighbour() {
     .await;
 }
 
-#[tokio::test]
-async fn a_flood_over_the_memory_of_a_lane_hurts_no_neighbour() {
-    let ground = Ground::with(&["acme", "birch"]).await;
+async fn a_flood_over_the_memory_of_a_lane_hurts_no_neighbour(log: LogKind) {
+    let ground = Ground::on(log, &["acme", "birch"]).await;
     let little = ground.loader_to_be().env("ROLLBOOK_LOADER_LANE_MEMORY_BYTES", "131072");
-    let loader = Service::ready(little).await;
+    let loader = ground.start(little).await;
+    loader.becomes_ready().await;
+    let intake = match log {
+        LogKind::Kafka => Some(ground.intake().await),
+        LogKind::Embedded => None,
+    };
     // Acme takes every statement, but more slowly than its records come.
     let hurt = async |ground: &Ground| {
         ground
@@ -170,6 +184,6 @@ async fn a_flood_over_the_memory_of_a_lane_hurts_no_neighbour() {
             )
             .await;
     };
-    only_acme_suffers_with(ground, loader, hurt, ACME_IS_LATE, "DROP FUNCTION org_acme.dawdle() CASCADE")
-        .await;
+    let heal = "DROP FUNCTION org_acme.dawdle() CASCADE";
+    only_acme_suffers_with(ground, (intake, loader), hurt, ACME_IS_LATE, heal).await;
 }

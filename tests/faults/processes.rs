@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Clients, Ground, Passage, Then, Trap, wire};
+use rollbook::config::log::LogKind;
+
+use super::{Clients, Ground, Then, Trap, wire};
 use crate::harness::{eventually, played};
 
-#[tokio::test]
-async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice() {
-    let ground = Ground::with(&["acme"]).await;
-    let (_intake, loader) = (ground.intake().await, ground.loader().await);
+on_each_log![
+    a_loader_killed_between_commit_and_offset_stores_nothing_twice,
+    a_loader_killed_in_the_middle_of_a_copy_leaves_nothing_half_done,
+];
+
+async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice(log: LogKind) {
+    let ground = Ground::on(log, &["acme"]).await;
+    let (_intake, loader) = ground.running().await;
     let client = ground.first();
     client.insist(&played(300)).await;
     eventually("the first batch", async || ground.anchored().await > 0).await;
@@ -16,12 +22,11 @@ async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice() {
     let trap = ground.loader_to_postgres.trap(Trap { said: wire::COMMIT_OF_FLUSH, then: Then::Hold });
     client.insist(&played(300)).await;
     trap.sprung().await;
-    // The loader has the batch; from now on it cannot tell Kafka so.
-    ground.loader_to_kafka.set(Passage::Stalled);
+    // The loader said so, and hears no answer any more.
+    loader.freeze().await;
     trap.release();
     eventually("the watermark moved", async || ground.rows("acme").await == 600).await;
     loader.kill().await;
-    ground.loader_to_kafka.set(Passage::Open);
 
     let watermark = ground.number("SELECT max(next_offset) FROM org_acme.ingest_watermark").await;
     assert!(ground.anchored().await < watermark, "the next loader has to read the batch again");
@@ -30,10 +35,9 @@ async fn a_loader_killed_between_commit_and_offset_stores_nothing_twice() {
     assert_eq!((all.stored, all.duplicate), (601, 0), "the watermark says what was done, not the ids");
 }
 
-#[tokio::test]
-async fn a_loader_killed_in_the_middle_of_a_copy_leaves_nothing_half_done() {
-    let ground = Ground::with(&["acme"]).await;
-    let (_intake, loader) = (ground.intake().await, ground.loader().await);
+async fn a_loader_killed_in_the_middle_of_a_copy_leaves_nothing_half_done(log: LogKind) {
+    let ground = Ground::on(log, &["acme"]).await;
+    let (_intake, loader) = ground.running().await;
     let trap = ground.loader_to_postgres.trap(Trap { said: wire::COPY, then: Then::Hold });
     ground.first().insist(&played(500)).await;
     trap.sprung().await;

@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rollbook::config::log::LogKind;
 use tokio_util::sync::CancellationToken;
 
-use super::{Clients, Ground, Habit};
+use super::{Clients, DataFolder, Ground, Habit};
 use plan::{Place, Planned, schedule};
 use scene::Scene;
 
@@ -25,15 +26,22 @@ async fn a_random_schedule_of_faults_loses_and_doubles_nothing() {
     let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let minutes = setting("TEST_FAULT_MINUTES").unwrap_or(1);
     let seed = setting("TEST_FAULT_SEED").unwrap_or_else(rand::random);
-    eprintln!("{minutes} minutes of faults; the same again: ./dev faults --minutes {minutes} --seed {seed}");
+    let (log, data) = match std::env::var("TEST_FAULT_LOG").as_deref() {
+        Ok("embedded") => (LogKind::Embedded, Some(DataFolder::on_small_disk())),
+        _ => (LogKind::Kafka, None),
+    };
+    let name = if log == LogKind::Kafka { "kafka" } else { "embedded" };
+    eprintln!(
+        "{minutes} minutes of faults; the same again: ./dev faults --log {name} --minutes {minutes} --seed {seed}"
+    );
 
-    let ground = Ground::with(&ORGANIZATIONS).await;
+    let ground = Ground::with_log(data, &ORGANIZATIONS).await;
     let clients = load(&ground);
     let mut scene = Scene::start(ground).await;
     let started = Instant::now();
     let span = Duration::from_secs(minutes * 60);
     let over = CancellationToken::new();
-    let places = Place::ALL.map(|place| {
+    let places = Place::of(log, scene.has_small_disk()).iter().map(|&place| {
         let plan = schedule(seed, place, span, scene.has_small_disk());
         strike_all(&scene, place, plan, started)
     });

@@ -1,5 +1,6 @@
 //! PostgreSQL clusters and Kafka nodes that belong to this process, so that a test may kill them.
 
+mod data_folder;
 mod disk;
 mod kafka;
 mod port;
@@ -14,6 +15,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
+pub(super) use data_folder::DataFolder;
 pub(super) use disk::SmallDisk;
 pub(super) use kafka::{Kafka, Side, WITH_RULES};
 pub(super) use postgres::Postgres;

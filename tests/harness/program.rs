@@ -1,5 +1,6 @@
 //! Runs the real program, with no environment but what the test gives it.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -41,6 +42,15 @@ impl Rollbook {
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
+    }
+
+    /// Its log is this folder, and there is no Kafka.
+    pub(crate) fn with_embedded_log(self, folder: &Path) -> Self {
+        self.without("ROLLBOOK_KAFKA_BROKERS")
+            .without("ROLLBOOK_KAFKA_TOPIC")
+            .without("ROLLBOOK_KAFKA_GROUP")
+            .env("ROLLBOOK_LOG", "embedded")
+            .env("ROLLBOOK_DATA_DIR", folder.to_str().expect("text"))
     }
 
     /// Lets it have so many file descriptors, and give itself so many.

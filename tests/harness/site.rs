@@ -44,8 +44,8 @@ impl Site {
         Self::empty_at(&setting(SERVER), &setting(BROKERS)).await
     }
 
-    /// The same on servers that are not everybody's.
-    async fn empty_at(server: &str, brokers: &str) -> Self {
+    /// The same on servers that are not everybody's: a superuser's URL, and brokers.
+    pub(crate) async fn empty_at(server: &str, brokers: &str) -> Self {
         let server: tokio_postgres::Config =
             server.parse().unwrap_or_else(|error| panic!("the server's URL: {error}"));
         let host = match server.get_hosts() {
@@ -65,13 +65,6 @@ impl Site {
     /// A database where `rollbook setup` has run.
     pub(crate) async fn set_up() -> Self {
         let site = Self::empty().await;
-        site.run("setup").await.done();
-        site
-    }
-
-    /// The same on servers that are not everybody's: a superuser's URL, and brokers.
-    pub(crate) async fn set_up_at(server: &str, brokers: &str) -> Self {
-        let site = Self::empty_at(server, brokers).await;
         site.run("setup").await.done();
         site
     }

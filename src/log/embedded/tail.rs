@@ -11,6 +11,8 @@ use super::trouble::Trouble;
 
 /// A disk that refuses is not asked again sooner.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A segment on a disk that has no room for a usual one: more than the longest record.
+const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// What happens when a sync fails. Where it comes back, nothing is written any more.
 pub(super) type OnSyncFailed = Box<dyn Fn(&io::Error) + Send>;
@@ -21,6 +23,8 @@ struct Active {
     key: Key,
     /// Where the next group begins.
     position: u64,
+    /// What is reserved for it.
+    limit: u64,
 }
 
 /// Where a record goes.
@@ -72,8 +76,9 @@ impl Tail {
     /// Goes on with the last segment, which is empty.
     pub(super) fn adopt(&mut self, file: Arc<dyn LogFile>) {
         let key = self.shared.lock().segments.back().and_then(|last| last.key);
-        match (key, file.reserve(self.segment_bytes.max(self.body_at))) {
-            (Some(key), Ok(())) => self.active = Some(Active { file, key, position: self.body_at }),
+        let limit = self.segment_bytes;
+        match (key, file.reserve(limit.max(self.body_at))) {
+            (Some(key), Ok(())) => self.active = Some(Active { file, key, position: self.body_at, limit }),
             (None, _) => {}
             (_, Err(error)) => drop(self.refuse(error)),
         }
@@ -97,10 +102,10 @@ impl Tail {
         let bytes = frame_bytes(payload);
         loop {
             let active = self.active()?;
-            let place = Place { group: active.position, key: active.key };
+            let (place, limit) = (Place { group: active.position, key: active.key }, active.limit);
             let used = place.group + gathered;
             // A segment takes at least one record, however long.
-            let segment_is_full = used > self.body_at && used + bytes > self.segment_bytes;
+            let segment_is_full = used > self.body_at && used + bytes > limit;
             let extra = if segment_is_full { self.body_at } else { 0 };
             let has_room = self.make_room(gathered + bytes + extra);
             match (segment_is_full, has_room) {
@@ -197,8 +202,9 @@ impl Tail {
 
     /// Begins a segment.
     fn make(&mut self) -> Result<(), Arc<io::Error>> {
+        let mut limit = self.segment_bytes;
         loop {
-            let error = match self.try_make() {
+            let error = match self.try_make(limit) {
                 Ok(active) => {
                     self.active = Some(active);
                     if self.refused.take().is_some() {
@@ -209,16 +215,21 @@ impl Tail {
                 }
                 Err(error) => error,
             };
-            // On a disk smaller than the log may be, what is loaded makes room.
-            let oldest = (is_full(&error) && !self.dead).then(|| self.shared.lock().take_oldest_loaded());
-            match oldest.flatten() {
+            if !is_full(&error) || self.dead {
+                return Err(self.refuse(error));
+            }
+            // On a disk smaller than the log may be, what is loaded makes room. The last segment never does, for it says
+            // where the next one begins: behind a small one it may go.
+            let oldest = self.shared.lock().take_oldest_loaded();
+            match oldest {
                 Some(oldest) => self.remove(&oldest),
+                None if limit > SMALL_SEGMENT_BYTES => limit = SMALL_SEGMENT_BYTES,
                 None => return Err(self.refuse(error)),
             }
         }
     }
 
-    fn try_make(&mut self) -> io::Result<Active> {
+    fn try_make(&mut self, limit: u64) -> io::Result<Active> {
         let state = self.shared.lock();
         let header = SegmentHeader {
             number: self.last_number + 1,
@@ -230,7 +241,7 @@ impl Tail {
         let name = file_name(header.number);
         let file = self.folder.create(&name)?;
         let front = header.encode();
-        let reserved = file.reserve(self.segment_bytes.max(self.body_at));
+        let reserved = file.reserve(limit.max(self.body_at));
         if let Err(error) = reserved.and_then(|()| file.write_all_at(&front, 0)) {
             // Left behind it would be made anew all the same.
             let _best_effort = self.folder.remove(&name);
@@ -242,7 +253,7 @@ impl Tail {
         let segment = Segment::new(header.number, Some(header.key), &header.first, self.body_at);
         self.shared.lock().segments.push_back(segment);
         self.shared.ring();
-        Ok(Active { file, key: header.key, position: self.body_at })
+        Ok(Active { file, key: header.key, position: self.body_at, limit })
     }
 
     /// The segment ends where its last group does. What a failed write left behind that, the next header declares void.

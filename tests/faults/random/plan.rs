@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use rollbook::config::log::LogKind;
 
 use super::ORGANIZATIONS;
 
@@ -19,19 +20,30 @@ pub(super) enum Place {
     ThirdLoader,
     Schema,
     Topic,
+    Clients,
+    Folder,
 }
 
 impl Place {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Kafka,
-        Self::Postgres,
-        Self::Intake,
-        Self::FirstLoader,
-        Self::SecondLoader,
-        Self::ThirdLoader,
-        Self::Schema,
-        Self::Topic,
-    ];
+    /// On the embedded log the first loader is the one process that is both.
+    pub(super) fn of(log: LogKind, disk_can_be_filled: bool) -> &'static [Self] {
+        match log {
+            LogKind::Kafka => &[
+                Self::Kafka,
+                Self::Postgres,
+                Self::Intake,
+                Self::FirstLoader,
+                Self::SecondLoader,
+                Self::ThirdLoader,
+                Self::Schema,
+                Self::Topic,
+            ],
+            LogKind::Embedded if disk_can_be_filled => {
+                &[Self::Postgres, Self::FirstLoader, Self::Schema, Self::Clients, Self::Folder]
+            }
+            LogKind::Embedded => &[Self::Postgres, Self::FirstLoader, Self::Schema, Self::Clients],
+        }
+    }
 
     fn faults(self) -> &'static [Fault] {
         match self {
@@ -70,6 +82,8 @@ impl Place {
                 Fault::SlowSchema,
             ],
             Self::Topic => &[Fault::PublishAgain],
+            Self::Clients => &[Fault::CutClients],
+            Self::Folder => &[Fault::FillFolder],
         }
     }
 }
@@ -107,6 +121,7 @@ pub(super) enum Fault {
     LockTable,
     SlowSchema,
     PublishAgain,
+    FillFolder,
 }
 
 impl Fault {
@@ -143,6 +158,7 @@ impl Fault {
             Self::LockTable => "a table locked",
             Self::SlowSchema => "a schema slow",
             Self::PublishAgain => "records published a second time",
+            Self::FillFolder => "the embedded log's disk full",
         }
     }
 }

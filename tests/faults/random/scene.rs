@@ -11,15 +11,16 @@ use tokio_postgres::{Client, NoTls};
 
 use super::plan::{Fault, Place, Planned};
 use crate::faults::duplicates::publish_again;
-use crate::faults::{Ground, Passage, Proxy, Servers, Then, Trap, wire};
+use crate::faults::{DataFolder, Ground, Passage, Proxy, Servers, Then, Trap, wire};
 use crate::harness::{Service, within};
 
-/// Intake, two loaders, and at times a third. A process is locked by whoever does something to it.
+/// Intake, two loaders, and at times a third; on the embedded log one process that is a loader and intake. A process is
+/// locked by whoever does something to it.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) ground: Ground,
-    intake: Mutex<Service>,
-    loaders: [Mutex<Service>; 2],
+    intake: Option<Mutex<Service>>,
+    loaders: Vec<Mutex<Service>>,
     ended_by_themselves: AtomicU32,
 }
 
@@ -28,8 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Scene {
     pub(super) async fn start(ground: Ground) -> Self {
-        let intake = Mutex::new(ground.intake().await);
-        let loaders = [ground.loader().await, ground.loader().await].map(Mutex::new);
+        let (intake, loader) = ground.running().await;
+        let mut loaders = vec![Mutex::new(loader)];
+        if intake.is_some() {
+            loaders.push(Mutex::new(ground.loader().await));
+        }
+        let intake = intake.map(Mutex::new);
         Self { ground, intake, loaders, ended_by_themselves: AtomicU32::new(0) }
     }
 
@@ -91,7 +96,8 @@ impl Scene {
             Fault::LoseCommit => return springs(&to_postgres, wire::COMMIT_OF_FLUSH, Then::Cut, lasts).await,
             Fault::CutClients => return springs(&[&self.ground.door], &[], cut_later, lasts).await,
             Fault::KillIntake | Fault::RestartIntake => {
-                let mut intake = self.intake.lock().await;
+                let intake = self.intake.as_ref().expect("only planned where it is a process of its own");
+                let mut intake = intake.lock().await;
                 end(&mut intake, planned.fault == Fault::KillIntake).await;
                 tokio::time::sleep(lasts).await;
                 *intake = self.ground.intake().await;
@@ -100,7 +106,7 @@ impl Scene {
                 let mut loader = self.loader(place).await;
                 end(&mut loader, planned.fault == Fault::KillLoader).await;
                 tokio::time::sleep(lasts).await;
-                *loader = Service::start(self.ground.loader_to_be()).await;
+                *loader = self.started_loader().await;
             }
             Fault::FreezeLoader => {
                 let loader = self.loader(place).await;
@@ -109,7 +115,7 @@ impl Scene {
                 loader.thaw().await;
             }
             Fault::OneLoaderMore => {
-                let third = Service::start(self.ground.loader_to_be()).await;
+                let third = self.started_loader().await;
                 tokio::time::sleep(lasts).await;
                 third.terminate().await;
                 third.ended().await;
@@ -119,9 +125,21 @@ impl Scene {
             | Fault::DropColumn
             | Fault::LockTable
             | Fault::SlowSchema => self.hurt_schema(planned).await,
+            Fault::FillFolder => {
+                let disk = self.ground.data().and_then(DataFolder::disk);
+                let disk = disk.expect("only planned where there is one");
+                disk.fill();
+                tokio::time::sleep(lasts).await;
+                disk.grow();
+            }
             Fault::PublishAgain => return publish_again(&self.ground, 1 + planned.size % 20).await.is_ok(),
         }
         true
+    }
+
+    /// A loader that is there, whatever state everything is in.
+    async fn started_loader(&self) -> Service {
+        self.ground.start(self.ground.loader_to_be()).await
     }
 
     /// Does what waits for a server, off the async threads.
@@ -192,7 +210,7 @@ impl Scene {
 
     /// Starts what ended by itself, as an operator's supervisor does.
     pub(super) async fn start_what_ended(&self) {
-        if let Ok(mut intake) = self.intake.try_lock()
+        if let Some(Ok(mut intake)) = self.intake.as_ref().map(Mutex::try_lock)
             && self.has_ended(&mut intake, "intake")
         {
             *intake = self.ground.intake().await;
@@ -201,7 +219,7 @@ impl Scene {
             if let Ok(mut loader) = loader.try_lock()
                 && self.has_ended(&mut loader, "a loader")
             {
-                *loader = Service::start(self.ground.loader_to_be()).await;
+                *loader = self.started_loader().await;
             }
         }
     }

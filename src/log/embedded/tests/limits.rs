@@ -102,6 +102,27 @@ fn a_full_disk_is_told_and_noticed_when_it_is_not_full_any_more() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_second_segment_is_no_dead_end() {
+    let retention_bytes = 32 << 20;
+    let folder = Forgetful::default();
+    folder.set(|faults| faults.size = Some(6 << 20));
+    let (engine, _) = open_in(&folder, 1, retention_bytes).expect("it opens");
+    let (taken, refused) = fill(&engine, 0, 50_000);
+    assert!(matches!(refused, AppendError::Disk(_)), "{refused}");
+    // A first segment of the usual size, and small ones behind it.
+    assert!(taken > 110, "{taken} records are not all that the disk takes");
+    assert_eq!(read_all(&engine).0.len(), usize::try_from(taken).expect("small"));
+    // Nobody makes room on the disk: what is loaded does, again and again.
+    for n in 0..300 {
+        engine.loaded(&[(0, taken + n)]);
+        wait_until(|| engine.trouble().is_none());
+        assert_eq!(append(&engine, 0, &[7; 50_000]).expect("room"), taken + n);
+    }
+    engine.close();
+    assert_eq!(open_in(&folder, 1, retention_bytes).expect("it opens").1, Findings::default());
+}
+
+#[test]
 fn a_log_opens_on_a_full_disk() {
     let folder = Forgetful::default();
     let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
