@@ -80,8 +80,12 @@ async fn what_is_accepted_is_in_its_schema_across_a_kill_and_the_books_agree() {
     local.site.loaded("birch", 30).await;
     let audited = local.ask(&service, "audit --json").await.done().json();
     assert_eq!((&audited["ok"], &audited["counts"]), (&json!(true), &json!("checked")), "{audited}");
-    let status = local.ask(&service, "status --json").await.done().items();
-    assert_eq!((&status[0]["stored"], &status[0]["lag_records"]), (&json!(50), &json!(0)), "{status:?}");
+    // Anchors are written every second.
+    eventually("status says that nothing is left", async || {
+        let status = local.ask(&service, "status --json").await.done().items();
+        (&status[0]["stored"], &status[0]["lag_records"]) == (&json!(50), &json!(0))
+    })
+    .await;
 
     // Acknowledged, and nothing else is sure.
     local.let_loader_in(false).await;
