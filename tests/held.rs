@@ -29,7 +29,13 @@ async fn held_records_are_listed_in_the_order_of_the_log() {
     let offsets: Vec<i64> = items.iter().filter_map(|item| item["offset"].as_i64()).collect();
     assert_eq!(offsets, [0, 1, 2, 3, 4]);
     assert!(items[0]["reason"].as_str().is_some_and(|reason| reason.contains("42P01")), "{items:?}");
-    assert!(site.run("held list acme").await.done().stdout.contains("42P01"));
+    // Why, when they are tried again, and what to type.
+    for asked in ["held list acme", "status"] {
+        let said = site.run(asked).await.done().stdout;
+        for part in ["42P01", "every 30 s", "rollbook held drain acme"] {
+            assert!(said.contains(part), "{asked}: {said}");
+        }
+    }
     assert_eq!(site.run("held list nobody --json").await.exits(1).error_code(), "organization_not_found");
 }
 

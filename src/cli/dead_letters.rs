@@ -216,7 +216,7 @@ impl Letters {
                 one.id.to_string(),
                 one.event_id.to_string(),
                 one.sqlstate.clone(),
-                one.reason.clone(),
+                output::printable(&one.reason),
                 one.partition.to_string(),
                 one.offset.to_string(),
                 one.at.clone(),

@@ -92,7 +92,7 @@ impl List {
                 one.offset.to_string(),
                 one.events.to_string(),
                 one.since.clone(),
-                one.reason.clone(),
+                output::printable(&one.reason),
             ]
         });
         if !self.admin.output.json && !listed.is_empty() {

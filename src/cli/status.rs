@@ -7,6 +7,7 @@ use super::failure::chain;
 use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
 use crate::config::{ConfigError, Faults};
+use crate::loader::LONGEST_PROBE;
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::store::Admin;
 use crate::store::status::{self, Standing};
@@ -110,6 +111,9 @@ impl Arguments {
                 output::or_dash(one.stopped.as_ref()),
             ]
         });
+        if !self.admin.output.json {
+            standings.iter().for_each(say_why_held);
+        }
         Ok(())
     }
 
@@ -138,4 +142,16 @@ impl Arguments {
 
 fn is_unset(fault: &ConfigError) -> bool {
     matches!(fault, ConfigError::Missing { .. } | ConfigError::NoLog)
+}
+
+fn say_why_held(standing: &Standing) {
+    let Some(reason) = &standing.held_because else { return };
+    let slug = &standing.organization.organization.slug;
+    output::say(&format!(
+        "{slug}: {} events are held: {}. They are tried again by themselves, every {} s at the least; at once: rollbook \
+         held drain {slug}",
+        standing.held,
+        output::printable(reason),
+        LONGEST_PROBE.as_secs()
+    ));
 }

@@ -18,6 +18,8 @@ pub struct Standing {
     pub totals: Option<Totals>,
     /// Events in held records.
     pub held: i64,
+    /// Why the record that was held last is.
+    pub held_because: Option<String>,
     /// How its reports stand; `None`: it has none to be kept.
     pub reports: Option<Reports>,
 }
@@ -73,8 +75,10 @@ pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>,
     let mut standings = Vec::with_capacity(described.len());
     for organization in described {
         let id = organization.organization.id.0;
-        let held = "SELECT coalesce(sum(events), 0) FROM rollbook.held_record WHERE organization_id = $1";
-        let held = admin.client.query_one(held, &[&id]).await?.get(0);
+        let held = "SELECT coalesce(sum(events), 0), (array_agg(reason ORDER BY held_at DESC))[1] \
+                    FROM rollbook.held_record WHERE organization_id = $1";
+        let held = admin.client.query_one(held, &[&id]).await?;
+        let (held, held_because) = (held.get(0), held.get(1));
         let totals = match organization.organization.state {
             State::Removed => None,
             State::Provisioning | State::Active | State::Suspended => {
@@ -87,7 +91,7 @@ pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>,
                 Some(reports(&admin.client, &organization.organization.schema_name).await)
             }
         };
-        standings.push(Standing { organization, totals, held, reports });
+        standings.push(Standing { organization, totals, held, held_because, reports });
     }
     Ok(standings)
 }
