@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LocalLog, Scanner};
 use crate::log::record::outline;
-use crate::log::{Go, ScanError, Stretch};
+use crate::log::{Go, PartitionEnds, ScanError, Stretch};
 
 /// Where partitions begin and end.
 pub(super) const ENDS: &str = "/log";
@@ -23,6 +23,12 @@ pub(super) struct Partition {
     pub(super) end: i64,
     /// From and to.
     pub(super) damaged: Vec<(i64, i64)>,
+}
+
+impl Partition {
+    pub(super) fn ends(&self) -> PartitionEnds {
+        PartitionEnds { start: self.start, end: self.end }
+    }
 }
 
 /// How a part of [`RECORDS`] ends.

@@ -61,13 +61,12 @@ impl RunningScanner {
         Ok(scanner)
     }
 
-    pub(in crate::log) fn partitions(&self) -> Result<Vec<i32>, ScanError> {
-        Ok(self.ask_for_ends()?.into_iter().map(|one| one.partition).collect())
+    pub(in crate::log) fn ends(&self) -> Result<Vec<(i32, PartitionEnds)>, ScanError> {
+        Ok(self.ask_for_ends()?.iter().map(|one| (one.partition, one.ends())).collect())
     }
 
     pub(in crate::log) fn ends_of(&self, partition: i32) -> Result<PartitionEnds, ScanError> {
-        let one = self.ask_for(partition)?;
-        Ok(PartitionEnds { start: one.start, end: one.end })
+        Ok(self.ask_for(partition)?.ends())
     }
 
     pub(in crate::log) fn is_damaged(&self, partition: i32, offset: i64) -> Result<bool, ScanError> {
