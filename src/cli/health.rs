@@ -35,8 +35,9 @@ impl Arguments {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = if self.ready { "/readyz" } else { "/healthz" };
         let url = format!("http://{}{path}", reachable(self.address.admin_addr));
-        let (status, body) =
-            timeout(PATIENCE, ask(&url)).await.map_err(|_| unanswered(&url, "it takes too long"))??;
+        let (status, body) = timeout(PATIENCE, ask(&url, MOST_BYTES))
+            .await
+            .map_err(|_| unanswered(&url, "it takes too long"))??;
         let said = String::from_utf8_lossy(&body);
         match status {
             StatusCode::OK => {
@@ -49,12 +50,13 @@ impl Arguments {
     }
 }
 
-async fn ask(url: &str) -> Result<(StatusCode, Bytes), Failure> {
+/// Asks a service for one of its operator's pages, of so many bytes at most.
+pub(super) async fn ask(url: &str, most_bytes: usize) -> Result<(StatusCode, Bytes), Failure> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let uri = url.parse().map_err(|error| unanswered(url, &chain(&error)))?;
     let response = client.get(uri).await.map_err(|error| unanswered(url, &chain(&error)))?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, MOST_BYTES).collect().await;
+    let body = Limited::new(body, most_bytes).collect().await;
     let body = body.map_err(|error| unanswered(url, &error.to_string()))?;
     Ok((head.status, body.to_bytes()))
 }

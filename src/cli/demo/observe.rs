@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
+use crate::cli::health::ask;
 use crate::config::DatabaseUrl;
 use crate::ops::metrics::catalogue::{FRESHNESS, INTAKE_EVENTS, INTAKE_REJECTIONS, LOADER_EVENTS, LOG_BYTES};
 use crate::store;
@@ -74,7 +71,7 @@ impl Observer {
     pub(super) async fn look(&self, before: &Seen) -> Seen {
         let mut seen = before.clone();
         seen.schools.resize(self.names.len(), SchoolSeen::default());
-        if let Ok(text) = get(self.operator, "/metrics").await {
+        if let Some(text) = get(self.operator, "/metrics").await {
             read_metrics(&text, &self.names, &mut seen);
         }
         if let Ok(held) = self.held().await {
@@ -111,25 +108,11 @@ impl Observer {
     }
 }
 
-/// One page of a process of ours.
-pub(super) async fn get(addr: SocketAddr, page: &str) -> Result<String, String> {
-    tokio::time::timeout(PATIENCE, get_within(addr, page))
-        .await
-        .map_err(|_| "no answer in time".to_owned())?
-}
-
-async fn get_within(addr: SocketAddr, page: &str) -> Result<String, String> {
-    let stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get(page).header("host", addr.to_string()).body(Empty::<Bytes>::new());
-    let reply = sender.send_request(request.map_err(|error| error.to_string())?).await;
-    let body = reply.map_err(|error| error.to_string())?.into_body();
-    let body = Limited::new(body, MOST_BYTES).collect().await.map_err(|error| error.to_string())?;
-    connection.abort();
-    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+/// One page of a process of ours; `None`: it does not answer.
+pub(super) async fn get(addr: SocketAddr, page: &str) -> Option<String> {
+    let url = format!("http://{addr}{page}");
+    let (_status, body) = timeout(PATIENCE, ask(&url, MOST_BYTES)).await.ok()?.ok()?;
+    Some(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// A sample of the text format: `name{label="value",…} number`.
