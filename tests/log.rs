@@ -134,7 +134,7 @@ async fn setup_tells_why_kafka_cannot_be_reached() {
     let setup = || site.rollbook("setup --json");
     let tls = setup().env("ROLLBOOK_KAFKA_PROPERTIES", "security.protocol=ssl").run().await.exits(1);
     assert_eq!(tls.error_code(), "log_unavailable");
-    assert!(tls.stderr.contains("PLAINTEXT broker listener"), "{}", tls.stderr);
+    assert!(tls.stderr.contains("perhaps it is a PLAINTEXT listener"), "{}", tls.stderr);
     let nobody = setup().env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1").run().await.exits(1);
     assert!(nobody.stderr.contains("Connection refused"), "{}", nobody.stderr);
 }

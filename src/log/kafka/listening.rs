@@ -79,14 +79,17 @@ impl Listening {
     }
 }
 
-/// A broker that wants TLS or a login, and is met with neither, hangs up without a word.
+/// A broker hangs up without a word on a client that speaks TLS to a listener without it, or the other way round. librdkafka
+/// itself guesses only where it reads the end of the connection in one of two places.
 fn with_a_guess(reason: &str) -> String {
-    match reason.contains("closed by peer") {
-        true => format!(
-            "{reason}; perhaps it wants TLS or a login: `security.protocol` in ROLLBOOK_KAFKA_PROPERTIES"
-        ),
-        false => reason.to_owned(),
+    if !reason.contains("closed by peer") {
+        return reason.to_owned();
     }
+    let guess = match reason.contains("SSL_HANDSHAKE") {
+        true => "perhaps it is a PLAINTEXT listener, or wants a certificate of the client",
+        false => "perhaps it wants TLS or a login",
+    };
+    format!("{reason}; {guess}: `security.protocol` in ROLLBOOK_KAFKA_PROPERTIES")
 }
 
 impl ClientContext for Listening {
@@ -117,3 +120,29 @@ impl ProducerContext for Listening {
 }
 
 impl ConsumerContext for Listening {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_hung_up_on_reads_what_to_look_at_in_either_of_librdkafkas_wordings() {
+        let tls_to_plain = [
+            "ssl://a:1/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)",
+            "ssl://a:1/bootstrap: SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a \
+             PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
+        ];
+        for reason in tls_to_plain {
+            assert!(with_a_guess(reason).contains("perhaps it is a PLAINTEXT listener"), "{reason}");
+        }
+        let plain_to_tls =
+            "a:1/bootstrap: Disconnected: connection closed by peer (after 0ms in state APIVERSION_QUERY)";
+        assert!(with_a_guess(plain_to_tls).contains("perhaps it wants TLS"));
+    }
+
+    #[test]
+    fn what_says_it_all_is_left_as_it_is() {
+        let refused = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+        assert_eq!(with_a_guess(refused), refused);
+    }
+}
