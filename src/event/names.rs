@@ -68,9 +68,17 @@ impl Slot {
     /// The slot of a key that a client sent.
     #[inline]
     pub(super) fn find(key: &str) -> Option<Self> {
-        let mut at = hash(key.as_bytes()) % TABLE_LEN;
-        while let Some(slot) = TABLE[at] {
-            if slot.name() == key {
+        let mut word = [0; Word::BYTES];
+        word.get_mut(..key.len())?.copy_from_slice(key.as_bytes());
+        Self::of_word(Word(u128::from_le_bytes(word))).filter(|slot| slot.name().len() == key.len())
+    }
+
+    /// The slot of a key that is read as one word.
+    #[inline]
+    pub(super) fn of_word(key: Word) -> Option<Self> {
+        let mut at = key.hash();
+        while let Some((name, slot)) = TABLE[at] {
+            if name.0 == key.0 {
                 return Some(slot);
             }
             at = (at + 1) % TABLE_LEN;
@@ -123,35 +131,65 @@ impl Slots {
     }
 }
 
+/// A key of less than 16 bytes as one number, its first byte the lowest, the bytes behind it zero. Every name is one, and none
+/// has a zero in it, so that to compare these is to compare the keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word(u128);
+
+impl Word {
+    /// How many bytes are read for one.
+    pub(super) const BYTES: usize = 16;
+
+    /// The first `length` of these bytes, which are not all of them.
+    #[inline]
+    pub(super) const fn first(bytes: [u8; Self::BYTES], length: usize) -> Self {
+        Self(u128::from_le_bytes(bytes) & !(u128::MAX << (8 * length)))
+    }
+
+    /// Its first place in [`TABLE`].
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a number that has two")]
+    const fn hash(self) -> usize {
+        let folded = (self.0 as u64) ^ ((self.0 >> 64) as u64).rotate_left(23);
+        (folded.wrapping_mul(SPREAD) >> (64 - TABLE_LEN.trailing_zeros())) as usize
+    }
+}
+
+/// 2⁶⁴ by the golden ratio: Knuth's multiplier, The Art of Computer Programming, volume 3, section 6.4.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// An open-addressed hash table of [`NAMES`], laid out by the compiler. At most half full, so that every probe ends.
-static TABLE: [Option<Slot>; TABLE_LEN] = lay_out();
+static TABLE: [Option<(Word, Slot)>; TABLE_LEN] = lay_out();
 const TABLE_LEN: usize = 64;
 
 const _: () = assert!(NAMES.len() * 2 <= TABLE_LEN, "a fuller table makes long probes");
 
-/// Length, first and last byte tell nearly all the names apart.
-#[inline]
-const fn hash(key: &[u8]) -> usize {
-    match key {
-        [] => 0,
-        [first, .., last] => key.len() * 5 + *first as usize * 3 + *last as usize,
-        [only] => *only as usize,
-    }
-}
-
-const fn lay_out() -> [Option<Slot>; TABLE_LEN] {
+const fn lay_out() -> [Option<(Word, Slot)>; TABLE_LEN] {
     let mut table = [None; TABLE_LEN];
     let mut position = 0;
     while position < NAMES.len() {
         assert!(Slot::of(NAMES[position]).index() == position, "a name is there twice");
-        let mut at = hash(NAMES[position].as_bytes()) % TABLE_LEN;
+        let word = word_of(NAMES[position].as_bytes());
+        let mut at = word.hash();
         while table[at].is_some() {
             at = (at + 1) % TABLE_LEN;
         }
-        table[at] = Some(Slot::at(position));
+        table[at] = Some((word, Slot::at(position)));
         position += 1;
     }
     table
+}
+
+/// The word of a name.
+const fn word_of(name: &[u8]) -> Word {
+    assert!(name.len() < Word::BYTES, "a name is too long for a word");
+    let mut bytes = [0; Word::BYTES];
+    let mut at = 0;
+    while at < name.len() {
+        bytes[at] = name[at];
+        at += 1;
+    }
+    Word::first(bytes, name.len())
 }
 
 /// `a == b`, which slices cannot say in a const function.
@@ -180,17 +218,20 @@ mod tests {
             assert_eq!(Slot::find(name).map(Slot::index), Some(position), "{name}");
             assert_eq!(Slot::find(&name[1..]).map(Slot::name).filter(|found| *found == *name), None);
         }
-        for stranger in ["", "x", "ids", "iD", "occurred_ax", "é"] {
+        for stranger in
+            ["", "x", "ids", "iD", "id\0", "occurred_ax", "é", "occurred_at_or_later", "sixteen_letters_"]
+        {
             assert_eq!(Slot::find(stranger), None, "{stranger}");
         }
     }
 
     #[test]
     fn probes_are_short() {
-        let displaced = NAMES
-            .iter()
-            .filter(|name| TABLE[hash(name.as_bytes()) % TABLE_LEN] != Some(Slot::of(name)))
-            .count();
+        let is_displaced = |name: &str| {
+            let first = TABLE[word_of(name.as_bytes()).hash()];
+            first.map(|(_, slot)| slot) != Some(Slot::of(name))
+        };
+        let displaced = NAMES.iter().filter(|name| is_displaced(name)).count();
         assert!(displaced <= 8, "{displaced} names are not where their hash says");
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::RefusalCode::{BadType, OutOfRange};
 use super::fault::{Fault, quoted};
+use super::table::Limit;
 use super::value::Value;
 
 /// The largest decimal exponent, either way, that is taken inside `answer` and `ext`.
@@ -26,27 +27,51 @@ pub(super) fn whole(value: Value<'_>, min: u32, max: u32) -> Result<u32, Fault> 
 #[inline]
 pub(super) fn whole_of_any_size(value: Value<'_>) -> Result<Result<i64, &str>, Fault> {
     match value {
-        Value::Number(token) if token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
-            Err(Fault::new(BadType, "must be a whole number, without fraction or exponent"))
-        }
-        Value::Number(token) => Ok(token.parse().map_err(|_too_large| token)),
+        Value::Number(token) => match plain_digits(token) {
+            Some(number) => Ok(Ok(number)),
+            None if token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
+                Err(Fault::new(BadType, "must be a whole number, without fraction or exponent"))
+            }
+            None => Ok(token.parse().map_err(|_too_large| token)),
+        },
         Value::Whole(number) => Ok(Ok(number)),
         _ => Err(Fault::kind("a whole number")),
     }
 }
 
+/// Nearly every number that is sent: digits and nothing else, so few that they fit.
+#[inline]
+fn plain_digits(token: &str) -> Option<i64> {
+    const FITTING: usize = 18;
+    if token.len() > FITTING {
+        return None;
+    }
+    token.bytes().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| number * 10 + i64::from(digit))
+    })
+}
+
 /// A number within decimal limits, as the nearest `f32`.
-pub(super) fn number(value: Value<'_>, min: &str, max: &str) -> Result<f32, Fault> {
+pub(super) fn number(value: Value<'_>, min: Limit, max: Limit) -> Result<f32, Fault> {
     let written = value.number()?;
-    let Some(decimal) = Decimal::parse(&written) else {
+    // Rounding never changes an order: what is well within after it was so before.
+    match written.parse::<f32>() {
+        Ok(nearest) if min.nearest < nearest && nearest < max.nearest => Ok(nearest),
+        nearest => judged_by_digits(&written, nearest.ok(), min, max),
+    }
+}
+
+fn judged_by_digits(written: &str, nearest: Option<f32>, min: Limit, max: Limit) -> Result<f32, Fault> {
+    let Some(decimal) = Decimal::parse(written) else {
         return Err(Fault::new(OutOfRange, format!("is {written}, not a finite number")));
     };
-    let below = Decimal::parse(min).is_some_and(|min| decimal.cmp(&min) == Ordering::Less);
-    let above = Decimal::parse(max).is_some_and(|max| decimal.cmp(&max) == Ordering::Greater);
-    match written.parse::<f32>() {
+    let below = Decimal::parse(min.written).is_some_and(|min| decimal.cmp(&min) == Ordering::Less);
+    let above = Decimal::parse(max.written).is_some_and(|max| decimal.cmp(&max) == Ordering::Greater);
+    match nearest {
         // Adding zero makes -0 a 0.
-        Ok(nearest) if !below && !above => Ok(nearest + 0.0),
-        _ => Err(outside(&quoted(&written), below, &min, &max)),
+        Some(nearest) if !below && !above => Ok(nearest + 0.0),
+        _ => Err(outside(&quoted(written), below, &min.written, &max.written)),
     }
 }
 
@@ -178,13 +203,19 @@ mod tests {
         a.cmp(&b)
     }
 
+    const NOUGHT: Limit = Limit { written: "0", nearest: 0.0 };
+    const ONE: Limit = Limit { written: "1", nearest: 1.0 };
+
     #[test]
     fn limits_are_exact() {
+        let rate = (Limit { written: "0.0625", nearest: 0.0625 }, Limit { written: "16", nearest: 16.0 });
         for (written, taken) in [
             ("0.0625", true),
             ("6.25e-2", true),
             ("625E-4", true),
             ("0.06249999999999999999999999999999", false),
+            ("0.06250000000000000000000000000001", true),
+            ("15.99999999999999999999999999999999", true),
             ("16", true),
             ("16.000", true),
             ("1.6e+1", true),
@@ -195,7 +226,7 @@ mod tests {
             ("-1", false),
             ("0", false),
         ] {
-            assert_eq!(number(Value::Number(written), "0.0625", "16").is_ok(), taken, "{written}");
+            assert_eq!(number(Value::Number(written), rate.0, rate.1).is_ok(), taken, "{written}");
         }
         for (written, taken) in [
             ("-0", true),
@@ -205,11 +236,11 @@ mod tests {
             ("1", true),
             ("1.0000000000000000001", false),
         ] {
-            assert_eq!(number(Value::Number(written), "0", "1").is_ok(), taken, "{written}");
+            assert_eq!(number(Value::Number(written), NOUGHT, ONE).is_ok(), taken, "{written}");
         }
-        assert!(number(Value::Double(f64::NAN), "0", "1").is_err());
-        assert!(number(Value::Double(f64::INFINITY), "0", "1").is_err());
-        assert_eq!(number(Value::Number("-0"), "0", "1").map(f32::to_bits), Ok(0));
+        assert!(number(Value::Double(f64::NAN), NOUGHT, ONE).is_err());
+        assert!(number(Value::Double(f64::INFINITY), NOUGHT, ONE).is_err());
+        assert_eq!(number(Value::Number("-0"), NOUGHT, ONE).map(f32::to_bits), Ok(0));
     }
 
     #[test]

@@ -47,8 +47,10 @@ pub static TYPES: [EventType; 18] = [
 
 /// The most that any `*_ms` field can be: two days.
 pub const TWO_DAYS_MS: u32 = 172_800_000;
-const SLOWEST: &str = "0.0625";
-const FASTEST: &str = "16";
+const SLOWEST: Limit = Limit { written: "0.0625", nearest: 0.0625 };
+const FASTEST: Limit = Limit { written: "16", nearest: 16.0 };
+const NO_SCORE: Limit = Limit { written: "0", nearest: 0.0 };
+const FULL_SCORE: Limit = Limit { written: "1", nearest: 1.0 };
 
 /// Fields that several types share.
 const WATCHED: Field = optional("watched", Kind::Watched);
@@ -61,7 +63,7 @@ const ATTEMPT: Field =
     optional("attempt", whole(1, 32_767, |event, n| event.attempt = u16::try_from(n).ok()));
 const CORRECT: Field =
     optional("correct", Kind::Bool { to: Target::Column(|event, is| event.correct = Some(is)) });
-const SCORE: Field = optional("score", number("0", "1", |event, n| event.score = Some(n)));
+const SCORE: Field = optional("score", number(NO_SCORE, FULL_SCORE, |event, n| event.score = Some(n)));
 
 /// Kinds of fields that have no column of their own.
 const MILLIS: Kind = Kind::Whole { min: 0, max: TWO_DAYS_MS, to: Target::Details };
@@ -120,7 +122,7 @@ pub enum Kind {
     /// A whole number, written without fraction or exponent.
     Whole { min: u32, max: u32, to: Target<SetWhole> },
     /// Any number. The limits are decimal, for the number is judged by what was written, not by its nearest float.
-    Number { min: &'static str, max: &'static str, to: Target<SetNumber> },
+    Number { min: Limit, max: Limit, to: Target<SetNumber> },
     /// `true` or `false`.
     Bool { to: Target<SetBool> },
     /// A list of `[start_ms, end_ms]`.
@@ -129,6 +131,15 @@ pub enum Kind {
     Answer,
     /// A JSON object with the organization's own fields.
     Ext,
+}
+
+/// A limit of a number, inclusive.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The decimal that is compared with what was written, and told.
+    pub written: &'static str,
+    /// The same number, exactly.
+    pub nearest: f32,
 }
 
 /// Where a checked value goes.
@@ -209,6 +220,18 @@ const fn whole(min: u32, max: u32, set: SetWhole) -> Kind {
     Kind::Whole { min, max, to: Target::Column(set) }
 }
 
-const fn number(min: &'static str, max: &'static str, set: SetNumber) -> Kind {
+const fn number(min: Limit, max: Limit, set: SetNumber) -> Kind {
     Kind::Number { min, max, to: Target::Column(set) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_one_number_in_both_its_forms() {
+        for Limit { written, nearest } in [SLOWEST, FASTEST, NO_SCORE, FULL_SCORE] {
+            assert_eq!(written.parse(), Ok(f64::from(nearest)), "{written}");
+        }
+    }
 }

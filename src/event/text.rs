@@ -74,12 +74,9 @@ pub(super) fn check_is_pseudonym(text: &str) -> Result<(), Fault> {
 
 /// One `@`, text before it, a dot in the text after it, no white space.
 fn looks_like_email(text: &str) -> bool {
-    text.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty()
-            && domain.contains('.')
-            && !domain.contains('@')
-            && !text.contains(char::is_whitespace)
-    })
+    let Some(at) = memchr::memchr(b'@', text.as_bytes()) else { return false };
+    let (local, domain) = (&text[..at], &text[at + 1..]);
+    !local.is_empty() && domain.contains('.') && !domain.contains('@') && !text.contains(char::is_whitespace)
 }
 
 fn unfit(what: &str) -> Fault {

@@ -23,7 +23,7 @@ fn value(field: &Field, event_type: &EventType, n: usize) -> Value {
         Kind::Text { max_chars, .. } => json!(format!("{n}\"\\\t\u{1F980}{}", "x".repeat(max_chars - 6))),
         Kind::Whole { max, .. } => json!(max - u32::try_from(n).expect("few")),
         Kind::Number { max, .. } => {
-            let max: f64 = max.parse().expect("a number");
+            let max = f64::from(max.nearest);
             parse((max - max * f64::from(u32::try_from(n).expect("few")) / 64.0).to_string())
         }
         Kind::Bool { .. } => json!(n.is_multiple_of(2)),

@@ -47,7 +47,7 @@ fn schema_of_kind(kind: Kind, type_name: &str) -> Value {
         Kind::Text { min_chars, max_chars, .. } => text(min_chars, max_chars),
         Kind::Whole { min, max, .. } => json!({"type": "integer", "minimum": min, "maximum": max}),
         Kind::Number { min, max, .. } => {
-            json!({"type": "number", "minimum": decimal(min), "maximum": decimal(max)})
+            json!({"type": "number", "minimum": decimal(min.written), "maximum": decimal(max.written)})
         }
         Kind::Bool { .. } => json!({"type": "boolean"}),
         Kind::Watched => {

@@ -5,10 +5,12 @@
 //! the walk, which knows what to say of it; so the tape is no longer than the fields are many.
 
 use super::super::json::{NotJson, Scanner};
-use super::super::names::{Slot, Slots};
-use super::super::text::Text;
+use super::super::names::{NAMES, Slot, Slots};
 use super::super::value::Value;
-use super::RawEvent;
+use super::{MAX_EVENTS, RawEvent};
+
+/// What a field takes in the events of players, name and comma included.
+const BYTES_A_FIELD: usize = 24;
 
 /// Fields as they were found, one after the other.
 pub(super) type Tape<'a> = Vec<(Slot, Value<'a>)>;
@@ -34,6 +36,12 @@ pub struct Scanned<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// Makes room for what so many bytes of JSON hold, as players write it: no more than the most that it can become.
+    pub(super) fn of_json(bytes: usize) -> Self {
+        let fields = (bytes / BYTES_A_FIELD).min(MAX_EVENTS * NAMES.len());
+        Self { events: Vec::new(), tape: Vec::with_capacity(fields) }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.events.len()
@@ -84,10 +92,10 @@ pub(super) fn scan<'a>(
         return scanner.since(at);
     }
     let (mut seen, mut is_plain, mut is_first) = (Slots::NONE, true, true);
-    while let Some(key) = scanner.key(is_first)? {
+    while let Some(slot) = scanner.field(is_first)? {
         is_first = false;
         let value = scanner.value()?;
-        match known(key) {
+        match slot {
             Some(slot) if !seen.contains(slot) => {
                 seen = seen.with(slot);
                 tape.push((slot, value));
@@ -99,12 +107,4 @@ pub(super) fn scan<'a>(
         tape.truncate(start);
     }
     scanner.since(at)
-}
-
-#[inline]
-fn known(key: Text<'_>) -> Option<Slot> {
-    match key {
-        Text::Plain(name) => Slot::find(name),
-        _ => None,
-    }
 }

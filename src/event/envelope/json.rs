@@ -51,7 +51,7 @@ fn events<'a>(scanner: &mut Scanner<'a>) -> Result<Events<'a>, EnvelopeError> {
     if scanner.token()? != b'[' {
         return Err(EnvelopeError::BadEnvelope("events must be a list of 1 to 500".to_owned()));
     }
-    let mut events = Events::default();
+    let mut events = Events::of_json(scanner.bytes_left());
     while let Some(first) = scanner.element(events.is_empty())? {
         if events.len() == MAX_EVENTS {
             return Err(EnvelopeError::too_many());

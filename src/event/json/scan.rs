@@ -4,6 +4,7 @@
 //! Nothing recurses and nothing is built, so no depth of nesting can hurt. What is found is cut where it stands; what is inside
 //! an object or a list is looked into by the walk, when it is asked for.
 
+use super::super::names::{Slot, Word};
 use super::super::text::Text;
 use super::super::value::Value;
 use super::{EACH_BYTE, zero_bytes};
@@ -53,17 +54,50 @@ impl<'a> Scanner<'a> {
     /// In an object, behind its brace or a value: the next key, with its colon, or `None` and the closing brace.
     #[inline]
     pub(in super::super) fn key(&mut self, is_first: bool) -> Result<Option<Text<'a>>, NotJson> {
+        if !self.has_key(is_first)? {
+            return Ok(None);
+        }
+        let key = self.rest_of_string()?;
+        self.colon().map(|()| Some(key))
+    }
+
+    /// As [`Self::key`], where only the names of an event's fields matter: the inner `None` is a key that is none of them, or is
+    /// written with an escape. A name is found by one look at what 16 bytes there are.
+    #[inline]
+    pub(in super::super) fn field(&mut self, is_first: bool) -> Result<Option<Option<Slot>>, NotJson> {
+        if !self.has_key(is_first)? {
+            return Ok(None);
+        }
+        let ahead = self.text.as_bytes().get(self.at..).and_then(<[u8]>::first_chunk);
+        if let Some(&bytes) = ahead
+            && let Some(length) = first_special(&bytes)
+            && bytes[length] == b'"'
+        {
+            self.at += length + 1;
+            return self.colon().map(|()| Some(Slot::of_word(Word::first(bytes, length))));
+        }
+        let slot = match self.rest_of_string()? {
+            Text::Plain(name) => Slot::find(name),
+            _ => None,
+        };
+        self.colon().map(|()| Some(slot))
+    }
+
+    /// Reads up to a key's first quote, or past the closing brace.
+    #[inline]
+    fn has_key(&mut self, is_first: bool) -> Result<bool, NotJson> {
         let quote = match self.token()? {
-            b'}' => return Ok(None),
+            b'}' => return Ok(false),
             byte if is_first => byte,
             b',' => self.token()?,
             _ => return Err(NotJson),
         };
-        if quote != b'"' {
-            return Err(NotJson);
-        }
-        let key = self.rest_of_string()?;
-        if self.token()? == b':' { Ok(Some(key)) } else { Err(NotJson) }
+        if quote == b'"' { Ok(true) } else { Err(NotJson) }
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Result<(), NotJson> {
+        if self.token()? == b':' { Ok(()) } else { Err(NotJson) }
     }
 
     /// In a list, behind its bracket or a value: the first byte of the next element, or `None` and the closing bracket.
@@ -102,6 +136,11 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(in super::super) fn position(&self) -> usize {
         self.at - 1
+    }
+
+    /// What is not read yet.
+    pub(in super::super) fn bytes_left(&self) -> usize {
+        self.text.len() - self.at
     }
 
     /// Nothing but white space is left.
@@ -246,25 +285,43 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Where the next `"`, `\` or control character is: eight bytes at once, as in the walk.
+/// Where the next `"`, `\` or control character is.
 #[inline]
 fn special(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = zero_bytes(word ^ (EACH_BYTE * u64::from(b'"')))
-            | zero_bytes(word ^ (EACH_BYTE * u64::from(b'\\')))
-            | small_bytes(word);
-        if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
+    let (chunks, rest) = bytes.as_chunks();
+    for (index, chunk) in chunks.iter().enumerate() {
+        if let Some(at) = first_special(chunk) {
+            return Some(index * Word::BYTES + at);
         }
     }
-    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    Some(words.len() * 8 + at)
+    let at = rest.iter().position(|byte| is_special(*byte))?;
+    Some(chunks.len() * Word::BYTES + at)
 }
 
-/// The highest bit of each byte below 0x20; above the first of them it may be set for others too.
+/// As [`special`], in as many bytes as the longest name has; eight at once.
 #[inline]
-fn small_bytes(word: u64) -> u64 {
-    word.wrapping_sub(EACH_BYTE * 0x20) & !word & (EACH_BYTE << 7)
+fn first_special(chunk: &[u8; Word::BYTES]) -> Option<usize> {
+    let ([low, high], []) = chunk.as_chunks::<8>() else { return None };
+    let (low, high) = (hits(*low), hits(*high));
+    if low != 0 {
+        Some(low.trailing_zeros() as usize / 8)
+    } else if high != 0 {
+        Some(8 + high.trailing_zeros() as usize / 8)
+    } else {
+        None
+    }
+}
+
+/// The highest bit of each byte that is special; above the first of them it may be set for others too.
+#[inline]
+fn hits(chunk: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(chunk);
+    zero_bytes(word ^ (EACH_BYTE * u64::from(b'"')))
+        | zero_bytes(word ^ (EACH_BYTE * u64::from(b'\\')))
+        | (word.wrapping_sub(EACH_BYTE * 0x20) & !word & (EACH_BYTE << 7))
+}
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..0x20)
 }

@@ -69,10 +69,10 @@ fn json_value(kind: Kind) -> BoxedStrategy<String> {
             prop_oneof![Just(min), Just(max), min..=max].prop_map(|n| n.to_string()).boxed()
         }
         Kind::Number { min, max, .. } => {
-            let (low, high): (f64, f64) = (min.parse().expect("a number"), max.parse().expect("a number"));
+            let (low, high): (f64, f64) = (min.nearest.into(), max.nearest.into());
             prop_oneof![
-                Just(min.to_owned()),
-                Just(max.to_owned()),
+                Just(min.written.to_owned()),
+                Just(max.written.to_owned()),
                 (low..=high).prop_map(|n| n.to_string()),
                 (low..=high).prop_map(|n| format!("{n:e}")),
             ]
