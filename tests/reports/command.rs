@@ -75,7 +75,7 @@ async fn a_content_or_an_organization_that_is_not_there_is_said() {
     assert_eq!(site.run("report birch --json").await.exits(1).error_code(), "organization_not_found");
     site.run("report").await.exits(2);
     let bad = site.rollbook("report").arg("Not a slug").arg("c").run().await.exits(2).stderr;
-    assert!(bad.contains("'Not a slug' for '[SLUG]'"), "{bad}");
+    assert!(bad.contains("'Not a slug' for '<SLUG>'"), "{bad}");
     let nothing = site.organization("cedar").await.slug;
     let said = site.run(&format!("report {nothing}")).await.done().stdout;
     assert_eq!(said, "the reports of `cedar` are of no event yet\n");
