@@ -5,7 +5,7 @@
 //! measured it is, in the same run. CPU is the server's for the connections that do the work, in seconds for a million events:
 //! on a machine where others work it says more than a rate.
 //!
-//! `./dev bench --bench report` takes about three minutes; `-- --full` reads ten million events instead of one.
+//! `./dev bench --bench report` takes about four minutes; `-- --full` reads ten million events instead of one.
 
 #[path = "../report.rs"]
 mod report;
