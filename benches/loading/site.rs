@@ -27,6 +27,8 @@ struct Flags {
 /// Records without end, each event once.
 pub(crate) struct Records {
     generator: Generator,
+    /// Whether an event, as JSON, is one of them.
+    pub(crate) keeps: fn(&str) -> bool,
 }
 
 impl Records {
@@ -37,15 +39,20 @@ impl Records {
             expected_events: 1_000_000,
             now: UnixMillis::now(),
         };
-        Self { generator: Generator::new(settings) }
+        Self { generator: Generator::new(settings), keeps: |_| true }
     }
 
     /// One record of an organization.
     pub(crate) fn next(&mut self, organization: OrganizationId) -> Vec<u8> {
         let mut body = String::from(r#"{"events":["#);
-        for n in 0..EVENTS_A_RECORD {
-            body.push_str(if n == 0 { "" } else { "," });
-            body.push_str(self.generator.next_event().json);
+        let mut events = 0;
+        while events < EVENTS_A_RECORD {
+            let event = self.generator.next_event().json;
+            if (self.keeps)(event) {
+                body.push_str(if events == 0 { "" } else { "," });
+                body.push_str(event);
+                events += 1;
+            }
         }
         body.push_str("]}");
         let envelope = Envelope::from_json(body.as_bytes()).expect("a good envelope");
@@ -65,8 +72,8 @@ impl Records {
 pub(crate) struct BenchSite {
     server: tokio_postgres::Config,
     database: String,
-    url: DatabaseUrl,
-    prefix: RolePrefix,
+    pub(crate) url: DatabaseUrl,
+    pub(crate) prefix: RolePrefix,
     settings: LoaderSettings,
     pub(crate) organizations: Vec<Organization>,
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::admin::AdminArguments;
@@ -57,6 +58,10 @@ impl Arguments {
                 "terminal",
                 "Parquet is nothing for a terminal: name a file with --out",
             ));
+        }
+        if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
+            let why = "--since is later than --until: no event was received between them\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, why).into());
         }
         let (mut admin, _) = self.admin.open().await?;
         let organization = organizations::standing(&admin, &self.slug).await?.organization;

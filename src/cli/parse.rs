@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use clap::builder::{Resettable, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgMatches, FromArgMatches};
+use clap::{Arg, ArgMatches, FromArgMatches, Id};
 
 use super::failure::{is_written, without_secrets};
 use super::settings::{self, Setting};
@@ -135,7 +135,12 @@ fn at(
 }
 
 fn taking_anything(command: clap::Command, argument: &Arg) -> clap::Command {
-    command.mut_arg(argument.get_id(), |argument| argument.value_parser(ValueParser::os_string()))
+    // The library puts what is changed behind all others, and words without a flag are told apart by their order.
+    let behind = command.get_positionals().skip_while(|other| other.get_id() != argument.get_id()).skip(1);
+    let behind: Vec<Id> = behind.map(|other| other.get_id().clone()).collect();
+    let changed =
+        command.mut_arg(argument.get_id(), |argument| argument.value_parser(ValueParser::os_string()));
+    behind.into_iter().fold(changed, |command, other| command.mut_arg(other, |other| other))
 }
 
 fn is_help(error: &clap::Error) -> bool {

@@ -73,7 +73,7 @@ impl Show {
         let schema = &organization.schema_name;
         let Some(id) = &self.content else {
             let contents = contents(admin.client(), schema).await.map_err(|error| unreadable(&error))?;
-            self.show_contents(&contents);
+            self.show_contents(slug, &contents);
             return Ok(());
         };
         let found = read_sheet(admin.client(), schema, id).await.map_err(|error| unreadable(&error))?;
@@ -95,9 +95,12 @@ impl Show {
         Ok(())
     }
 
-    fn show_contents(&self, contents: &[Content]) {
+    fn show_contents(&self, slug: &Slug, contents: &[Content]) {
         if self.csv {
             return output::say(&csv::contents(contents));
+        }
+        if contents.is_empty() && !self.admin.output.json {
+            return output::say(&format!("the reports of `{slug}` are of no event yet\n"));
         }
         let header = ["content", "viewers", "minutes", "completion", "completed", "answers", "last seen"];
         output::list(self.admin.output, contents, &header, |one| {

@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 use tokio_util::sync::CancellationToken;
 
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, Schedule, Side};
 use super::{Condition, ReportError, Reports, Turn};
 use crate::ops::Heartbeat;
 use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
 use crate::store::{Backoff, Pool, PoolError, TENANT_SCHEMA_VERSION};
 use crate::tenant::{Directory, OrganizationId, RolePrefix, State, Tenant};
 
-/// Turns at a time, each on a connection: while one organization's takes long the others have theirs.
-pub const TURNS: u32 = 2;
+/// Who has turns, each on a connection of its own. Those whose turns take minutes wait for each other alone.
+const SIDES: [Side; 4] = [Side::Quick, Side::Quick, Side::Patient, Side::Patient];
+/// How many connections that takes.
+#[allow(clippy::cast_possible_truncation, reason = "there are four")]
+pub const TURNS: u32 = SIDES.len() as u32;
 /// The longest sleep: organizations come and go, and the lag grows.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -39,7 +42,7 @@ pub struct Parts {
 /// not done.
 pub async fn run(parts: Parts, stop: CancellationToken) {
     let reporter = Reporter { schedule: Mutex::new(Schedule::new(parts.period)), parts };
-    let turns = (0..TURNS).map(|_| reporter.work());
+    let turns = SIDES.map(|side| reporter.work(side));
     stop.run_until_cancelled(futures_util::future::join_all(turns)).await;
 }
 
@@ -49,14 +52,14 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn work(&self) {
+    async fn work(&self, side: Side) {
         let mut backoff = Backoff::for_server();
         loop {
             self.parts.heartbeat.beat();
             let tenants = self.tenants();
             let ids: Vec<OrganizationId> = tenants.iter().map(Tenant::id).collect();
             let now = Instant::now();
-            let next = self.schedule().next(&ids, now);
+            let next = self.schedule().next(side, &ids, now);
             self.tell_lag();
             match next {
                 Next::Wait(until) => {
@@ -123,6 +126,9 @@ impl Reporter {
                 }
             }
             Err(ReportError::Busy | ReportError::Superseded) => return,
+            Err(error @ ReportError::TooLong(_)) if self.schedule().side(tenant.id()) == Side::Quick => {
+                tracing::debug!(organization, %error, "a turn is had again, with more patience");
+            }
             Err(error @ (ReportError::Server(_) | ReportError::NoConnection)) => {
                 let trouble = match cause(error) {
                     Some(cause) => format!("{error}: {cause}"),

@@ -1,17 +1,35 @@
 //! Whose turn it is: each organization's comes once a period, at once where there is more to do, and later and later where
 //! it comes to nothing. Without IO and clock.
+//!
+//! A turn that takes longer than a quick one may is broken off, and had again on the patient side, whose connections are
+//! others: what one transaction stored is taken in by one, so it may take minutes, and no number of those may hold up
+//! organizations whose turns are quick.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{ReportError, Reports, Turn};
+use super::{ReportError, Turn};
 use crate::tenant::OrganizationId;
 
 /// After a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// As long as a statement is given where it never ends sooner: one transaction's rows are taken in one.
+/// How long a statement of a quick turn may take: many times what a slice does, and short enough that reports of others are
+/// no later than they may be.
+const QUICK_PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer it is given each time that it takes too long.
+const MORE_PATIENCE: u32 = 8;
+/// As long as a statement is given where it never ends sooner.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Which connections a turn is had on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// For those who are known for nothing else.
+    Quick,
+    /// For those whose last turn was broken off there.
+    Patient,
+}
 
 /// Every organization's next turn.
 #[derive(Debug)]
@@ -30,6 +48,12 @@ struct Standing {
     waiting_since: Option<Instant>,
 }
 
+impl Standing {
+    fn side(&self) -> Side {
+        if self.patience > QUICK_PATIENCE { Side::Patient } else { Side::Quick }
+    }
+}
+
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -44,8 +68,8 @@ impl Schedule {
         Self { period, turns: HashMap::new() }
     }
 
-    /// The one that has been due for longest, of those that there are.
-    pub(super) fn next(&mut self, organizations: &[OrganizationId], now: Instant) -> Next {
+    /// The one of a side that has been due for longest, of those that there are.
+    pub(super) fn next(&mut self, side: Side, organizations: &[OrganizationId], now: Instant) -> Next {
         if self.turns.len() > organizations.len() {
             self.turns.retain(|id, _| organizations.contains(id));
         }
@@ -54,11 +78,11 @@ impl Schedule {
                 due: now,
                 under_way: false,
                 failures: 0,
-                patience: Reports::PATIENCE,
+                patience: QUICK_PATIENCE,
                 waiting_since: None,
             });
         }
-        let is_free = |entry: &(&OrganizationId, &mut Standing)| !entry.1.under_way;
+        let is_free = |entry: &(&OrganizationId, &mut Standing)| !entry.1.under_way && entry.1.side() == side;
         let free = self.turns.iter_mut().filter(is_free);
         match free.min_by_key(|(_, standing)| standing.due) {
             Some((id, standing)) if standing.due <= now => {
@@ -80,7 +104,7 @@ impl Schedule {
         match outcome {
             Ok(turn) => {
                 standing.failures = 0;
-                standing.patience = Reports::PATIENCE;
+                standing.patience = QUICK_PATIENCE;
                 // Those that are due come first: it goes on behind them.
                 standing.due = if turn.has_more { now } else { standing.due + period };
                 standing.waiting_since = turn.behind.map(|behind| now.checked_sub(behind).unwrap_or(now));
@@ -89,9 +113,15 @@ impl Schedule {
             Err(ReportError::Busy | ReportError::Superseded) => standing.due = now + period.min(FIRST_PAUSE),
             // The reporter waits by itself.
             Err(ReportError::Server(_) | ReportError::NoConnection) => standing.due = now,
+            // No failure yet: the patient side goes on with it.
+            Err(ReportError::TooLong(_)) if standing.side() == Side::Quick => {
+                standing.patience *= MORE_PATIENCE;
+                standing.due = now;
+                standing.waiting_since.get_or_insert(now);
+            }
             Err(error) => {
                 if matches!(error, ReportError::TooLong(_)) {
-                    standing.patience = (standing.patience * 2).min(LONGEST_PATIENCE);
+                    standing.patience = (standing.patience * MORE_PATIENCE).min(LONGEST_PATIENCE);
                 }
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow(standing.failures.min(16));
                 standing.failures = standing.failures.saturating_add(1);
@@ -99,6 +129,11 @@ impl Schedule {
                 standing.waiting_since.get_or_insert(now);
             }
         }
+    }
+
+    /// Where its next turn is had.
+    pub(super) fn side(&self, id: OrganizationId) -> Side {
+        self.turns.get(&id).map_or(Side::Quick, Standing::side)
     }
 
     /// Whether its last turn came to nothing.
@@ -127,7 +162,7 @@ mod tests {
     }
 
     fn turn(schedule: &mut Schedule, now: Instant) -> Option<OrganizationId> {
-        match schedule.next(&organizations(), now) {
+        match schedule.next(Side::Quick, &organizations(), now) {
             Next::Turn { organization, .. } => Some(organization),
             Next::Wait(_) => None,
         }
@@ -143,7 +178,7 @@ mod tests {
             schedule.done(id, &Ok(NOTHING), start + Duration::from_secs(3));
         }
         assert_eq!(
-            schedule.next(&organizations(), start),
+            schedule.next(Side::Quick, &organizations(), start),
             Next::Wait(start + PERIOD),
             "not 10 s later still"
         );
@@ -165,15 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn whose_schema_fails_waits_longer_each_time_and_is_given_longer_where_it_takes_too_long() {
+    fn whose_schema_fails_waits_longer_each_time() {
         let (mut schedule, mut now) = (Schedule::new(PERIOD), Instant::now());
         let only = [organizations()[0]];
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let Next::Turn { organization, .. } = schedule.next(&only, now) else { panic!("it is due") };
+            let Next::Turn { organization, .. } = schedule.next(Side::Quick, &only, now) else {
+                panic!("it is due")
+            };
             schedule.done(organization, &Err(ReportError::Unreadable("broken")), now);
             assert!(schedule.is_failing(organization));
             let due = now + Duration::from_secs(pause);
-            assert_eq!(schedule.next(&only, now), Next::Wait(due));
+            assert_eq!(schedule.next(Side::Quick, &only, now), Next::Wait(due));
             now = due;
         }
         assert!(schedule.lag(now) > Duration::from_secs(100), "what waits is told");
@@ -185,7 +222,7 @@ mod tests {
         let gone = turn(&mut schedule, now).expect("a turn");
         schedule.done(gone, &Err(ReportError::Unreadable("dropped")), now);
         let left: Vec<_> = organizations().into_iter().filter(|id| *id != gone).collect();
-        schedule.next(&left, now);
+        schedule.next(Side::Quick, &left, now);
         assert_eq!(schedule.lag(now + PERIOD), Duration::ZERO);
     }
 }

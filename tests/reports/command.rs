@@ -39,12 +39,13 @@ async fn it_shows_contents_and_of_one_its_curve_and_items_for_people_and_machine
         "2 viewers",
         "65 % average completion",
         "2 │",
-        "greatest drop        0:03 (1 viewers",
-        "most watched again   0:04 (1 times)",
+        "greatest drop        0:03 (1 viewer within",
+        "most watched again   0:04 (1 time)",
         "yes ████",
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "it fits 80 columns: {text}");
     let csv = site.run("report acme c --csv").await.done().stdout;
     assert!(csv.starts_with("content_id,second,viewers,times\nc,0,2,2\n"), "{csv}");
     let csv = site.run("report acme --csv").await.done().stdout;
@@ -73,6 +74,11 @@ async fn a_content_or_an_organization_that_is_not_there_is_said() {
     assert_eq!(site.run("report acme nothing --json").await.exits(1).error_code(), "content_not_found");
     assert_eq!(site.run("report birch --json").await.exits(1).error_code(), "organization_not_found");
     site.run("report").await.exits(2);
+    let bad = site.rollbook("report").arg("Not a slug").arg("c").run().await.exits(2).stderr;
+    assert!(bad.contains("'Not a slug' for '<SLUG>'"), "{bad}");
+    let nothing = site.organization("cedar").await.slug;
+    let said = site.run(&format!("report {nothing}")).await.done().stdout;
+    assert_eq!(said, "the reports of `cedar` are of no event yet\n");
     site.run("report acme --svg x").await.exits(2);
 }
 

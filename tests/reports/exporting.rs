@@ -66,6 +66,9 @@ async fn csv_has_the_contracts_columns_in_the_order_of_receipt_and_is_half_open(
         site.run("export acme --since 2000 --until 1970-01-01T00:00:04Z --format csv").await.done().stdout;
     assert_eq!(some.lines().skip(1).map(id).collect::<Vec<_>>(), ['4', '3'].map(Some));
     site.run("export acme --since yesterday").await.exits(2);
+    let swapped = site.run("export acme --since 4000 --until 2000").await.exits(2).stderr;
+    assert_eq!(swapped, "error: --since is later than --until: no event was received between them\n");
+    assert_eq!(site.run("export acme --since 2000 --until 2000").await.done().stdout.lines().count(), 1);
     assert_eq!(site.run("export birch --json").await.exits(1).error_code(), "organization_not_found");
 }
 

@@ -62,6 +62,47 @@ async fn an_organization_whose_report_tables_are_locked_or_gone_delays_no_other_
 }
 
 #[tokio::test]
+async fn two_organizations_whose_turns_take_minutes_delay_no_other() {
+    let site = Site::with(&["acme", "birch", "cedar"]).await;
+    let one_more = async |slug: &str| {
+        site.execute(&insert(&[Row::new("video.played")]).replace("org_acme", &format!("org_{slug}"))).await;
+    };
+    for slug in ["birch", "cedar"] {
+        site.execute(&format!(
+            "CREATE FUNCTION org_{slug}.doze() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$; \
+             CREATE TRIGGER doze BEFORE INSERT ON org_{slug}.report_viewer_content FOR EACH ROW EXECUTE FUNCTION org_{slug}.doze()"
+        ))
+        .await;
+        one_more(slug).await;
+    }
+    let service =
+        Service::ready(site.serve("--role reporter").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
+    let dozing = async || {
+        site.texts(
+            "SELECT pid || ' ' || query_start FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event = 'PgSleep' ORDER BY pid",
+        )
+        .await
+    };
+    // Both are at work for as long as acme's takes; each time that they are broken off they are given longer.
+    let mut events = 0;
+    eventually("acme's are taken in while both are at work", async || {
+        let before = dozing().await;
+        one_more("acme").await;
+        events += 1;
+        eventually("acme's reports", async || {
+            site.number("SELECT events FROM org_acme.report_state").await == events
+        })
+        .await;
+        before.len() == 2 && before == dozing().await
+    })
+    .await;
+    assert!(service.metric("rollbook_report_lag_seconds").await > 0.0, "what waits is told");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn an_idle_organizations_state_moves_all_the_same() {
     let site = Site::with(&["acme"]).await;
     let service =

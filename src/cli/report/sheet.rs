@@ -14,24 +14,29 @@ pub(super) fn text(sheet: &Sheet, width: usize) -> String {
     let content = &sheet.content;
     let duration = content.duration_ms.map(|ms| clock(ms / 1000));
     let mut text = format!(
-        "{id} ({duration})\n  {viewers} viewers, {sessions} sessions, {plays} plays, {minutes} minutes watched\n  \
+        "{id} ({duration})\n  {viewers}, {sessions}, {plays}, {minutes} watched\n  \
          {completion} average completion, {completed} completed; last seen {last}\n\n",
         id = printable(&content.content_id),
         duration = or_dash(duration),
-        viewers = content.viewers,
-        sessions = content.sessions,
-        plays = content.plays,
-        minutes = content.watched_ms / 60_000,
+        viewers = counted(content.viewers, "viewer"),
+        sessions = counted(content.sessions, "session"),
+        plays = counted(content.plays, "play"),
+        minutes = counted(content.watched_ms / 60_000, "minute"),
         completion = or_dash(content.average_completion.map(percent)),
         completed = content.completed_viewers,
         last = content.last_at,
     );
     text += &chart::curve(&sheet.retention, width);
     if let Some((second, lost)) = chart::greatest_drop(&sheet.retention) {
-        let _ = writeln!(text, "\ngreatest drop        {} ({lost} viewers within 5 s)", clock(second.into()));
+        let _ = writeln!(
+            text,
+            "\ngreatest drop        {} ({} within 5 s)",
+            clock(second.into()),
+            counted(lost, "viewer")
+        );
     }
     if let Some((second, again)) = chart::most_watched_again(&sheet.retention) {
-        let _ = writeln!(text, "most watched again   {} ({again} times)", clock(second.into()));
+        let _ = writeln!(text, "most watched again   {} ({})", clock(second.into()), counted(again, "time"));
     }
     for item in &sheet.items {
         text += &describe(item);
@@ -40,19 +45,22 @@ pub(super) fn text(sheet: &Sheet, width: usize) -> String {
 }
 
 fn describe(item: &Item) -> String {
-    let seconds = item.median_elapsed_ms.map(|ms| format!("{:.1} s", ms / 1000.0));
     let mut text = format!(
-        "\n{id}\n  {shown} shown, {answered} answered ({attempts} answers), {skipped} skipped; right at first {first}, \
-         at last {last}; median {median}\n",
+        "\n{id}\n  {shown} shown, {answered} answered ({attempts}), {skipped} skipped\n",
         id = printable(&item.item_id),
         shown = item.shown_viewers,
         answered = item.answered_viewers,
-        attempts = item.attempts,
+        attempts = counted(item.attempts, "answer"),
         skipped = item.skipped_viewers,
-        first = or_dash(item.first_accuracy.map(percent)),
-        last = or_dash(item.last_accuracy.map(percent)),
-        median = or_dash(seconds),
     );
+    let right = item.first_accuracy.map(|first| {
+        format!("right at first {}, at last {}", percent(first), or_dash(item.last_accuracy.map(percent)))
+    });
+    let median = item.median_elapsed_ms.map(|ms| format!("median {:.1} s", ms / 1000.0));
+    let told: Vec<String> = right.into_iter().chain(median).collect();
+    if !told.is_empty() {
+        let _ = writeln!(text, "  {}", told.join("; "));
+    }
     let choices: Vec<String> = item.options.iter().map(|one| shortened(&printable(&one.choice))).collect();
     let widest = choices.iter().map(|choice| choice.chars().count()).max().unwrap_or_default();
     for (one, choice) in item.options.iter().zip(&choices) {
@@ -64,6 +72,11 @@ fn describe(item: &Item) -> String {
         );
     }
     text
+}
+
+/// A number with what it counts.
+fn counted(count: i64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A share of a whole as a bar.

@@ -1,5 +1,5 @@
 -- What a slice of events says of items, added to the summaries. It runs after watching.sql, in its transaction: the
--- contents have their rows.
+-- contents have their rows. Old rows are updated by their place, which nothing moves meanwhile: the build is locked.
 WITH taken AS MATERIALIZED (
     SELECT content_id, item_id, viewer_id, type, occurred_at, coalesce(seq, -1) AS seq, event_id, answer, correct, score,
            elapsed_ms
@@ -13,19 +13,13 @@ acts AS (
     FROM taken
     GROUP BY content_id, item_id, viewer_id
 ),
-firsts AS (
-    SELECT DISTINCT ON (content_id, item_id, viewer_id) *
+answers AS MATERIALIZED (
+    SELECT *, row_number() OVER (viewer ORDER BY occurred_at, seq, event_id) AS nth, count(*) OVER viewer AS attempts
     FROM taken
     WHERE type = 'item.answered'
-    ORDER BY content_id, item_id, viewer_id, occurred_at, seq, event_id
+    WINDOW viewer AS (PARTITION BY content_id COLLATE "C", item_id COLLATE "C", viewer_id COLLATE "C")
 ),
-lasts AS (
-    SELECT DISTINCT ON (content_id, item_id, viewer_id) *
-    FROM taken
-    WHERE type = 'item.answered'
-    ORDER BY content_id, item_id, viewer_id, occurred_at DESC, seq DESC, event_id DESC
-),
-compared AS MATERIALIZED (
+compared AS (
     SELECT acts.*,
            f.occurred_at IS NOT NULL
                AND (old.first_at IS NULL
@@ -37,7 +31,7 @@ compared AS MATERIALIZED (
            f.score AS f_score,
            l.occurred_at AS l_at, l.seq AS l_seq, l.event_id AS l_id, l.answer AS l_answer, l.correct AS l_correct,
            l.score AS l_score, l.elapsed_ms AS l_elapsed_ms,
-           coalesce(old.shown, false) AS was_shown, coalesce(old.skipped, false) AS was_skipped,
+           old.place, coalesce(old.shown, false) AS was_shown, coalesce(old.skipped, false) AS was_skipped,
            coalesce(old.revised, false) AS was_revised, coalesce(old.attempts, 0) AS old_attempts,
            old.first_at AS o_first_at, old.first_seq AS o_first_seq, old.first_event_id AS o_first_event_id,
            old.first_answer AS o_first_answer, old.first_correct AS o_first_correct, old.first_score AS o_first_score,
@@ -45,49 +39,61 @@ compared AS MATERIALIZED (
            old.last_answer AS o_last_answer, old.last_correct AS o_last_correct, old.last_score AS o_last_score,
            old.last_elapsed_ms AS o_last_elapsed_ms
     FROM acts
-    LEFT JOIN firsts AS f USING (content_id, item_id, viewer_id)
-    LEFT JOIN lasts AS l USING (content_id, item_id, viewer_id)
-    LEFT JOIN LATERAL (SELECT *
+    LEFT JOIN (SELECT * FROM answers WHERE nth = 1) AS f USING (content_id, item_id, viewer_id)
+    LEFT JOIN (SELECT * FROM answers WHERE nth = attempts) AS l USING (content_id, item_id, viewer_id)
+    LEFT JOIN LATERAL (SELECT *, o.ctid AS place
                        FROM {schema}.report_viewer_item AS o
                        WHERE o.build = {build} AND o.content_id = acts.content_id AND o.item_id = acts.item_id
                          AND o.viewer_id = acts.viewer_id
                        LIMIT 1) AS old ON true
 ),
 merged AS MATERIALIZED (
-    SELECT *,
+    SELECT content_id, item_id, viewer_id, place, shown, skipped, revised, attempts, was_shown, was_skipped, was_revised,
+           old_attempts, is_first, is_last, is_first AND is_last AND f_id = l_id AS is_only,
+           o_first_answer, o_first_correct, o_last_answer, o_last_correct,
+           CASE WHEN is_first THEN f_at ELSE o_first_at END AS first_at,
+           CASE WHEN is_first THEN f_seq ELSE o_first_seq END AS first_seq,
+           CASE WHEN is_first THEN f_id ELSE o_first_event_id END AS first_event_id,
            CASE WHEN is_first THEN f_answer ELSE o_first_answer END AS first_answer,
            CASE WHEN is_first THEN f_correct ELSE o_first_correct END AS first_correct,
+           CASE WHEN is_first THEN f_score ELSE o_first_score END AS first_score,
+           CASE WHEN is_last THEN l_at ELSE o_last_at END AS last_at,
+           CASE WHEN is_last THEN l_seq ELSE o_last_seq END AS last_seq,
+           CASE WHEN is_last THEN l_id ELSE o_last_event_id END AS last_event_id,
            CASE WHEN is_last THEN l_answer ELSE o_last_answer END AS last_answer,
-           CASE WHEN is_last THEN l_correct ELSE o_last_correct END AS last_correct
+           CASE WHEN is_last THEN l_correct ELSE o_last_correct END AS last_correct,
+           CASE WHEN is_last THEN l_score ELSE o_last_score END AS last_score,
+           CASE WHEN is_last THEN l_elapsed_ms ELSE o_last_elapsed_ms END AS last_elapsed_ms
     FROM compared
 ),
-keep_viewers AS (
-    INSERT INTO {schema}.report_viewer_item AS kept
+new_viewers AS (
+    INSERT INTO {schema}.report_viewer_item
         (build, content_id, item_id, viewer_id, shown, skipped, revised, attempts,
          first_at, first_seq, first_event_id, first_answer, first_correct, first_score,
          last_at, last_seq, last_event_id, last_answer, last_correct, last_score, last_elapsed_ms)
     SELECT {build}, content_id, item_id, viewer_id, shown, skipped, revised, attempts,
-           CASE WHEN is_first THEN f_at ELSE o_first_at END, CASE WHEN is_first THEN f_seq ELSE o_first_seq END,
-           CASE WHEN is_first THEN f_id ELSE o_first_event_id END, first_answer, first_correct,
-           CASE WHEN is_first THEN f_score ELSE o_first_score END,
-           CASE WHEN is_last THEN l_at ELSE o_last_at END, CASE WHEN is_last THEN l_seq ELSE o_last_seq END,
-           CASE WHEN is_last THEN l_id ELSE o_last_event_id END, last_answer, last_correct,
-           CASE WHEN is_last THEN l_score ELSE o_last_score END,
-           CASE WHEN is_last THEN l_elapsed_ms ELSE o_last_elapsed_ms END
+           first_at, first_seq, first_event_id, first_answer, first_correct, first_score,
+           last_at, last_seq, last_event_id, last_answer, last_correct, last_score, last_elapsed_ms
     FROM merged
-    ORDER BY content_id, item_id, viewer_id
-    ON CONFLICT (build, content_id, item_id, viewer_id) DO UPDATE
-        SET shown = kept.shown OR excluded.shown, skipped = kept.skipped OR excluded.skipped,
-            revised = kept.revised OR excluded.revised, attempts = kept.attempts + excluded.attempts,
-            first_at = excluded.first_at, first_seq = excluded.first_seq, first_event_id = excluded.first_event_id,
-            first_answer = excluded.first_answer, first_correct = excluded.first_correct,
-            first_score = excluded.first_score,
-            last_at = excluded.last_at, last_seq = excluded.last_seq, last_event_id = excluded.last_event_id,
-            last_answer = excluded.last_answer, last_correct = excluded.last_correct, last_score = excluded.last_score,
-            last_elapsed_ms = excluded.last_elapsed_ms
+    WHERE place IS NULL
+    ORDER BY content_id COLLATE "C", item_id COLLATE "C", viewer_id COLLATE "C"
 ),
-new_items AS (
-    SELECT content_id, count(*) AS items
+keep_viewers AS (
+    UPDATE {schema}.report_viewer_item AS kept
+    SET shown = kept.shown OR m.shown, skipped = kept.skipped OR m.skipped, revised = kept.revised OR m.revised,
+        attempts = kept.attempts + m.attempts,
+        first_at = m.first_at, first_seq = m.first_seq, first_event_id = m.first_event_id,
+        first_answer = m.first_answer, first_correct = m.first_correct, first_score = m.first_score,
+        last_at = m.last_at, last_seq = m.last_seq, last_event_id = m.last_event_id,
+        last_answer = m.last_answer, last_correct = m.last_correct, last_score = m.last_score,
+        last_elapsed_ms = m.last_elapsed_ms
+    FROM merged AS m
+    WHERE kept.ctid = m.place
+),
+new_items AS MATERIALIZED (
+    SELECT content_id, count(*) AS items,
+           (SELECT o.ctid FROM {schema}.report_content_sum AS o
+            WHERE o.build = {build} AND o.content_id = new.content_id LIMIT 1) AS place
     FROM (SELECT DISTINCT content_id, item_id FROM merged) AS new
     WHERE (SELECT true FROM {schema}.report_item_sum AS o
            WHERE o.build = {build} AND o.content_id = new.content_id AND o.item_id = new.item_id LIMIT 1) IS NULL
@@ -97,7 +103,7 @@ keep_contents AS (
     UPDATE {schema}.report_content_sum AS kept
     SET items = kept.items + new_items.items
     FROM new_items
-    WHERE kept.build = {build} AND kept.content_id = new_items.content_id
+    WHERE kept.ctid = new_items.place
 ),
 keep_items AS (
     INSERT INTO {schema}.report_item_sum AS kept
@@ -127,18 +133,20 @@ keep_items AS (
 keep_options AS (
     INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
     SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
-    FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, 0 AS last FROM merged WHERE is_first
+    FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, is_only::int AS last
+          FROM merged WHERE is_first
           UNION ALL
-          SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first
+          SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last AND NOT is_only
           UNION ALL
-          SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last
+          SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first AND o_first_answer IS NOT NULL
           UNION ALL
-          SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last) AS each
+          SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last AND o_last_answer IS NOT NULL) AS each
     CROSS JOIN LATERAL (
         SELECT answer ->> 'choice' AS choice
+        WHERE answer ? 'choice'
         UNION
-        SELECT jsonb_array_elements_text(
-            CASE WHEN jsonb_typeof(answer -> 'choices') = 'array' THEN answer -> 'choices' ELSE '[]' END)) AS choices
+        SELECT jsonb_array_elements_text(answer -> 'choices')
+        WHERE jsonb_typeof(answer -> 'choices') = 'array') AS choices
     WHERE choice IS NOT NULL
     GROUP BY content_id, item_id, choice
     HAVING sum(first) <> 0 OR sum(last) <> 0
@@ -148,8 +156,8 @@ keep_options AS (
 )
 INSERT INTO {schema}.report_elapsed AS kept (build, content_id, item_id, elapsed_ms, answers)
 SELECT {build}, content_id, item_id, elapsed_ms, count(*)
-FROM taken
-WHERE type = 'item.answered' AND elapsed_ms IS NOT NULL
+FROM answers
+WHERE elapsed_ms IS NOT NULL
 GROUP BY content_id, item_id, elapsed_ms
-ORDER BY content_id, item_id, elapsed_ms
+ORDER BY content_id COLLATE "C", item_id COLLATE "C", elapsed_ms
 ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;
