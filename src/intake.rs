@@ -32,6 +32,7 @@ mod problem;
 mod publish;
 mod read_away;
 mod reply;
+mod request_id;
 mod resolve;
 mod route;
 mod turn;

@@ -46,6 +46,7 @@ mod server;
 mod simulator;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod trips;
 mod writer;
 

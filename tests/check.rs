@@ -75,6 +75,18 @@ async fn a_database_without_setup_is_not_fit_to_serve() {
 }
 
 #[tokio::test]
+async fn a_server_that_will_not_do_is_said_to_be_one_where_nothing_was_set_up() {
+    let site = Site::empty().await;
+    site.make_anew("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'").await;
+    let check = site
+        .rollbook("serve --check --role intake")
+        .env("ROLLBOOK_INTAKE_DATABASE_URL", &site.admin_url())
+        .env("ROLLBOOK_ALLOW_PRIVILEGED_LOGIN", "true");
+    let said = check.run().await.exits(64).stdout;
+    assert!(said.contains("SQL_ASCII") && said.contains("does not exist"), "{said}");
+}
+
+#[tokio::test]
 async fn packagers_get_completions_and_pages() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = Rollbook::new(&format!("completions {shell}")).run().await.done();

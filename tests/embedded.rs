@@ -163,6 +163,10 @@ async fn a_full_log_refuses_out_loud_keeps_all_that_is_not_loaded_and_recovers_b
     assert_eq!(service.admin.get("/healthz").await.status, 200);
     let taken = service.metric("rollbook_log_bytes").await;
     assert!(taken <= 1_048_576.0, "{taken}");
+    eventually("nothing of it can go", async || {
+        service.metric("rollbook_log_unloaded_bytes").await == service.metric("rollbook_log_bytes").await
+    })
+    .await;
 
     local.let_loader_in(true).await;
     local.site.loaded("acme", accepted).await;
@@ -171,6 +175,8 @@ async fn a_full_log_refuses_out_loud_keeps_all_that_is_not_loaded_and_recovers_b
     })
     .await;
     service.becomes_ready().await;
+    let unloaded = "rollbook_log_unloaded_bytes";
+    eventually("all of it can go", async || service.metric(unloaded).await == 0.0).await;
     service.stop().await;
 }
 

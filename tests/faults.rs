@@ -42,6 +42,7 @@ mod neighbours;
 mod postgres;
 mod processes;
 mod random;
+mod rollout;
 mod wire;
 
 use client::{Clients, Habit};

@@ -37,8 +37,12 @@ async fn says(service: &Service, reason: &str) {
     })
     .await;
     assert_eq!(service.admin.get("/healthz").await.status, 200, "the process is well, the log is not");
-    assert_eq!(service.metric("rollbook_loader_partitions{state=\"stopped\"}").await, 1.0);
-    assert_eq!(service.metric("rollbook_loader_partitions{state=\"running\"}").await, 2.0);
+    // A broker may take partitions of a topic that was made anew, and give them again.
+    eventually("one partition is stopped, and the others run", async || {
+        service.metric("rollbook_loader_partitions{state=\"stopped\"}").await == 1.0
+            && service.metric("rollbook_loader_partitions{state=\"running\"}").await == 2.0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! `rollbook held`: records that wait for an organization's schema, looked at and drained by a person.
 
+use prost::Message as _;
+use rollbook::event::{UnixMillis, proto};
+use rollbook::log::record::FORMAT;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::harness::{Form, Service, Site, eventually, played};
 
@@ -100,4 +104,70 @@ async fn a_held_record_that_names_another_organization_is_not_stored() {
     let ran = site.run("held drain birch --json").await.exits(1);
     assert_eq!(ran.error_code(), "schema_refuses");
     assert_eq!(site.number("SELECT count(*) FROM org_birch.event").await, 0);
+}
+
+/// Intake of a newer release wrote it, before the loaders were replaced.
+#[tokio::test]
+async fn a_record_of_a_newer_release_waits_for_that_release_and_so_does_what_comes_behind_it() {
+    let site = Site::set_up().await;
+    let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
+    let service = Service::ready(site.serve("")).await;
+    let of_today = record_of(&site, "acme").await;
+    let of_tomorrow = proto::Record { format: FORMAT + 1, ..of_today.clone() };
+    site.write_record("acme", &of_tomorrow).await;
+    let held = "SELECT count(*) FROM rollbook.held_record";
+    eventually("it is held", async || site.number(held).await == 1).await;
+    for organization in [&acme, &birch] {
+        service.post(organization, Form::Json, &played(2)).await.accepts(2);
+    }
+    assert_eq!(site.loaded("birch", 2).await, (2, 0), "others are not delayed");
+    eventually("what comes behind it is held", async || site.number(held).await == 2).await;
+    let items = site.run("held list acme --json").await.done().items();
+    let reason = items[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("a newer release wrote it in format 1"), "{reason}");
+    assert!(reason.ends_with("use the newer release; loaders first"), "{reason}");
+
+    // Another loader of this release does no better.
+    service.stop().await;
+    let service = Service::ready(site.serve("")).await;
+    let refused = site.run("held drain acme --json").await.exits(1);
+    assert!(refused.stderr.contains("a newer release wrote it"), "{}", refused.stderr);
+    assert_eq!((site.number(held).await, site.stored_ids("acme").await.len()), (2, 0));
+    service.stop().await;
+
+    // To the newer release it is a record like any other.
+    let known = "UPDATE rollbook.held_record SET record = $1 WHERE record = $2";
+    let (of_today, of_tomorrow) = (of_today.encode_to_vec(), of_tomorrow.encode_to_vec());
+    let superuser = site.superuser().await;
+    assert_eq!(superuser.execute(known, &[&of_today, &of_tomorrow]).await.expect("an update"), 1);
+    let service = Service::ready(site.serve("")).await;
+    assert_eq!(site.loaded("acme", 3).await, (3, 0));
+    service.stop().await;
+    let audit = site.run("audit --json").await.done().json();
+    assert_eq!((&audit["ok"], &audit["counts"]), (&json!(true), &json!("checked")), "{audit}");
+}
+
+/// A record with one event.
+async fn record_of(site: &Site, slug: &str) -> proto::Record {
+    let id = site.texts(&format!("SELECT id::text FROM rollbook.organization WHERE slug = '{slug}'")).await;
+    let bytes = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
+    let now = UnixMillis::now().0;
+    let event = proto::RecordEvent {
+        event_id: bytes(Uuid::now_v7()),
+        r#type: "video.played".to_owned(),
+        session_id: "s".to_owned(),
+        viewer_id: "v".to_owned(),
+        content_id: "c".to_owned(),
+        occurred_at_ms: now,
+        client_occurred_at_ms: now,
+        ..Default::default()
+    };
+    proto::Record {
+        organization_id: bytes(id[0].parse().expect("a UUID")),
+        record_id: bytes(Uuid::now_v7()),
+        request_id: bytes(Uuid::now_v7()),
+        received_at_ms: now,
+        events: vec![event],
+        format: FORMAT,
+    }
 }

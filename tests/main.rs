@@ -52,4 +52,5 @@ mod status;
 mod stderr;
 mod strangers;
 mod tls;
+mod trail;
 mod vectors;

@@ -10,18 +10,6 @@ use serde_json::{Value, json};
 
 use crate::harness::Site;
 
-/// Takes an organization's schema back to before its newest migration.
-async fn take_back(site: &Site, slug: &str) {
-    site.execute(&format!(
-        "DROP VIEW org_{slug}.report_viewing, org_{slug}.report_content, org_{slug}.report_retention, \
-                   org_{slug}.report_item, org_{slug}.report_option, org_{slug}.report_answer, org_{slug}.report_day; \
-         DELETE FROM org_{slug}.refinery_schema_history WHERE version = {TENANT_SCHEMA_VERSION}; \
-         UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'",
-        TENANT_SCHEMA_VERSION - 1
-    ))
-    .await;
-}
-
 fn outcomes(items: &[Value]) -> Vec<(&str, &str)> {
     let text = |item: &'_ Value, name: &str| {
         item[name].as_str().map(str::to_owned).unwrap_or_default().leak() as &str
@@ -32,7 +20,7 @@ fn outcomes(items: &[Value]) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn schemas_that_are_behind_are_brought_up_to_date_and_granted() {
     let site = Site::with(&["acme", "birch"]).await;
-    take_back(&site, "acme").await;
+    site.take_back("acme").await;
     let items = site.run("migrate --jobs 2 --json").await.done().items();
     assert_eq!(
         items[0],
@@ -54,7 +42,7 @@ async fn schemas_that_are_behind_are_brought_up_to_date_and_granted() {
 #[tokio::test]
 async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let site = Site::with(&["acme", "birch"]).await;
-    take_back(&site, "acme").await;
+    site.take_back("acme").await;
     for _ in 0..2 {
         let items = site.run("migrate --dry-run --json").await.done().items();
         assert_eq!(outcomes(&items), [("acme", "would_migrate"), ("birch", "current")]);
@@ -64,8 +52,8 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
 #[tokio::test]
 async fn one_organization_can_be_migrated_alone() {
     let site = Site::with(&["acme", "birch"]).await;
-    take_back(&site, "acme").await;
-    take_back(&site, "birch").await;
+    site.take_back("acme").await;
+    site.take_back("birch").await;
     assert_eq!(
         outcomes(&site.run("migrate --org birch --json").await.done().items()),
         [("birch", "migrated")]
@@ -78,7 +66,7 @@ async fn one_organization_can_be_migrated_alone() {
 async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_up() {
     let site = Site::with(&["acme", "birch", "cedar"]).await;
     for slug in ["acme", "birch", "cedar"] {
-        take_back(&site, slug).await;
+        site.take_back(slug).await;
     }
     let mut busy = site.superuser().await;
     let lock = busy.transaction().await.expect("a transaction");
@@ -100,7 +88,7 @@ async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_
 #[tokio::test]
 async fn a_schema_that_another_administrator_works_on_is_reported_at_once() {
     let site = Site::with(&["acme", "birch"]).await;
-    take_back(&site, "acme").await;
+    site.take_back("acme").await;
     let other = site.superuser().await;
     let lock = "SELECT pg_advisory_lock(('x' || left(encode(sha256('rollbook org_acme'), 'hex'), 16))::bit(64)::bigint)";
     other.batch_execute(lock).await.expect("the lock of org_acme");
@@ -113,7 +101,7 @@ async fn a_schema_that_another_administrator_works_on_is_reported_at_once() {
 async fn a_broken_schema_does_not_stop_the_others() {
     let site = Site::with(&["acme", "birch", "cedar"]).await;
     site.execute("DROP SCHEMA org_acme CASCADE; DROP TABLE org_birch.dead_letter").await;
-    take_back(&site, "cedar").await;
+    site.take_back("cedar").await;
     let items = site.run("migrate --json").await.exits(1).items();
     assert_eq!(outcomes(&items), [("acme", "failed"), ("birch", "failed"), ("cedar", "migrated")]);
 }

@@ -20,6 +20,7 @@ use super::places::Visitor;
 use super::problem::Problem;
 use super::read_away::read_away;
 use super::reply::{self, Listing};
+use super::request_id::request_id;
 use super::turn::Owner;
 use super::{Intake, batch, body, cors, publish, resolve};
 use crate::event::UnixMillis;
@@ -35,8 +36,8 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     visitor: &Visitor,
 ) -> Response<Full<Bytes>> {
-    let receipt = Receipt { id: Uuid::now_v7(), at: UnixMillis::now(), started: Instant::now() };
     let (head, body) = request.into_parts();
+    let receipt = Receipt { id: request_id(&head.headers), at: UnixMillis::now(), started: Instant::now() };
     let head = Arc::new(head);
     let mut response = match unmetered(intake, &head) {
         Some(response) => response,
@@ -45,10 +46,7 @@ pub(super) async fn answer(
                 intake.meter.count_answered(receipt.started.elapsed());
                 response
             }
-            Err(problem) => {
-                intake.meter.count_problem(problem.row(), receipt.started.elapsed());
-                reply::problem(receipt.id, &problem)
-            }
+            Err(problem) => refuse(intake, &problem, receipt.id, receipt.started),
         },
     };
     cors::allow_reading(response.headers_mut());
@@ -66,13 +64,20 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
     let mut response = unmetered(intake, &head).unwrap_or_else(|| {
         let problem = Problem::Overloaded;
         read_away(intake, &head.headers, body, &problem);
-        intake.meter.count_problem(problem.row(), started.elapsed());
-        reply::problem(Uuid::now_v7(), &problem)
+        refuse(intake, &problem, request_id(&head.headers), started)
     });
     cors::allow_reading(response.headers_mut());
     drop_body_for_head(&head, &mut response);
     end_connection(&head, &mut response);
     response
+}
+
+/// Counts a refusal and tells the client. What is said of it here is not what the client sent.
+fn refuse(intake: &Intake, problem: &Problem, id: Uuid, started: Instant) -> Response<Full<Bytes>> {
+    let row = problem.row();
+    intake.meter.count_problem(row, started.elapsed());
+    tracing::debug!(request.id = %id, status = row.status.as_u16(), code = row.code, "a request was refused");
+    reply::problem(id, problem)
 }
 
 /// A reply to HEAD only tells how long its body would be. hyper sees to that on HTTP/1.1; on HTTP/2 it would send the body,

@@ -274,6 +274,12 @@ impl Engine {
         self.inside.shared.lock().bytes()
     }
 
+    /// Of those, what cannot go to make room, because it is not loaded.
+    #[must_use]
+    pub fn unloaded_bytes(&self) -> u64 {
+        self.inside.shared.lock().unloaded_bytes()
+    }
+
     /// Bytes of records that wait to be written.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {

@@ -92,3 +92,29 @@ fn judge(settings: &Row, purpose: Purpose) -> Vec<Misfit> {
     }
     misfits
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::NoTls;
+
+    use super::*;
+
+    /// There is no older server at hand: this one says what that would say.
+    #[tokio::test]
+    async fn an_older_server_is_refused_by_its_version() {
+        let url = std::env::var("TEST_POSTGRES_URL")
+            .unwrap_or_else(|_| panic!("TEST_POSTGRES_URL is not set: run ./dev test"));
+        let (client, driver) = tokio_postgres::connect(&url, NoTls).await.expect("a login that works");
+        let driver = tokio::spawn(driver);
+        let of_older = SETTINGS
+            .replace("current_setting('server_version_num')::integer", "140020")
+            .replace("current_setting('server_version')", "'14.20'");
+        let settings = client.query_typed_one(&of_older, &[]).await.expect("settings");
+        let what = "it is PostgreSQL 14.20, and 15 is the oldest that will do".to_owned();
+        for purpose in [Purpose::Reading, Purpose::Writing] {
+            assert_eq!(judge(&settings, purpose), [Misfit { what: what.clone(), may_pass: false }]);
+        }
+        drop(client);
+        driver.await.expect("no panic").expect("it ends well");
+    }
+}

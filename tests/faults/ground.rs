@@ -121,15 +121,18 @@ impl Ground {
         self.rollbook(words).run().await
     }
 
-    /// Starts intake on Kafka, and leads clients to it.
-    pub(super) async fn intake(&self) -> Service {
-        let serve = self
-            .site
+    /// Intake on Kafka to be, behind its proxy.
+    pub(super) fn intake_to_be(&self) -> Rollbook {
+        self.site
             .serve("--role intake")
             .env("ROLLBOOK_KAFKA_BROKERS", self.intake_to_kafka.address())
             .env("ROLLBOOK_KAFKA_PUBLISH_TIMEOUT_MS", "4000")
-            .env("ROLLBOOK_DRAIN_SECONDS", "10");
-        self.start(serve).await
+            .env("ROLLBOOK_DRAIN_SECONDS", "10")
+    }
+
+    /// Starts intake on Kafka, and leads clients to it.
+    pub(super) async fn intake(&self) -> Service {
+        self.start(self.intake_to_be()).await
     }
 
     /// A loader to be, behind its proxies; on the embedded log it is intake, too.

@@ -4,6 +4,7 @@
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rollbook::config::{DatabaseUrl, Secret};
+use rollbook::store::TENANT_SCHEMA_VERSION;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
@@ -129,6 +130,18 @@ impl Site {
         let mut names = (0..).map(|n| format!("birch{n}"));
         let other = names.find(|name| place(name) != place(slug)).expect("there are others");
         self.organization(&other).await
+    }
+
+    /// Takes an organization's schema back to before its newest migration, as the release before has it.
+    pub(crate) async fn take_back(&self, slug: &str) {
+        self.execute(&format!(
+            "DROP VIEW org_{slug}.report_viewing, org_{slug}.report_content, org_{slug}.report_retention, \
+                       org_{slug}.report_item, org_{slug}.report_option, org_{slug}.report_answer, org_{slug}.report_day; \
+             DELETE FROM org_{slug}.refinery_schema_history WHERE version = {TENANT_SCHEMA_VERSION}; \
+             UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'",
+            TENANT_SCHEMA_VERSION - 1
+        ))
+        .await;
     }
 
     /// Waits until so many events of an organization have their fate, and gives the watermarks' `(stored, duplicate)`.

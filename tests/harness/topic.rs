@@ -8,7 +8,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use prost::Message as _;
 use rollbook::config::log::KafkaSettings;
+use rollbook::event::proto;
 
 use super::{Site, eventually};
 
@@ -58,6 +60,17 @@ impl Site {
             guest.abort_transaction(ASK_TIMEOUT).expect("they are taken back");
         });
         withdrawing.await.expect("no panic");
+    }
+
+    /// Writes a record of an organization, as intake would, whatever it says.
+    pub(crate) async fn write_record(&self, slug: &str, record: &proto::Record) {
+        let mut config = self.log_client();
+        let producer: FutureProducer =
+            config.set("partitioner", "murmur2_random").create().expect("a client");
+        let bytes = record.encode_to_vec();
+        let written =
+            producer.send(FutureRecord::to(&self.database).key(slug).payload(&bytes), ASK_TIMEOUT).await;
+        written.expect("Kafka takes it");
     }
 
     /// Adds partitions, up to so many.

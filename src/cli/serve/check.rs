@@ -101,14 +101,17 @@ impl Arguments {
 
 async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
-    read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)))?;
-    match login.check().await {
-        Checked::Fitting if login.rights == Rights::Any => {
+    let read = read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)));
+    match (read, login.check().await) {
+        // A server that will not do has no schema of ours, either: to make one there would be the wrong advice.
+        (Err(unread), Checked::Refused(error)) => Err(format!("{error}; {unread}")),
+        (Err(unread), Checked::Fitting | Checked::Unanswered(_)) => Err(unread),
+        (Ok(_), Checked::Fitting) if login.rights == Rights::Any => {
             Ok(format!("`{name}` reads what it needs; its rights were not looked at"))
         }
-        Checked::Fitting => Ok(format!("`{name}` may do what it needs, and no more")),
-        Checked::Refused(error) => Err(error.to_string()),
-        Checked::Unanswered(reason) => Err(format!("`{name}`: {reason}")),
+        (Ok(_), Checked::Fitting) => Ok(format!("`{name}` may do what it needs, and no more")),
+        (Ok(_), Checked::Refused(error)) => Err(error.to_string()),
+        (Ok(_), Checked::Unanswered(reason)) => Err(format!("`{name}`: {reason}")),
     }
 }
 

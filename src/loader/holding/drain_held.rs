@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Error, Row, Transaction};
 
 use super::unreadable::{Unreadable, write_down};
 use crate::loader::position::{Position, Watermark};
+use crate::loader::trail::trail;
 use crate::loader::writer::{
     Fates, Limits, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError, enter,
     store,
@@ -97,7 +98,9 @@ async fn attempt(
     let held: Vec<Held<'_>> =
         rows.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();
     let stored = draining.store(&held, manner).await?;
-    draining.let_go(&held, &stored).await
+    let drained = draining.let_go(&held, &stored).await?;
+    trail(position, held[..stored.records].iter().map(|record| (record.offset, record.bytes)), "drained");
+    Ok(drained)
 }
 
 type Held<'a> = Source<&'a [u8]>;

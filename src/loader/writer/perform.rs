@@ -18,6 +18,7 @@ use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
 use crate::loader::server::ServerIdentity;
+use crate::loader::trail::trail;
 use crate::tenant::OrganizationId;
 
 /// A batch up to this size is prepared where the task runs: handing it over would cost more.
@@ -147,6 +148,7 @@ impl Performing<'_> {
                 let records = prepared.records();
                 self.outcomes.flushed(&fates, prepared.events(), begun.elapsed());
                 self.outcomes.visible(&self.work.records[..records]);
+                self.trail(records, "loaded");
                 let receipt = Receipt::committed(records, from, to);
                 Ok(Performed::well(Told::Flushed { receipt, met_duplicates: has_met_duplicates }))
             }
@@ -257,6 +259,7 @@ impl Performing<'_> {
         match held.map_err(|refusal| Refusal::Server(refusal.reason().to_owned()))? {
             HoldOutcome::Held => {
                 self.outcomes.held(self.work.records.iter().map(|record| record.events).sum());
+                self.trail(self.work.records.len(), "held");
                 Ok(Performed::well(Told::Held(Kept::confirmed())))
             }
             HoldOutcome::OrganizationRemoved => Ok(Performed::well(Told::Gone(Nobody::Removed))),
@@ -280,6 +283,12 @@ impl Performing<'_> {
         Ok(held)
     }
 
+    /// What became of the first records.
+    fn trail(&self, records: usize, fate: &'static str) {
+        let records = self.work.records[..records].iter();
+        trail(self.work.position, records.map(|record| (record.offset, &record.bytes[..])), fate);
+    }
+
     async fn write_down(&self, client: &Client, nobody: Nobody) -> Outcome {
         let (reason, keeps_bytes) = match nobody {
             Nobody::Removed => ("the organization was removed", false),
@@ -287,6 +296,7 @@ impl Performing<'_> {
             Nobody::Undecodable => ("it cannot be decoded", true),
         };
         self.keep(client, self.work.records.len(), reason, keeps_bytes).await?;
+        self.trail(self.work.records.len(), reason);
         match nobody {
             Nobody::Removed => {
                 self.outcomes.unattributed(self.work.records.iter().map(|record| record.events).sum());

@@ -100,6 +100,12 @@ impl State {
         self.segments.iter().map(|segment| segment.end).sum()
     }
 
+    /// Of those, what cannot go to make room: the oldest segment that has a record which is not loaded, and all behind it.
+    pub(super) fn unloaded_bytes(&self) -> u64 {
+        let first = (0..self.segments.len()).find(|at| !self.is_loaded(*at));
+        first.map_or(0, |at| self.segments.range(at..).map(|segment| segment.end).sum())
+    }
+
     /// Where the partition begins and ends.
     pub(super) fn ends(&self, partition: usize) -> Ends {
         let end = self.next[partition];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use super::{KafkaLog, client_config, default};
 use crate::config::log::GroupProtocol;
 use crate::log::ConsumerSettings;
 use crate::log::consume::{Assignment, ConsumeError, Delivery, PartitionEnds, Start};
-use group::Group;
+use group::{DEBUGGED, Group};
 use receive::receive;
 
 mod commits;
@@ -52,9 +53,10 @@ impl Consumer {
             GroupProtocol::Auto if log.is_classic.load(Ordering::Relaxed) => GroupProtocol::Classic,
             wanted => wanted,
         };
-        let group = Group::new(topic.to_owned(), protocol, sender);
-        let shared: Arc<BaseConsumer<Group>> =
-            Arc::new(consumer_config(log, settings, protocol).create_with_context(group)?);
+        let config = consumer_config(log, settings, protocol);
+        let is_debugged = log.settings.properties.iter().any(|(name, _)| name == "debug");
+        let group = Group::new(topic.to_owned(), is_debugged, protocol, sender);
+        let shared: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group)?);
         shared.subscribe(&[topic])?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
@@ -183,7 +185,13 @@ fn consumer_config(
         config.set("group.instance.id", id);
     }
     match protocol {
-        GroupProtocol::Auto | GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        GroupProtocol::Auto | GroupProtocol::Consumer => {
+            let asked_for = config.get("debug").map(|asked_for| format!("{asked_for},")).unwrap_or_default();
+            config
+                .set("group.protocol", "consumer")
+                .set("debug", format!("{asked_for}{DEBUGGED}"))
+                .set_log_level(RDKafkaLogLevel::Debug)
+        }
         GroupProtocol::Classic => config
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")

@@ -11,7 +11,7 @@ use super::LocalLog;
 use crate::log::embedded::AppendError;
 use crate::log::publish::{Meter, PublishError, Told};
 use crate::log::{SealedRecord, partition_of};
-use crate::ops::metrics::catalogue::{LOG_BYTES, LOG_LIMIT_BYTES};
+use crate::ops::metrics::catalogue::{LOG_BYTES, LOG_LIMIT_BYTES, LOG_UNLOADED_BYTES};
 use crate::tenant::Tenant;
 
 /// A disk that takes longer than this to sync is as good as gone; the record may be in the log all the same.
@@ -54,11 +54,13 @@ impl Publisher {
     }
 
     pub(in crate::log) async fn probe(self, stop: CancellationToken) {
-        let (bytes, limit) = (gauge!(LOG_BYTES), gauge!(LOG_LIMIT_BYTES));
+        let (bytes, unloaded, limit) =
+            (gauge!(LOG_BYTES), gauge!(LOG_UNLOADED_BYTES), gauge!(LOG_LIMIT_BYTES));
         limit.set(as_f64(self.log.retention_bytes));
         let mut trouble = None;
         loop {
             bytes.set(as_f64(self.log.engine.bytes()));
+            unloaded.set(as_f64(self.log.engine.unloaded_bytes()));
             let now = self.log.engine.trouble().map(|trouble| trouble.to_string());
             if now != trouble {
                 let folder = &self.log.folder;

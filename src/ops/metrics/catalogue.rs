@@ -65,6 +65,8 @@ pub const LOG_PUBLISH: &str = "rollbook_log_publish_total";
 pub const LOG_QUEUE_BYTES: &str = "rollbook_log_queue_bytes";
 /// What the embedded log takes on disk.
 pub const LOG_BYTES: &str = "rollbook_log_bytes";
+/// What of it cannot go to make room.
+pub const LOG_UNLOADED_BYTES: &str = "rollbook_log_unloaded_bytes";
 /// What the embedded log may take on disk.
 pub const LOG_LIMIT_BYTES: &str = "rollbook_log_limit_bytes";
 /// Fates; labels `organization`, `fate`: `stored`, `duplicate`, `dead`, `held`, `unattributed`.
@@ -108,7 +110,7 @@ pub const BUILD_INFO: &str = "rollbook_build_info";
 
 /// All of them.
 #[rustfmt::skip] // One metric a line: it is read as a table.
-pub const CATALOGUE: [Metric; 29] = [
+pub const CATALOGUE: [Metric; 30] = [
     counter(INTAKE_REQUESTS, "Replies of intake, by status and by the problem's code (`ok` and `preflight` where there is none)."),
     histogram(INTAKE_REQUEST_SECONDS, LATENCY_SECONDS, Unit::Seconds, "From a request's headers to its reply."),
     counter(INTAKE_EVENTS, "Verdicts on events, by organization (the first 100 since the start, then `_other`)."),
@@ -118,6 +120,7 @@ pub const CATALOGUE: [Metric; 29] = [
     counter(LOG_PUBLISH, "Records handed to the log, by outcome."),
     gauge(LOG_QUEUE_BYTES, Unit::Bytes, "Records that wait for the log's acknowledgement."),
     gauge(LOG_BYTES, Unit::Bytes, "What the embedded log takes on disk."),
+    gauge(LOG_UNLOADED_BYTES, Unit::Bytes, "What the embedded log keeps because it is not loaded, in whole segments."),
     gauge(LOG_LIMIT_BYTES, Unit::Bytes, "What the embedded log may take on disk, before batches are answered 503."),
     counter(LOADER_EVENTS, "Fates of events, by organization (the first 100 since the start, then `_other`)."),
     counter(LOADER_UNREADABLE_RECORDS, "Records that cannot be decoded, or that name an organization nobody ever had."),

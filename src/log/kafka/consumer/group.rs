@@ -8,7 +8,7 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
@@ -21,10 +21,17 @@ use crate::log::consume::{Assignment, Delivery, PartitionEnds, Revocation, Start
 
 /// What librdkafka's log files a commit under that Kafka did not take.
 const COMMIT_FAILED: &str = "COMMITFAIL";
+/// What librdkafka's log says, at debug and nowhere else, where a broker before Kafka 4 does not know how the broker-side
+/// protocol goes now. It then waits for a better one, without a word or an end.
+const BROKER_IS_TOO_OLD: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
+/// The part of librdkafka that says so.
+pub(super) const DEBUGGED: &str = "cgrp";
 
 /// See the module.
 pub(super) struct Group {
     topic: String,
+    /// Whether an operator asked for librdkafka's own debugging, or only we did.
+    is_debugged: bool,
     pub(super) sender: mpsc::UnboundedSender<Option<Delivery>>,
     assignments: Mutex<Assignments>,
     commits: Mutex<Commits>,
@@ -47,11 +54,13 @@ struct Assignments {
 impl Group {
     pub(super) fn new(
         topic: String,
+        is_debugged: bool,
         protocol: GroupProtocol,
         sender: mpsc::UnboundedSender<Option<Delivery>>,
     ) -> Self {
         Self {
             topic,
+            is_debugged,
             sender,
             assignments: Mutex::default(),
             commits: Mutex::default(),
@@ -183,6 +192,12 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if message.contains(BROKER_IS_TOO_OLD) {
+            let _ = self.failed.set(KafkaError::MessageConsumption(RDKafkaErrorCode::UnsupportedFeature));
+        }
+        if matches!(level, RDKafkaLogLevel::Debug) && !self.is_debugged {
+            return;
+        }
         // The only place where librdkafka tells of it: it calls nobody back unless it was asked to before it began.
         if facility == COMMIT_FAILED {
             lock(&self.commits).failed();
