@@ -42,9 +42,10 @@ mod neighbours;
 mod postgres;
 mod processes;
 mod random;
+mod standby;
 mod wire;
 
 use client::{Clients, Habit};
 use ground::Ground;
 use proxy::{Passage, Proxy, Then, Trap};
-use servers::{DataFolder, Servers, SmallDisk, WITH_RULES};
+use servers::{DataFolder, Servers, SmallDisk, Standby, WITH_RULES};
