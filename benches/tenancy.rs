@@ -105,7 +105,7 @@ async fn migrations(site: &Site, admin: &Admin, installation: &Installation, cou
     let (took, changed) = run(Mode::Apply).await?;
     say(&format!("migrate --jobs {JOBS}, {changed} of {count} to do"), seconds(took));
 
-    let newest = TENANT_SCHEMA_VERSION;
+    let (client, newest) = (connect(&site.admin).await?, TENANT_SCHEMA_VERSION);
     // One migration behind: the newest is the report's views, which cost more than a column does.
     let step = "DO $$ DECLARE s text; BEGIN \
         FOR s IN SELECT schema_name FROM rollbook.organization ORDER BY slug OFFSET {from} LIMIT 100 LOOP \
