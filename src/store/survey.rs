@@ -66,35 +66,24 @@ async fn furnished<'a>(
     installation: &Installation,
     asked: &'a [Asked],
 ) -> Result<Vec<&'a Asked>, Error> {
-    // What is missing makes each of these functions answer NULL, never fail: they are asked by oid.
-    let sql = "WITH schema AS MATERIALIZED ( \
-                   SELECT at, n.oid, w.oid AS writer, r.oid AS reader \
-                   FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (schema, writer, reader, at) \
-                   JOIN pg_namespace n ON nspname = schema \
-                   JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader), \
-               relation AS MATERIALIZED ( \
-                   SELECT schema.*, c.oid AS relation, relname, relkind \
-                   FROM schema JOIN pg_class c ON relnamespace = schema.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'i')), \
-               writable AS ( \
-                   SELECT at FROM relation JOIN unnest($4::text[], $5::text[]) AS w (name, privileges) ON relname = name \
-                   WHERE relkind <> 'i' \
-                     AND (SELECT bool_and(has_table_privilege(writer, relation, one)) \
-                          FROM unnest(string_to_array(privileges, ', ')) AS one) \
-                   GROUP BY at HAVING count(*) = cardinality($4)), \
-               unreadable AS ( \
-                   SELECT at FROM relation WHERE relkind <> 'i' AND NOT has_table_privilege(reader, relation, 'SELECT')), \
-               pinned AS ( \
-                   SELECT at FROM relation JOIN pg_constraint ON conrelid = relation AND conname = $6 \
-                   WHERE relname = 'ingest_watermark'), \
-               indexed AS ( \
-                   SELECT at FROM relation JOIN pg_index ON indexrelid = relation WHERE relname = $7 AND indisvalid), \
-               recorded AS (SELECT at FROM relation WHERE relname = $8 AND relkind = 'r') \
-               SELECT at FROM schema \
-               JOIN writable USING (at) JOIN pinned USING (at) JOIN indexed USING (at) JOIN recorded USING (at) \
-               WHERE at NOT IN (SELECT at FROM unreadable) \
-                 AND has_schema_privilege(writer, oid, 'USAGE') AND has_schema_privilege(reader, oid, 'USAGE') \
-                 AND pg_has_role(reader, (SELECT oid FROM pg_roles WHERE rolname = $9), 'MEMBER') \
-                 AND pg_has_role((SELECT oid FROM pg_roles WHERE rolname = $10), writer, 'MEMBER') \
+    // One pass over the catalogs. What is missing makes these functions answer NULL, never fail: they are asked by oid.
+    let sql = "SELECT at \
+               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (schema, writer, reader, at) \
+               JOIN pg_namespace n ON nspname = schema \
+               JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader \
+               JOIN pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'i') \
+               LEFT JOIN unnest($4::text[], $5::text[]) AS written (name, privileges) ON name = relname AND relkind <> 'i' \
+               WHERE has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
+                 AND pg_has_role(r.oid, (SELECT oid FROM pg_roles WHERE rolname = $9), 'MEMBER') \
+                 AND pg_has_role((SELECT oid FROM pg_roles WHERE rolname = $10), w.oid, 'MEMBER') \
+               GROUP BY at \
+               HAVING bool_and(relkind = 'i' OR has_table_privilege(r.oid, c.oid, 'SELECT')) \
+                  AND count(*) FILTER (WHERE (SELECT bool_and(has_table_privilege(w.oid, c.oid, one)) \
+                                              FROM unnest(string_to_array(privileges, ', ')) AS one)) = cardinality($4) \
+                  AND bool_or(relname = 'ingest_watermark' \
+                              AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND conname = $6)) \
+                  AND bool_or(relname = $7 AND EXISTS (SELECT FROM pg_index WHERE indexrelid = c.oid AND indisvalid)) \
+                  AND bool_or(relname = $8 AND relkind = 'r') \
                ORDER BY at";
     let column =
         |name: fn(&TenantNames) -> &str| -> Vec<&str> { asked.iter().map(|one| name(&one.names)).collect() };
