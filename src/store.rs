@@ -36,6 +36,7 @@ pub mod server;
 mod session;
 pub mod setup;
 pub mod status;
+mod survey;
 mod tls;
 
 pub use admin::Admin;

@@ -43,9 +43,10 @@ mod postgres;
 mod processes;
 mod random;
 mod rollout;
+mod standby;
 mod wire;
 
 use client::{Clients, Habit};
 use ground::Ground;
 use proxy::{Passage, Proxy, Then, Trap};
-use servers::{DataFolder, Servers, SmallDisk, WITH_RULES};
+use servers::{DataFolder, Servers, SmallDisk, Standby, WITH_RULES};

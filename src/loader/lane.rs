@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use super::position::Watermark;
 use crate::event::UnixMillis;
 
+mod answer;
 #[cfg(test)]
 mod digest;
 mod queue;
@@ -35,14 +36,6 @@ pub(super) use rule::SWITCHED_OFF;
 pub(super) use rule::{Rule, keeps};
 pub(super) use task::{Expected, Kept, Nobody, Receipt, Refused, Task, Told, Turn, Wants};
 
-/// A lost race is run again this often before it counts as the schema's trouble.
-const MOST_RACES: u32 = 5;
-/// How long a lane waits after a race that was lost, doubled each time.
-const RACE_PAUSE: Duration = Duration::from_millis(10);
-/// The snapshot of organizations is a second old at most; then a new organization is in it.
-const SNAPSHOT_PAUSE: Duration = Duration::from_millis(100);
-/// The pause before the first drain that is tried, doubled after each that is refused.
-const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest pause between two drains that are tried.
 pub const LONGEST_PROBE: Duration = Duration::from_secs(30);
 /// After so many flushes without a duplicate a COPY goes without looking for them first.
@@ -268,139 +261,6 @@ impl Lane {
         self.not_before = None;
         self.under_way = Some(task.clone());
         task
-    }
-
-    /// What the writer's task came to, and what people should hear of it.
-    pub(super) fn told(&mut self, told: Told, now: Instant) -> Option<Turn> {
-        let task = self.under_way.take()?;
-        let was_held = matches!(self.state, State::Held(_));
-        let went_back = self.went_back_since_before(&told);
-        match told {
-            Told::Flushed { receipt, met_duplicates } => self.flushed(receipt, met_duplicates),
-            Told::Found(watermark) => self.found(watermark),
-            Told::FoundHeld if keeps(Rule::OpenByReadingHeld) => {
-                self.hold("records before these are held".to_owned(), now, Duration::ZERO);
-            }
-            Told::FoundHeld => self.go_live(self.confirmed),
-            Told::Held(_) | Told::WrittenDown(_) => self.queue.remove_first(task.records()),
-            Told::Undecodable(_) => {
-                self.queue.remove(0);
-                // No watermark shows that it is written down: opening asks whether the server is still the same.
-                self.unconfirmed(now);
-            }
-            Told::Drained => self.drained(now),
-            Told::NoneHeld => self.close(),
-            Told::Gone(nobody) => {
-                self.look = false;
-                self.state = State::Nowhere(nobody);
-            }
-            Told::Unconfirmed if keeps(Rule::LostAnswerIsRead) => self.unconfirmed(now),
-            Told::Unconfirmed => self.queue.remove_first(task.records()),
-            Told::PutBack => self.unconfirmed(now),
-            Told::Refused(refused) => self.refused(&task, refused, now),
-        }
-        match &self.state {
-            State::WentBack => Some(Turn::WentBack),
-            _ if went_back => Some(Turn::WentBack),
-            State::Held(held) if !was_held => Some(Turn::Held(held.reason.clone())),
-            State::Closed if was_held => Some(Turn::Drained),
-            State::Closed | State::Live(_) | State::Held(_) | State::Nowhere(_) => None,
-        }
-    }
-
-    /// Whether the schema, looked at for the first time by this lane, has less than an earlier lane was confirmed.
-    fn went_back_since_before(&mut self, told: &Told) -> bool {
-        let found = match told {
-            Told::Flushed { receipt, .. } => receipt.found(),
-            Told::Found(watermark) => *watermark,
-            _ => return false,
-        };
-        self.before.take().is_some_and(|before| Watermark::higher(found, Some(before)) != found)
-    }
-
-    fn flushed(&mut self, receipt: Receipt, met_duplicates: bool) {
-        self.queue.remove_first(receipt.records());
-        self.races = 0;
-        self.flushes_without_duplicates =
-            if met_duplicates { 0 } else { self.flushes_without_duplicates.saturating_add(1) };
-        self.go_live(Some(receipt.watermark()));
-    }
-
-    fn found(&mut self, watermark: Option<Watermark>) {
-        let is_lower = Watermark::higher(watermark, self.confirmed) != watermark;
-        match is_lower && keeps(Rule::WatermarksNeverGoBack) {
-            true => self.state = State::WentBack,
-            false => self.go_live(watermark),
-        }
-    }
-
-    fn go_live(&mut self, watermark: Option<Watermark>) {
-        self.look = false;
-        self.confirmed = Watermark::higher(self.confirmed, watermark);
-        self.state = State::Live(watermark);
-        self.queue.remove_below(self.stored_below());
-    }
-
-    /// What the lane knows of its schema is out of date.
-    fn close(&mut self) {
-        self.look = false;
-        self.state = State::Closed;
-    }
-
-    fn unconfirmed(&mut self, now: Instant) {
-        match &mut self.state {
-            // The next drain finds out.
-            State::Held(held) => held.probe_at = now,
-            State::Nowhere(_) | State::WentBack => {}
-            State::Closed | State::Live(_) => self.state = State::Closed,
-        }
-    }
-
-    fn refused(&mut self, task: &Task, refused: Refused, now: Instant) {
-        match refused {
-            // The dispatcher knows when to try again.
-            Refused::Server => {}
-            Refused::NotYet => self.not_before = Some(now + SNAPSHOT_PAUSE),
-            Refused::Again(reason) => match task {
-                Task::Drain => self.still_held(reason, now),
-                _ if self.races == MOST_RACES => self.hold(reason, now, FIRST_PROBE),
-                _ => {
-                    self.not_before = Some(now + RACE_PAUSE * 2_u32.pow(self.races));
-                    self.races += 1;
-                }
-            },
-            Refused::Schema(reason) | Refused::Slow(reason) => self.still_held(reason, now),
-        }
-    }
-
-    fn hold(&mut self, reason: String, now: Instant, pause: Duration) {
-        self.races = 0;
-        self.look = false;
-        self.flushes_without_duplicates = 0;
-        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE };
-        self.state = State::Held(held);
-    }
-
-    /// The schema refuses, for the first time or again.
-    fn still_held(&mut self, reason: String, now: Instant) {
-        match &mut self.state {
-            State::Held(held) => {
-                held.reason = reason;
-                held.pause = (held.pause * 2).min(LONGEST_PROBE);
-                held.probe_at = now + held.pause;
-            }
-            State::Closed | State::Live(_) => self.hold(reason, now, FIRST_PROBE),
-            // The control schema's own table refuses: the same once more.
-            State::Nowhere(_) | State::WentBack => self.not_before = Some(now + FIRST_PROBE),
-        }
-    }
-
-    /// One transaction of a drain was committed; the next one may find more.
-    fn drained(&mut self, now: Instant) {
-        if let State::Held(held) = &mut self.state {
-            held.probe_at = now;
-            held.pause = FIRST_PROBE;
-        }
     }
 
     /// What the schema is known to have.

@@ -39,12 +39,6 @@ impl ServerIdentity {
 pub(super) const SYNCHRONOUS: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
      WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
-/// A FROM item of one row. A statement that has it commits by itself in a way that a crash does not forget, also where the
-/// server's default is to forget: what it keeps is not read from the log again.
-pub(super) const DURABLY: &str = "(SELECT pg_catalog.set_config('synchronous_commit', \
-     CASE pg_catalog.current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
-         ELSE pg_catalog.current_setting('synchronous_commit') END, true)) AS durably";
-
 /// Shared by all lanes, so that one outage is one line in the log and one reason in health.
 #[derive(Debug, Default)]
 pub(super) struct Server {

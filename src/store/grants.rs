@@ -7,7 +7,7 @@ use super::change::Change;
 use super::{Error, Installation, TenantNames, roles};
 
 /// What `org_<slug>` may do, by table. It may do nothing else.
-const WRITER: [(&str, &str); 16] = [
+pub(super) const WRITER: [(&str, &str); 16] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),
@@ -29,6 +29,12 @@ const WRITER: [(&str, &str); 16] = [
 /// What keeping the summaries takes: rows of a build are written, and deleted after the next one.
 const KEEPING: &str = "SELECT, INSERT, UPDATE, DELETE";
 
+/// The tables and views of schema `$1`, found by what depends on it: for that there is an index, and `pg_class`, which has
+/// none by schema, is as long as all schemas together.
+const IN_SCHEMA: &str = "FROM pg_depend JOIN pg_class ON pg_class.oid = objid \
+     WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_namespace'::regclass \
+         AND refobjid = $1::text::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')";
+
 /// Gives an organization's roles what they need, unless they have it.
 pub(super) async fn ensure(
     change: &Change<'_>,
@@ -38,7 +44,8 @@ pub(super) async fn ensure(
     if are_complete(change, installation, names).await? {
         return Ok(());
     }
-    change.batch_execute(&statements(installation, names)).await?;
+    let relations = relations(change, &names.schema).await?;
+    change.batch_execute(&statements(installation, names, &relations)).await?;
     Ok(change.batch_execute(&membership(change, installation, &names.writer)).await?)
 }
 
@@ -51,21 +58,21 @@ async fn are_complete(
 ) -> Result<bool, Error> {
     let tables: Vec<String> = WRITER.iter().map(|(table, _)| format!("{}.{table}", names.schema)).collect();
     let privileges: Vec<&str> = WRITER.iter().map(|(_, privileges)| *privileges).collect();
-    let sql = "SELECT has_schema_privilege($1, $3, 'USAGE') AND has_schema_privilege($2, $3, 'USAGE') \
-                  AND pg_has_role($2, $4, 'MEMBER') AND pg_has_role($5, $1, 'MEMBER') \
-                  AND NOT EXISTS (SELECT FROM unnest($6::text[], $7::text[]) AS w (name, privileges), \
-                                              unnest(string_to_array(privileges, ', ')) AS one \
-                                  WHERE NOT has_table_privilege($1, name, one)) \
-                  AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = $3::text::regnamespace \
-                                     AND relkind IN ('r', 'p', 'v', 'm', 'f') \
-                                     AND NOT has_table_privilege($2, oid, 'SELECT'))";
+    let sql = format!(
+        "SELECT has_schema_privilege($2, $1, 'USAGE') AND has_schema_privilege($3, $1, 'USAGE') \
+             AND pg_has_role($3, $4, 'MEMBER') AND pg_has_role($5, $2, 'MEMBER') \
+             AND NOT EXISTS (SELECT FROM unnest($6::text[], $7::text[]) AS w (name, privileges), \
+                                         unnest(string_to_array(privileges, ', ')) AS one \
+                             WHERE NOT has_table_privilege($2, name, one)) \
+             AND NOT EXISTS (SELECT {IN_SCHEMA} AND NOT has_table_privilege($3, pg_class.oid, 'SELECT'))"
+    );
     let row = change
         .query_one(
-            sql,
+            &sql,
             &[
+                &names.schema,
                 &names.writer,
                 &names.reader,
-                &names.schema,
                 &installation.readers_role(),
                 &installation.loader_login,
                 &tables,
@@ -76,10 +83,18 @@ async fn are_complete(
     Ok(row.get(0))
 }
 
-fn statements(installation: &Installation, names: &TenantNames) -> String {
+/// Tables and views of a schema. `GRANT … ON ALL TABLES` would look for them in all that the database has, five times over.
+async fn relations(change: &Change<'_>, schema: &str) -> Result<Vec<String>, Error> {
+    let sql = format!("SELECT relname::text {IN_SCHEMA} ORDER BY relname");
+    let rows = change.query(&sql, &[&schema]).await?;
+    Ok(rows.iter().map(|row| format!("{}.{}", roles::quoted(schema), roles::quoted(row.get(0)))).collect())
+}
+
+fn statements(installation: &Installation, names: &TenantNames, relations: &[String]) -> String {
     let (schema, writer, reader) =
         (roles::quoted(&names.schema), roles::quoted(&names.writer), roles::quoted(&names.reader));
     let readers = roles::quoted(&installation.readers_role());
+    let relations = relations.join(", ");
     let writer_grants: String = WRITER
         .iter()
         .map(|(table, privileges)| format!("GRANT {privileges} ON {schema}.{table} TO {writer};\n"))
@@ -87,7 +102,7 @@ fn statements(installation: &Installation, names: &TenantNames) -> String {
     format!(
         "GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader};\n\
          {writer_grants}\
-         GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader};\n\
+         GRANT SELECT ON {relations} TO {reader};\n\
          GRANT {readers} TO {reader};"
     )
 }

@@ -6,11 +6,14 @@ use super::{Admin, retry, roles};
 /// Waits for those who write, and for everybody who reads with an older snapshot: an analyst's long query among them.
 const LOCK_TIMEOUT: &str = "60s";
 
-/// Makes the index by which a reporter finds what is new, where the migration left it to this, and makes again one that an
+/// The index by which a reporter finds what is new.
+pub(super) const STORED: &str = "event_stored";
+
+/// Makes [`STORED`] where the migration left it to this, and makes again one that an
 /// interrupted run left half made. Without it reports are right all the same, and dearer.
 pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
-    let (table, index) =
-        (format!("{}.event", roles::quoted(schema)), format!("{}.event_stored", roles::quoted(schema)));
+    let schema = roles::quoted(schema);
+    let (table, index) = (format!("{schema}.event"), format!("{schema}.{STORED}"));
     let state = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
     let found = admin.client.query_opt(state, &[&index]).await?.map(|row| row.get::<_, bool>(0));
     if found == Some(true) {
@@ -28,7 +31,7 @@ pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
             admin.client.batch_execute(&format!("DROP INDEX CONCURRENTLY {index}")).await?;
         }
         let make = format!(
-            "CREATE INDEX CONCURRENTLY event_stored ON {table} USING brin (stored_in) WITH (autosummarize = on)"
+            "CREATE INDEX CONCURRENTLY {STORED} ON {table} USING brin (stored_in) WITH (autosummarize = on)"
         );
         admin.client.batch_execute(&make).await
     };

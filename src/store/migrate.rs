@@ -1,6 +1,6 @@
 //! `rollbook migrate`: every organization's schema to this release's version.
 //!
-//! Schemas are independent: several are done at once, each in one transaction under an advisory lock of its own, and one
+//! Those that lack nothing are found all at once (`survey`). Schemas are independent: several are done at once, each in one transaction under an advisory lock of its own, and one
 //! that fails or is busy does not stop the others. What is done stays done; a second run does the rest.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::change::Change;
 use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
-use super::{grants, indexes, migrations, provision, retry};
+use super::{grants, indexes, migrations, provision, retry, survey};
 use crate::config::{DatabaseUrl, Operator};
 use crate::tenant::{Organization, Slug, State};
 
@@ -90,6 +90,12 @@ impl<E: Into<Error>> From<E> for Problem {
     }
 }
 
+impl Report {
+    fn new(one: &Described, from: Option<i32>, outcome: Outcome) -> Self {
+        Self { organization: one.organization.slug.clone(), from, to: TENANT_SCHEMA_VERSION, outcome }
+    }
+}
+
 /// The organizations whose schemas `migrate` is about: one, or all that have a complete one.
 ///
 /// # Errors
@@ -115,13 +121,26 @@ pub async fn migrate(
     manner: Manner,
     progress: impl Fn(&Report),
 ) -> Result<Vec<Report>, Error> {
-    let jobs = manner.jobs.get().min(organizations.len());
-    let waiting = Mutex::new(VecDeque::from(organizations));
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let mut admins = Vec::with_capacity(jobs);
-    for _ in 0..jobs {
+    let mut first = Admin::connect(url, operator.clone()).await?;
+    let timeout_ms = manner.lock_timeout.as_millis();
+    let complete = survey::complete(&mut first, installation, &organizations, timeout_ms).await?;
+    let mut reports = Vec::with_capacity(organizations.len());
+    let mut waiting = VecDeque::new();
+    for one in organizations {
+        if complete.contains(&one.organization.id) {
+            let report = Report::new(&one, Some(TENANT_SCHEMA_VERSION), Outcome::Current);
+            progress(&report);
+            reports.push(report);
+        } else {
+            waiting.push_back(one);
+        }
+    }
+    let mut admins = vec![first];
+    for _ in 1..manner.jobs.get().min(waiting.len()) {
         admins.push(Admin::connect(url, operator.clone()).await?);
     }
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let workers = admins.into_iter().map(async |mut admin| {
         let mut reports = Vec::new();
         while let Some(one) = next() {
@@ -131,7 +150,7 @@ pub async fn migrate(
         }
         reports
     });
-    let mut reports: Vec<Report> = join_all(workers).await.into_iter().flatten().collect();
+    reports.extend(join_all(workers).await.into_iter().flatten());
     reports.sort_by(|a, b| a.organization.cmp(&b.organization));
     Ok(reports)
 }
@@ -161,7 +180,7 @@ async fn one_schema(
             (Some(from), outcome)
         }
     };
-    Report { organization: one.organization.slug.clone(), from, to: TENANT_SCHEMA_VERSION, outcome }
+    Report::new(one, from, outcome)
 }
 
 /// Of a schema that is there: without it there would be no history either, and nothing to be brought up to date.

@@ -32,7 +32,7 @@ pub const TENANT_SCHEMA_VERSION: i32 = 7;
 /// The control schema.
 pub(super) const CONTROL_SCHEMA: &str = "rollbook";
 /// Where refinery remembers what ran.
-const HISTORY: &str = "refinery_schema_history";
+pub(super) const HISTORY: &str = "refinery_schema_history";
 
 /// Brings `rollbook` up to date.
 pub(super) static CONTROL: LazyLock<Runner> = LazyLock::new(control_files::migrations::runner);
@@ -83,6 +83,14 @@ impl AsyncQuery<Vec<Migration>> for Within<'_> {
 }
 
 impl AsyncMigrate for Within<'_> {}
+
+/// What the history of a schema says, line for line, in which exactly this release's migrations ran.
+pub(super) fn whole_tenant_history() -> String {
+    let mut ran: Vec<_> = TENANT.get_migrations().iter().collect();
+    ran.sort_by_key(|migration| migration.version());
+    let line = |one: &&Migration| format!("{} {} {}", one.version(), one.name(), one.checksum());
+    ran.iter().map(line).collect::<Vec<_>>().join(", ")
+}
 
 /// The newest migration that ran in `schema`; 0: none.
 pub(super) async fn version(client: &impl GenericClient, schema: &str) -> Result<i32, tokio_postgres::Error> {

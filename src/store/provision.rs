@@ -112,7 +112,7 @@ pub(super) async fn pin_organization(
 }
 
 /// Name of the CHECK that pins a schema to its organization.
-const PIN: &str = "ingest_watermark_is_of_this_organization";
+pub(super) const PIN: &str = "ingest_watermark_is_of_this_organization";
 
 /// The last step. A former attempt left no key: keys are made here only, with the state.
 async fn activate(change: &Change<'_>, id: OrganizationId) -> Result<NewKey, Error> {

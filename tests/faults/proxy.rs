@@ -123,6 +123,14 @@ impl Proxy {
         std::mem::take(&mut *lock(&self.shared.cut)).cancel();
     }
 
+    /// Closes its port, for whoever is to listen there next, and every connection.
+    pub(super) async fn close(self) {
+        self.accepting.abort();
+        while !self.accepting.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Sets a trap, in place of any other.
     pub(super) fn trap(&self, trap: Trap) -> Arc<SetTrap> {
         let set = Arc::new(SetTrap { trap, sprung: CancellationToken::new(), released: Notify::new() });

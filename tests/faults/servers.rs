@@ -6,6 +6,7 @@ mod kafka;
 mod port;
 mod postgres;
 mod process;
+mod standby;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,7 @@ pub(super) use data_folder::DataFolder;
 pub(super) use disk::SmallDisk;
 pub(super) use kafka::{Kafka, Side, WITH_RULES};
 pub(super) use postgres::Postgres;
+pub(super) use standby::Standby;
 
 /// One of each, stopped and removed when dropped.
 #[derive(Debug)]

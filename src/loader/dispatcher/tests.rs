@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::under_way::DOUBT;
 use super::*;
 use crate::event::UnixMillis;
 use crate::loader::lane::Receipt;

@@ -17,7 +17,7 @@ use crate::tenant::OrganizationId;
 pub(in crate::loader) enum DrainError {
     /// Postgres or the schema refused.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(WriteError),
     /// Another loader drains this organization, or wrote to it in between.
     #[error("another loader is at it")]
     Busy,
@@ -25,6 +25,15 @@ pub(in crate::loader) enum DrainError {
     /// look. Or that it takes a newer release.
     #[error(transparent)]
     Unfit(#[from] UnfitRecord),
+}
+
+impl From<WriteError> for DrainError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Raced(_) => Self::Busy,
+            _ => Self::Write(error),
+        }
+    }
 }
 
 impl From<Error> for DrainError {
@@ -170,8 +179,7 @@ impl Draining<'_> {
         };
         if let Some(batch) = batch {
             stored.records += batch.records();
-            let fates = store(client, self.statements, found, &batch, manner).await?;
-            stored.fates = fates.ok_or(DrainError::Busy)?;
+            stored.fates = store(client, self.statements, found, &batch, manner).await?;
         }
         Ok(stored)
     }

@@ -4,7 +4,6 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::loader::position::Position;
-use crate::loader::server::DURABLY;
 use crate::tenant::OrganizationId;
 
 /// One record to be held.
@@ -32,19 +31,17 @@ pub(in crate::loader) async fn hold(
     records: &[ToHold<'_>],
     reason: &str,
 ) -> Result<HoldOutcome, Error> {
-    let hold = format!(
-        "INSERT INTO rollbook.held_record \
+    const HOLD: &str = "INSERT INTO rollbook.held_record \
          (generation, partition, log_offset, organization_id, record, events, reason, held_at) \
          SELECT $1, $2, log_offset, $3, record, events, $4, now() \
-         FROM unnest($5, $6, $7) AS records (log_offset, record, events), {DURABLY} \
-         ON CONFLICT (generation, partition, log_offset) DO NOTHING"
-    );
+         FROM unnest($5, $6, $7) AS records (log_offset, record, events) \
+         ON CONFLICT (generation, partition, log_offset) DO NOTHING";
     let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
     let bytes: Vec<&[u8]> = records.iter().map(|record| record.bytes).collect();
     let events: Vec<i32> = records.iter().map(|record| record.events).collect();
     client
         .execute_typed(
-            &hold,
+            HOLD,
             &[
                 (&position.generation, Type::INT4),
                 (&position.partition, Type::INT4),

@@ -5,7 +5,6 @@ use tokio_postgres::{Error, GenericClient};
 use uuid::Uuid;
 
 use crate::loader::position::Position;
-use crate::loader::server::DURABLY;
 use crate::tenant::OrganizationId;
 
 /// One such record.
@@ -27,14 +26,12 @@ pub(in crate::loader) async fn write_down(
     client: &impl GenericClient,
     unreadable: &[Unreadable<'_>],
 ) -> Result<(), Error> {
-    let insert = format!(
-        "INSERT INTO rollbook.unreadable_record \
+    const INSERT: &str = "INSERT INTO rollbook.unreadable_record \
          (generation, partition, log_offset, organization_id, events, reason, record, seen_at) \
          SELECT generation, partition, log_offset, organization_id, events, reason, record, now() \
          FROM unnest($1, $2, $3, $4, $5, $6, $7) AS records \
-             (generation, partition, log_offset, organization_id, events, reason, record), {DURABLY} \
-         ON CONFLICT DO NOTHING"
-    );
+             (generation, partition, log_offset, organization_id, events, reason, record) \
+         ON CONFLICT DO NOTHING";
     let generations: Vec<i32> = unreadable.iter().map(|one| one.position.generation).collect();
     let partitions: Vec<i32> = unreadable.iter().map(|one| one.position.partition).collect();
     let offsets: Vec<i64> = unreadable.iter().map(|one| one.offset).collect();
@@ -45,7 +42,7 @@ pub(in crate::loader) async fn write_down(
     let records: Vec<Option<&[u8]>> = unreadable.iter().map(|one| one.record).collect();
     client
         .execute_typed(
-            &insert,
+            INSERT,
             &[
                 (&generations, Type::INT4_ARRAY),
                 (&partitions, Type::INT4_ARRAY),

@@ -1,6 +1,7 @@
-//! What the loader remembers of its anchors, and how they are moved.
+//! What the loader remembers of its anchors, and when and how they are moved.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::anchor::{self, AnchorMove, Moved};
@@ -8,6 +9,8 @@ use super::super::dispatcher::Dispatcher;
 use super::super::partition::LaneKey;
 use super::super::position::Watermark;
 use super::super::writer::Refusal;
+use super::looks::Found;
+use super::{Ended, ReceiveLoop};
 use crate::log::Revocation;
 use crate::ops::metrics::catalogue::LOADER_REWINDS;
 use crate::store::Backoff;
@@ -172,6 +175,40 @@ impl Anchoring {
             if let Some(written) = self.written.get_mut(&one.partition) {
                 *written = Some(one.to);
             }
+        }
+    }
+}
+
+impl ReceiveLoop<'_> {
+    pub(super) fn anchor(&mut self) {
+        if self.anchoring.is_writing() || self.ending == Some(Ended::Rewound) {
+            return;
+        }
+        let moves = self.anchoring.moves(&mut self.dispatcher, None);
+        if !moves.is_empty() {
+            self.write_anchors(moves, None);
+        }
+    }
+
+    pub(super) fn write_anchors(&mut self, moves: Vec<AnchorMove>, revocation: Option<Revocation>) {
+        self.anchoring.begin_to_write();
+        let shared = Arc::clone(&self.shared);
+        self.looks.spawn(async move { Found::Anchored(Anchored::write(&shared, moves, revocation).await) });
+    }
+
+    pub(super) fn anchored(&mut self, anchored: Anchored) {
+        let Anchored { moves, moved, revocation } = anchored;
+        let next_offsets: Vec<(i32, i64)> = match moved {
+            Some(Moved::All) => moves.iter().map(|one| (one.partition, one.low_water)).collect(),
+            Some(Moved::None) | None => Vec::new(),
+        };
+        self.anchoring.written(&moves, moved);
+        match revocation {
+            Some(revocation) => revocation.release(next_offsets),
+            None => self.consumer.commit(&next_offsets),
+        }
+        if moved == Some(Moved::None) {
+            self.end(Ended::Rewound);
         }
     }
 }

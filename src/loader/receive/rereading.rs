@@ -1,6 +1,7 @@
 //! Reads stretches of the log again, beside the consumer, for lanes that had no room.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -12,6 +13,9 @@ use crate::log::{Go, Readable, ScanError, Scanner};
 
 /// So much of the log is looked through at a time: what is wanted of it may be little.
 const MOST_SCANNED_BYTES: usize = 32 * 1024 * 1024;
+
+/// How often trouble that goes on is said again.
+const REPEAT: Duration = Duration::from_secs(10);
 
 /// What reading again came to.
 #[derive(Debug)]
@@ -35,22 +39,27 @@ pub(super) enum Reread {
 pub(super) struct Rereader {
     log: Readable,
     scanner: Arc<Mutex<Option<Scanner>>>,
+    /// When it was last said that the log does not answer.
+    said_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Rereader {
     pub(super) fn new(log: Readable) -> Self {
-        Self { log, scanner: Arc::default() }
+        Self { log, scanner: Arc::default(), said_at: Arc::default() }
     }
 
     /// Reads a stretch again, or the first part of it.
     pub(super) async fn read(self, stretch: Stretch) -> Reread {
         let partition = stretch.partition;
+        let rereader = self.clone();
         let reading = tokio::task::spawn_blocking(move || self.read_blocking(stretch));
         match reading.await {
             Ok(Ok(reread)) => reread,
             Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(partition, error, "a part of the log could not be read again; trying later");
+                if may_be_said(&rereader.said_at, Instant::now()) {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(partition, error, "a part of the log could not be read again; trying on");
+                }
                 Reread::NotNow { partition }
             }
             Err(_) => Reread::NotNow { partition },
@@ -85,6 +94,16 @@ impl Rereader {
     }
 }
 
+/// Whether something that goes wrong several times a second, for as long as the log is away, is to be said once more.
+fn may_be_said(said_at: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut said_at = said_at.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = said_at.is_none_or(|said_at| now.saturating_duration_since(said_at) >= REPEAT);
+    if is_due {
+        *said_at = Some(now);
+    }
+    is_due
+}
+
 /// A record as its lane takes it.
 pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting) {
     match RecordView::parse(&bytes) {
@@ -94,5 +113,17 @@ pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting
             (key, Waiting { offset, record_id, events, received_at, bytes })
         }
         Err(_) => (LaneKey::Undecodable, Waiting::undecodable(offset, bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_that_goes_on_is_said_now_and_then() {
+        let (said_at, begun) = (Mutex::default(), Instant::now());
+        let tries = (0..300).map(|n| begun + Duration::from_millis(200) * n);
+        assert_eq!(tries.filter(|now| may_be_said(&said_at, *now)).count(), 6, "in a minute");
     }
 }

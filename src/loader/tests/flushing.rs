@@ -3,7 +3,7 @@
 use super::super::position::Watermark;
 use super::super::writer::{Fates, FlushError, WriteError};
 use super::events::{bad_event, event, events, source};
-use super::site::{Site, record_id};
+use super::site::{POSITION, Site, record_id};
 use crate::event::Event;
 
 fn fates(stored: u64, duplicate: u64, dead: u64) -> Option<Fates> {
@@ -274,4 +274,35 @@ async fn a_bad_row_in_front_of_many_large_ones_is_told_from_a_lost_connection() 
     batch.insert(0, bad_event(0));
     let flushed = site.flush("acme", None, source(id, 0, batch)).await;
     assert_eq!(flushed.expect("stored"), fates(1_999, 0, 1));
+}
+
+/// Neither of two that make it sees the other's: the later one waits for its key, and has written nothing.
+#[tokio::test]
+async fn of_two_flushes_that_make_the_first_watermark_one_is_stored() {
+    let site = Site::with(&["acme", "birch"]).await;
+    // By either way of writing.
+    for (slug, size) in [("acme", 3), ("birch", 300)] {
+        let id = site.id(slug);
+        let other = site.superuser().await;
+        let made = format!(
+            "BEGIN; INSERT INTO org_{slug}.ingest_watermark (generation, partition, organization_id, next_offset, last_record_id) \
+             VALUES ({}, {}, '{id}', 6, '{}')",
+            POSITION.generation,
+            POSITION.partition,
+            record_id(5)
+        );
+        other.batch_execute(&made).await.expect("the first watermark, not committed");
+        let flushed = site.flush(slug, None, source(id, 5, events(0..size)));
+        let ended = async {
+            let waits = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND wait_event_type = 'Lock'",
+                site.loader_login()
+            );
+            site.until(&waits).await;
+            other.batch_execute("COMMIT").await.expect("committed");
+        };
+        let (flushed, ()) = tokio::join!(flushed, ended);
+        assert_eq!(flushed.expect("an answer"), None, "{slug}");
+        assert_eq!(site.contents(slug).await, [0, 0, 1], "{slug}");
+    }
 }

@@ -384,7 +384,10 @@ async fn a_hold_is_committed_synchronously_where_the_servers_default_is_not() {
          ALTER ROLE {login} SET synchronous_commit = off"
     ))
     .await;
-    hold_one(&site, 7, &events(1..3)).await;
+    let mut organization = site.organization("acme").clone();
+    organization.schema_version = 0;
+    let shared = site.shared(vec![organization]);
+    site.through_a_lane(&shared, vec![record(site.id("acme"), 7, &[event(1)])]).await;
     // Asked at the commit.
     assert_eq!(site.texts("SELECT said FROM public.told").await, ["on"]);
 }

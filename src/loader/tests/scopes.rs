@@ -24,7 +24,7 @@ async fn attempt(
     let transaction = client.transaction().await?;
     transaction.batch_execute(&statements.enter_role).await?;
     transaction
-        .execute_typed(
+        .query_typed(
             &statements.first_watermark,
             &[
                 (&POSITION.generation, Type::INT4),
@@ -32,6 +32,9 @@ async fn attempt(
                 (&id.0, Type::UUID),
                 (&1_i64, Type::INT8),
                 (&record_id(0), Type::UUID),
+                (&1_i64, Type::INT8),
+                (&0_i64, Type::INT8),
+                (&0_i64, Type::INT8),
             ],
         )
         .await?;

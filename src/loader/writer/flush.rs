@@ -8,7 +8,7 @@
 //! | 1 | begin, role, lock, INSERT | begin, role, lock, (ids,) parse COPY |
 //! | 2 | | COPY |
 //! | 3 | | the rows, and their end |
-//! | last | move the watermark, commit | the same |
+//! | last | move the watermark, or make the first one; commit | the same |
 //!
 //! Each flight's answers are judged in the order in which they were asked for: the first refusal says why, and those after
 //! it only that there was a first. So a watermark that is not where it was expected comes before what became of the rows.
@@ -89,7 +89,10 @@ impl FlushError {
         match self {
             Self::Commit(_) | Self::Refused(WriteError::CopyRefused(_)) => false,
             Self::Refused(
-                WriteError::Row(error) | WriteError::Duplicate(error) | WriteError::Postgres(error),
+                WriteError::Row(error)
+                | WriteError::Duplicate(error)
+                | WriteError::Raced(error)
+                | WriteError::Postgres(error),
             ) => was_refused(error),
             Self::Refused(
                 WriteError::TooManyDead { .. }
@@ -127,6 +130,8 @@ pub(in crate::loader) async fn flush<B: AsRef<[u8]>>(
             (FlushError::Refused(WriteError::Duplicate(_)), Manner::AtOnce(Way::Direct)) => {
                 Manner::AtOnce(Way::AskFirst)
             }
+            // The other's watermark is there now, and says what is stored.
+            (FlushError::Refused(WriteError::Raced(_)), _) => manner,
             // The id of a row was stored by somebody since it was asked for: an INSERT passes over it.
             (FlushError::Refused(refused), Manner::AtOnce(_)) if refused.is_of_rows() => Manner::Halving,
             _ => return Err(error),
@@ -158,7 +163,8 @@ async fn attempt<B: AsRef<[u8]>>(
         }
     };
     let fates = finish(target, batch, begun?).await?;
-    let (moved, committed) = join!(move_watermark(target, batch, &fates), client.batch_execute("COMMIT"));
+    let (moved, committed) =
+        join!(move_watermark(target, from, batch, &fates), client.batch_execute("COMMIT"));
     // The commit of a transaction that has failed is answered with yes: whether it was one is the move's to say.
     match moved {
         Ok(()) => committed.map_err(FlushError::Commit)?,
@@ -194,8 +200,7 @@ impl Opened {
     }
 }
 
-/// Begins the transaction, becomes the organization's role and locks its watermark, which is made where the lane knows of
-/// none.
+/// Begins the transaction, becomes the organization's role and locks its watermark, if it has one.
 async fn open<B: AsRef<[u8]>>(
     target: Target<'_>,
     expected: Expected,
@@ -204,37 +209,25 @@ async fn open<B: AsRef<[u8]>>(
     let Target { client, statements, position } = target;
     let lock = locked_watermark(client, statements, position, batch.organization);
     match expected {
-        Expected::Known(Some(_)) => {
+        Expected::Known(_) => {
             let (began, found) = join!(client.batch_execute(&statements.begin_in_role), lock);
             began?;
             Ok(Opened { is_other_server: false, any_held: false, watermark: found? })
         }
-        Expected::Known(None) => {
-            let (began, made, found) = join!(
-                client.batch_execute(&statements.begin_in_role),
-                make_first_watermark(target, batch),
-                lock
-            );
-            began?;
-            let (is_made, found) = (made?, found?);
-            Ok(Opened { is_other_server: false, any_held: false, watermark: found.filter(|_| !is_made) })
-        }
         // Whoever holds records of this lane later than this read them from the log, as this lane does (see
         // `docs/architecture.md`): what counts are those that were held before it had the partition.
         Expected::Unknown { .. } => {
-            let (began, is_other_server, any_held, became, made, found) = join!(
+            let (began, is_other_server, any_held, became, found) = join!(
                 client.batch_execute(&statements.begin),
                 statements.are_for_another(client),
                 any_held(client, position, batch.organization),
                 client.batch_execute(&statements.become_role),
-                make_first_watermark(target, batch),
                 lock
             );
             began?;
             let (is_other_server, any_held) = (is_other_server?, any_held?);
             became?;
-            let (is_made, found) = (made?, found?);
-            Ok(Opened { is_other_server, any_held, watermark: found.filter(|_| !is_made) })
+            Ok(Opened { is_other_server, any_held, watermark: found? })
         }
     }
 }
@@ -254,55 +247,36 @@ pub(in crate::loader) async fn enter(
 }
 
 /// Writes the batch into the schema whose watermark was `found`, and locked, and moves it; the commit is the caller's.
-/// `None`: somebody else was faster to make the first one.
 pub(in crate::loader) async fn store<B: AsRef<[u8]>>(
     client: &Client,
     statements: &Statements,
     found: Option<Watermark>,
     batch: &Prepared<B>,
     manner: Manner,
-) -> Result<Option<Fates>, WriteError> {
+) -> Result<Fates, WriteError> {
     let target = Target { client, statements, position: batch.position };
-    if found.is_none() && !make_first_watermark(target, batch).await? {
-        return Ok(None);
-    }
     let begun = begin(target, batch, manner).await?;
     let fates = finish(target, batch, begun).await?;
-    move_watermark(target, batch, &fates).await.map_err(why_not_moved)?;
-    Ok(Some(fates))
+    move_watermark(target, found, batch, &fates).await.map_err(why_not_moved)?;
+    Ok(fates)
 }
 
-/// Makes the row that the first flush locks; `false` when there is one already.
-async fn make_first_watermark<B: AsRef<[u8]>>(
-    target: Target<'_>,
-    batch: &Prepared<B>,
-) -> Result<bool, Error> {
-    let Target { client, statements, position } = target;
-    let made = client
-        .execute_typed(
-            &statements.first_watermark,
-            &[
-                (&position.generation, Type::INT4),
-                (&position.partition, Type::INT4),
-                (&batch.organization.0, Type::UUID),
-                (&batch.next.next_offset, Type::INT8),
-                (&batch.next.last_record_id, Type::UUID),
-            ],
-        )
-        .await?;
-    Ok(made == 1)
-}
-
+/// Moves the watermark from where it was found, or makes the first one: two that make it at once are told apart by its key.
 async fn move_watermark<B: AsRef<[u8]>>(
     target: Target<'_>,
+    from: Option<Watermark>,
     batch: &Prepared<B>,
     fates: &Fates,
 ) -> Result<(), Error> {
     let Target { client, statements, position } = target;
+    let statement = match from {
+        Some(_) => &statements.move_watermark,
+        None => &statements.first_watermark,
+    };
     let total = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     client
         .query_typed_one(
-            &statements.move_watermark,
+            statement,
             &[
                 (&position.generation, Type::INT4),
                 (&position.partition, Type::INT4),
@@ -331,7 +305,14 @@ fn why_not_moved(error: Error) -> WriteError {
     if error.code() == Some(&SqlState::DIVISION_BY_ZERO) && !is_of_a_trigger {
         return WriteError::Unmoved;
     }
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) && is_of_the_watermark(&error) {
+        return WriteError::Raced(error);
+    }
     error.into()
+}
+
+fn is_of_the_watermark(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|refused| refused.constraint() == Some("ingest_watermark_pkey"))
 }
 
 /// Whether records of the lane are held, as the loader's own role.

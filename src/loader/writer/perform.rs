@@ -17,7 +17,7 @@ use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
-use crate::loader::server::ServerIdentity;
+use crate::loader::server::{SYNCHRONOUS, ServerIdentity};
 use crate::loader::trail::trail;
 use crate::tenant::OrganizationId;
 
@@ -275,6 +275,7 @@ impl Performing<'_> {
         reason: &str,
     ) -> Result<HoldOutcome, Refusal> {
         let transaction = client.transaction().await?;
+        transaction.batch_execute(SYNCHRONOUS).await?;
         if ServerIdentity::of(&transaction).await? != self.shared.identity {
             return Err(WriteError::OtherServer.into());
         }
@@ -289,7 +290,7 @@ impl Performing<'_> {
         trail(self.work.position, records.map(|record| (record.offset, &record.bytes[..])), fate);
     }
 
-    async fn write_down(&self, client: &Client, nobody: Nobody) -> Outcome {
+    async fn write_down(&self, client: &mut Client, nobody: Nobody) -> Outcome {
         let (reason, keeps_bytes) = match nobody {
             Nobody::Removed => ("the organization was removed", false),
             Nobody::Unknown => ("no organization ever had this id", true),
@@ -309,7 +310,7 @@ impl Performing<'_> {
     }
 
     /// A header that reads and events that do not: nothing that intake wrote. It must not stand in the way of the others.
-    async fn undecodable(&self, client: &Client) -> Outcome {
+    async fn undecodable(&self, client: &mut Client) -> Outcome {
         self.keep(client, 1, "its events cannot be decoded", true).await?;
         outcome::unreadable();
         Ok(Performed::well(Told::Undecodable(Kept::confirmed())))
@@ -317,7 +318,7 @@ impl Performing<'_> {
 
     async fn keep(
         &self,
-        client: &Client,
+        client: &mut Client,
         records: usize,
         reason: &str,
         keeps_bytes: bool,
@@ -334,7 +335,12 @@ impl Performing<'_> {
                 record: keeps_bytes.then_some(&record.bytes[..]),
             })
             .collect();
-        let kept = write_down(client, &unreadable).await;
-        kept.map_err(|error| Refusal::Server(Refusal::from(error).reason().to_owned()))
+        let kept = async {
+            let transaction = client.transaction().await?;
+            transaction.batch_execute(SYNCHRONOUS).await?;
+            write_down(&transaction, &unreadable).await?;
+            transaction.commit().await
+        };
+        kept.await.map_err(|error| Refusal::Server(Refusal::from(error).reason().to_owned()))
     }
 }

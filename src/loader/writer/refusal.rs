@@ -51,7 +51,7 @@ impl From<WriteError> for Refusal {
                 error.into()
             }
             // Where rows cannot be halved the next attempt asks again which ids are there.
-            WriteError::Duplicate(error) => Self::Again(error.to_string()),
+            WriteError::Duplicate(error) | WriteError::Raced(error) => Self::Again(error.to_string()),
             WriteError::TooManyDead { .. } | WriteError::Unaccounted { .. } | WriteError::Unmoved => {
                 Self::Schema(error.to_string())
             }

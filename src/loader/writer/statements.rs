@@ -29,10 +29,11 @@ pub(in crate::loader) struct Statements {
     pub(in crate::loader) read_watermark: String,
     /// The same, and locks it.
     pub(super) lock_watermark: String,
-    /// `$1` generation, `$2` partition, `$3` organization, `$4` next offset, `$5` record id. No row: somebody was faster.
+    /// `$1` generation, `$2` partition, `$3` organization, `$4` next offset, `$5` record id, and the totals: `$6` stored,
+    /// `$7` duplicate, `$8` dead. Violates its key where somebody was faster, and fails where no row was made: the commit may
+    /// be on its way already.
     pub(in crate::loader) first_watermark: String,
-    /// As [`Self::first_watermark`], and `$6` stored, `$7` duplicate, `$8` dead to add to the totals. Fails where no row was
-    /// moved: the commit may be on its way already.
+    /// The same for one that is there: the totals are added to its own.
     pub(super) move_watermark: String,
     /// `$1` ids: those that are there.
     pub(super) stored_ids: String,
@@ -75,9 +76,11 @@ impl Statements {
                  WHERE generation = $1 AND partition = $2 AND organization_id = $3 FOR UPDATE"
             ),
             first_watermark: format!(
-                "INSERT INTO {schema}.ingest_watermark \
-                 (generation, partition, organization_id, next_offset, last_record_id, stored, duplicate, dead, updated_at) \
-                 VALUES ($1, $2, $3, $4, $5, 0, 0, 0, now()) ON CONFLICT DO NOTHING"
+                "WITH made AS ( \
+                     INSERT INTO {schema}.ingest_watermark \
+                     (generation, partition, organization_id, next_offset, last_record_id, stored, duplicate, dead, updated_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now()) RETURNING 1) \
+                 SELECT 1 / count(*) FROM made"
             ),
             move_watermark: format!(
                 "WITH moved AS ( \

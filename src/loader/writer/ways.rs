@@ -23,7 +23,7 @@ use super::statements::Statements;
 use crate::loader::position::Position;
 
 /// Up to here an `INSERT` costs less than a COPY (see `docs/decisions/`).
-const SMALL_BATCH_ROWS: usize = 150;
+const SMALL_BATCH_ROWS: usize = 30;
 /// More refused rows than this in one flush are not bad rows but a bad schema.
 const MOST_DEAD_ROWS: u64 = 16;
 /// How a dead letter says that Postgres took the row and did not store it: "no data".
@@ -97,6 +97,9 @@ pub(in crate::loader) enum WriteError {
     /// Something in the schema keeps the watermark where it is.
     #[error("`ingest_watermark` was not moved: a trigger, a rule or a policy keeps it")]
     Unmoved,
+    /// Another loader made the schema's first watermark of this partition meanwhile.
+    #[error("another loader was faster to make the watermark")]
+    Raced(#[source] Error),
     /// A pooler hides from a connection that the server behind it has changed. What the lane knows is not true of this one,
     /// and a fresh connection finds that out.
     #[error("the server is not the one that the loader began with")]

@@ -1,7 +1,7 @@
 //! A PostgreSQL cluster, which keeps its port and its data when it is killed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,8 +14,8 @@ use super::{folder, is_root, port, setting};
 
 /// As `./dev` runs it.
 const CONFIGURATION: &str = include_str!("../../../deploy/postgres/dev.conf");
-const ADMINISTRATOR: &str = "rollbook_admin";
-const PASSWORD: &str = "throwaway";
+pub(super) const ADMINISTRATOR: &str = "rollbook_admin";
+pub(super) const PASSWORD: &str = "throwaway";
 
 /// The cluster, running or not.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Postgres {
             .arg(home.join("data")));
         let file = home.join("data/postgresql.conf");
         let given = std::fs::read_to_string(&file).expect("initdb made it");
-        // Small segments of log, so that a small disk takes them.
-        let own = "max_wal_size = 256MB\nshared_buffers = 64MB\n";
+        // Small segments of log, so that a small disk takes them; and standbys, which read that log.
+        let own = "max_wal_size = 256MB\nshared_buffers = 64MB\nwal_level = replica\nmax_wal_senders = 4\n";
         std::fs::write(&file, format!("{given}\n{CONFIGURATION}\n{own}")).expect("a file");
         let postgres = Self { process: Mutex::new(None), disk, folder, bin, port: port::free() };
         postgres.start();
@@ -78,7 +78,10 @@ impl Postgres {
         let mut process = self.lock();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if process.as_mut().is_some_and(|process| process.wait_until(|| self.is_ready()).is_ok()) {
+            if process
+                .as_mut()
+                .is_some_and(|process| process.wait_until(|| is_ready(&self.bin, self.port)).is_ok())
+            {
                 return;
             }
             // Also when a killed server's backends are not all gone yet: it refuses to start beside them.
@@ -125,11 +128,14 @@ impl Postgres {
         self.disk.as_ref()
     }
 
-    fn is_ready(&self) -> bool {
-        let port = self.port.to_string();
-        let asked =
-            Command::new(self.bin.join("pg_isready")).args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
-        asked.is_ok_and(|status| status.success())
+    /// Where its data is, and there is room for a standby's.
+    pub(super) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The programs that it is of.
+    pub(super) fn bin(&self) -> &Path {
+        &self.bin
     }
 
     fn started(&self) -> Process {
@@ -140,11 +146,11 @@ impl Postgres {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("home/data")
+        self.home().join("data")
     }
 
     fn copy(&self) -> PathBuf {
-        self.folder.path().join("home/copy")
+        self.home().join("copy")
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
@@ -152,8 +158,15 @@ impl Postgres {
     }
 }
 
+/// Whether a cluster takes connections.
+pub(super) fn is_ready(bin: &Path, port: u16) -> bool {
+    let port = port.to_string();
+    let asked = Command::new(bin.join("pg_isready")).args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
+    asked.is_ok_and(|status| status.success())
+}
+
 /// PostgreSQL refuses to run as root: what `setpriv` is told then.
-fn as_its_user() -> Vec<String> {
+pub(super) fn as_its_user() -> Vec<String> {
     if is_root() {
         ["--reuid=postgres", "--regid=postgres", "--init-groups"].map(str::to_owned).to_vec()
     } else {
@@ -161,7 +174,7 @@ fn as_its_user() -> Vec<String> {
     }
 }
 
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let done = command.output().expect("it is there");
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
