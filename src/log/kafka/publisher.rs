@@ -197,7 +197,7 @@ fn producer(
     // flight: see `docs/decisions/`.
     for (name, value) in [
         ("compression.codec", "lz4"),
-        ("queue.buffering.max.ms", "2"),
+        ("queue.buffering.max.ms", "1"),
         ("queue.buffering.max.kbytes", QUEUE_KIB),
     ] {
         default(&mut config, name, value);
