@@ -15,8 +15,8 @@ on_each_log![
     connections_cut_anywhere_under_load_lose_and_double_nothing,
 ];
 
-/// What the loader says at the end of a flush.
-pub(super) const COMMIT_OF_FLUSH: &[&str] = &["ingest_watermark SET organization_id", "COMMIT"];
+/// What the loader says at the end of a flush, whether its watermark was `made` or `moved`.
+pub(super) const COMMIT_OF_FLUSH: &[&str] = &["SELECT 1 / count(*) FROM m", "COMMIT"];
 /// What it says when the rows of a large batch begin.
 pub(super) const COPY: &[&str] = &["FROM STDIN (FORMAT binary)", "PGCOPY"];
 
