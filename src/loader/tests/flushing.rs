@@ -294,11 +294,7 @@ async fn of_two_flushes_that_make_the_first_watermark_one_is_stored() {
         other.batch_execute(&made).await.expect("the first watermark, not committed");
         let flushed = site.flush(slug, None, source(id, 5, events(0..size)));
         let ended = async {
-            let waits = format!(
-                "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND wait_event_type = 'Lock'",
-                site.loader_login()
-            );
-            site.until(&waits).await;
+            site.until_the_loader_waits_for_a_lock().await;
             other.batch_execute("COMMIT").await.expect("committed");
         };
         let (flushed, ()) = tokio::join!(flushed, ended);

@@ -267,11 +267,7 @@ async fn holding_waits_for_a_removal_that_is_under_way_and_then_holds_nothing() 
     let loader = site.loader().await;
     let held = hold(&loader, site.id("acme"), POSITION, &to_hold, "a test");
     let ended = async {
-        let waits = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND wait_event_type = 'Lock'",
-            site.loader_login()
-        );
-        site.until(&waits).await;
+        site.until_the_loader_waits_for_a_lock().await;
         remover.batch_execute("COMMIT").await.expect("removed");
     };
     let (outcome, ()) = tokio::join!(held, ended);

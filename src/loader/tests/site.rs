@@ -200,6 +200,13 @@ impl Site {
         Statements::new(&tenant(self.organization(slug).clone()), &self.prefix, settings)
     }
 
+    /// Waits until a statement of the loader's login waits for somebody's lock.
+    pub(super) async fn until_the_loader_waits_for_a_lock(&self) {
+        let login = self.loader_login();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        self.until(&format!("{waits} AND usename = '{login}'")).await;
+    }
+
     /// Waits until the superuser counts something.
     pub(super) async fn until(&self, count: &str) {
         let superuser = self.superuser().await;
