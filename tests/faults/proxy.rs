@@ -1,8 +1,9 @@
 //! Stands between a client and a server, and hurts what passes: it can refuse, delay, stall and cut connections, and
 //! wait for words that a client says to do so at that very moment.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -91,7 +92,7 @@ impl SetTrap {
 impl Proxy {
     /// Listens at `address` (port 0: any), and leads to `target`.
     pub(super) async fn new(address: &str, target: &str) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a free port");
+        let listener = listen(address).await;
         let address = listener.local_addr().expect("it is bound").to_string();
         let shared = Arc::new(Shared {
             target: Mutex::new(target.to_owned()),
@@ -141,6 +142,19 @@ impl Proxy {
     /// Takes the trap away, if it is still set.
     pub(super) fn disarm(&self) {
         lock(&self.shared.trap).take();
+    }
+}
+
+/// Listens at an address that the test before may have held: its runtime closes its proxy a moment after its turn ends.
+async fn listen(address: &str) -> TcpListener {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            bound => return bound.expect("a free port"),
+        }
     }
 }
 

@@ -79,10 +79,15 @@ impl Listening {
     }
 }
 
+/// How librdkafka words the end of a connection that the broker closed: by where it reads it, and by what the system
+/// calls it there (`rdkafka_transport.c`, `rdkafka_ssl.c`, `rdkafka_broker.c`).
+const HUNG_UP: [&str; 5] =
+    ["Disconnected", "closed by peer", "reset by peer", "Broken pipe", "SSL transport error"];
+
 /// A broker hangs up without a word on a client that speaks TLS to a listener without it, or the other way round. librdkafka
-/// itself guesses only where it reads the end of the connection in one of two places.
+/// itself guesses in some of these places only.
 fn with_a_guess(reason: &str) -> String {
-    if !reason.contains("closed by peer") {
+    if !HUNG_UP.iter().any(|wording| reason.contains(wording)) {
         return reason.to_owned();
     }
     let guess = match reason.contains("SSL_HANDSHAKE") {
@@ -126,8 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_hung_up_on_reads_what_to_look_at_in_either_of_librdkafkas_wordings() {
+    fn whoever_is_hung_up_on_reads_what_to_look_at_in_each_of_librdkafkas_wordings() {
         let tls_to_plain = [
+            "ssl://a:1/bootstrap: Disconnected: during SSL connection handshake (after 0ms in state SSL_HANDSHAKE)",
+            "ssl://a:1/bootstrap: SSL handshake failed: Disconnected: connection reset by peer: connecting to a \
+             PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
+            "ssl://a:1/bootstrap: SSL handshake failed: SSL transport error: Broken pipe (after 1ms in state \
+             SSL_HANDSHAKE)",
             "ssl://a:1/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)",
             "ssl://a:1/bootstrap: SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a \
              PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
@@ -135,9 +145,11 @@ mod tests {
         for reason in tls_to_plain {
             assert!(with_a_guess(reason).contains("perhaps it is a PLAINTEXT listener"), "{reason}");
         }
-        let plain_to_tls =
-            "a:1/bootstrap: Disconnected: connection closed by peer (after 0ms in state APIVERSION_QUERY)";
-        assert!(with_a_guess(plain_to_tls).contains("perhaps it wants TLS"));
+        for ending in ["Disconnected: connection closed by peer", "Receive failed: Connection reset by peer"]
+        {
+            let plain_to_tls = format!("a:1/bootstrap: {ending} (after 0ms in state APIVERSION_QUERY)");
+            assert!(with_a_guess(&plain_to_tls).contains("perhaps it wants TLS"), "{ending}");
+        }
     }
 
     #[test]
