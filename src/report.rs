@@ -1,21 +1,25 @@
-//! What an organization gets out of its events: summaries in its own schema, kept current in plain SQL.
+//! What an organization gets out of its events: summaries in its own schema, kept current.
 //!
 //! - [`Reports`]: the summaries of one schema: a [`turn`](Reports::turn) takes in what is new, a rebuild makes them again
 //! - [`run`]: the role `reporter`, which gives every organization its turn
 //!
 //! The cursor of a build is a snapshot: each row of `event` carries the transaction that stored it, and a turn takes the
 //! rows of transactions that the last one's snapshot did not see. So each row is taken once, whoever stored it. Cursor and
-//! summaries move in one transaction. What the SQL adds stands in `sql/`; the tables and views are the schema's migrations.
+//! summaries move in one transaction. A slice is read once and gathered here (`gather`); what the few rows that it comes to add
+//! to the summaries stands in `sql/`; the tables and views are the schema's migrations.
 //!
 //! A rebuild is a second set of rows with a cursor of its own: first the rows that its snapshot sees, by their place in the
 //! table, then the others as in any turn. The views change over in the transaction that leaves nothing waiting.
 //!
 //! Reads the directory of organizations and Postgres; loaders never wait for it.
 
+mod add;
 mod build;
 mod condition;
 mod error;
 mod export;
+mod gather;
+mod interval;
 mod read;
 mod rebuild;
 mod reporter;

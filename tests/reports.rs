@@ -27,7 +27,7 @@ async fn a_site() -> (Site, Reports) {
 
 /// Slices that a test's few rows fill.
 fn small() -> Slices {
-    Slices { events: 7, blocks: 1, cleared: 5 }
+    Slices { events: 7, blocks: 1, cleared: 5, fetched: 3, gathered_bytes: 400 }
 }
 
 /// Turns until nothing is left to do, as a reporter that nobody disturbs has them.

@@ -17,9 +17,9 @@ pub enum ReportError {
     /// No connection became free, or none could be made, in time.
     #[error("no connection to Postgres")]
     NoConnection,
-    /// It takes longer than it was given.
+    /// It takes longer than it was given, by the server's clock or, between two statements, by ours.
     #[error("it takes too long")]
-    TooLong(#[source] tokio_postgres::Error),
+    TooLong(#[source] Option<tokio_postgres::Error>),
     /// The schema: something is missing, locked or refused.
     #[error("the schema does not take it")]
     Schema(#[source] tokio_postgres::Error),
@@ -37,7 +37,7 @@ impl From<tokio_postgres::Error> for ReportError {
             | SqlState::T_R_SERIALIZATION_FAILURE
             | SqlState::T_R_DEADLOCK_DETECTED
             | SqlState::UNIQUE_VIOLATION => Self::Busy,
-            SqlState::QUERY_CANCELED => Self::TooLong(error),
+            SqlState::QUERY_CANCELED => Self::TooLong(Some(error)),
             // Connections, resources, a shutdown, a server that is read-only.
             ref code if ["08", "53", "57", "58"].contains(&&code.code()[..2]) || code.code() == "25006" => {
                 Self::Server(error)

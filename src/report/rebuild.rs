@@ -126,11 +126,9 @@ impl Reports {
     ) -> Result<Progress, ReportError> {
         let (schema, number) = (&self.schema, build.number);
         let until = (build.next_block + self.slices.blocks).min(build.end_block);
-        let sql = format!(
-            "{lock} {add} UPDATE {schema}.report_build SET next_block = {until} WHERE build = {number};",
-            lock = self.lock(build),
-            add = self.add(build, &build.completion, &build.rows_in_table(&look.now, until)),
-        );
+        let rows = build.rows_in_table(&look.now, until);
+        self.add(client, build, &build.completion, &rows, "").await?;
+        let sql = format!("UPDATE {schema}.report_build SET next_block = {until} WHERE build = {number};");
         self.commit(client, &sql).await?;
         Ok(Progress::Reading { blocks: until.unsigned_abs(), of: build.end_block.unsigned_abs() })
     }
@@ -141,14 +139,10 @@ impl Reports {
         let is_last = until == look.now.next_txid;
         // As it will be read; the threshold may have changed while it was made.
         let completion = &build.completion;
+        self.add(client, build, completion, &build.new_rows(&look.now, until), "").await?;
         let change_over = if is_last { self.change_over(look, build)? } else { String::new() };
-        let sql = format!(
-            "{lock} {add} {advance} {change_over}",
-            lock = self.lock(build),
-            add = self.add(build, completion, &build.new_rows(&look.now, until)),
-            advance = self.advance(build, &look.now, until),
-        );
-        self.commit(client, &sql).await?;
+        let (lock, advance) = (self.lock(build), self.advance(build, &look.now, until));
+        self.commit(client, &format!("{lock} {advance} {change_over}")).await?;
         Ok(if is_last { Progress::Done } else { Progress::CatchingUp })
     }
 

@@ -12,11 +12,6 @@ use super::build::{self, Build, Snapshot, State};
 use crate::store::quoted;
 use crate::tenant::{Completion, RolePrefix, Tenant};
 
-/// What is new in a slice, added to the summaries.
-const WATCHING: &str = include_str!("sql/watching.sql");
-const ANSWERING: &str = include_str!("sql/answering.sql");
-/// The longest video that intake takes, in milliseconds.
-const LONGEST_MS: &str = "172800000";
 /// Nobody waits for a report, so a report waits for nobody.
 const LOCK_TIMEOUT_MS: u32 = 500;
 
@@ -30,7 +25,7 @@ pub struct Reports {
     /// What the organization's reports are to call done.
     pub(super) completion: Completion,
     /// How long a statement may take.
-    patience: Duration,
+    pub(super) patience: Duration,
     pub(super) slices: Slices,
 }
 
@@ -43,12 +38,17 @@ pub struct Slices {
     pub blocks: i64,
     /// Rows of each table that are deleted after one.
     pub cleared: u32,
+    /// Events that are asked for at a time.
+    pub fetched: usize,
+    /// What is gathered is written when it takes this much memory: what one transaction stored is never divided, however
+    /// much that is.
+    pub gathered_bytes: usize,
 }
 
 impl Default for Slices {
     /// A fraction of a second's work each.
     fn default() -> Self {
-        Self { events: 50_000, blocks: 4096, cleared: 20_000 }
+        Self { events: 100_000, blocks: 4096, cleared: 20_000, fetched: 10_000, gathered_bytes: 32 << 20 }
     }
 }
 
@@ -144,23 +144,9 @@ impl Reports {
         )
     }
 
-    /// Adds the rows for which a condition holds.
-    pub(super) fn add(&self, build: &Build, completion: &str, rows: &str) -> String {
-        let fill = |sql: &str| {
-            sql.replace("{schema}", &self.schema)
-                .replace("{build}", &build.number.to_string())
-                .replace("{completion}", completion)
-                .replace("{longest_ms}", LONGEST_MS)
-                .replace("{rows}", rows)
-        };
-        fill(WATCHING) + &fill(ANSWERING)
-    }
-
-    /// Does it all, and commits; gives how many events were added.
-    pub(super) async fn commit(&self, client: &Client, sql: &str) -> Result<u64, ReportError> {
-        let answers = client.simple_query(&format!("{sql} COMMIT")).await?;
-        let added = answers.iter().filter_map(as_row).filter_map(|row| row.try_get("added").ok().flatten());
-        Ok(added.filter_map(|added| added.parse::<u64>().ok()).sum())
+    /// Does what is left to do, and commits.
+    pub(super) async fn commit(&self, client: &Client, sql: &str) -> Result<(), ReportError> {
+        Ok(client.batch_execute(&format!("{sql} COMMIT")).await?)
     }
 
     /// Ends a transaction that is not to have happened. Where that fails the connection is of no further use, which its

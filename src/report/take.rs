@@ -11,6 +11,10 @@ use super::{ReportError, Reports};
 /// Where nothing is new the state still says until when, this often.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Reports that are no older take in all that is new at once: to know how much that is, a slice reads once more what the
+/// index has not summarized yet, a minute's rows and more.
+const YOUNG: Duration = Duration::from_secs(15);
+
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -93,7 +97,10 @@ impl Reports {
 
     /// Within the transaction that looked: adds what is new to the build that is read, and ends it.
     async fn take_new(&self, client: &Client, look: &Look, current: &Build) -> Result<Slice, ReportError> {
-        let until = self.bound(client, current, &look.now).await?;
+        let until = match look.age < YOUNG {
+            true => Some(look.now.next_txid),
+            false => self.bound(client, current, &look.now).await?,
+        };
         let is_judged_anew = self.completion.to_string() != current.completion;
         if until.is_none() && !is_judged_anew {
             self.say_that_nothing_is_new(client, look, current).await?;
@@ -114,16 +121,21 @@ impl Reports {
         let schema = &self.schema;
         let is_last = until == look.now.next_txid;
         let taken_until = if is_last { "now()" } else { "taken_until" };
+        let rows = current.new_rows(&look.now, until);
+        let added = self.add(client, current, &self.completion.to_string(), &rows, before).await?;
+        if added == 0 && is_last && before.is_empty() {
+            self.say_that_nothing_is_new(client, look, current).await?;
+            return Ok(Slice { added, is_last });
+        }
         let sql = format!(
-            "{lock} {before} {add} {advance} \
+            "{lock} {advance} \
              UPDATE {schema}.report_state SET taken_until = {taken_until}, \
                  events = (SELECT events FROM {schema}.report_build WHERE build = {number});",
             lock = self.lock(current),
-            add = self.add(current, &self.completion.to_string(), &current.new_rows(&look.now, until)),
             advance = self.advance(current, &look.now, until),
             number = current.number,
         );
-        let added = self.commit(client, &sql).await?;
+        self.commit(client, &sql).await?;
         Ok(Slice { added, is_last })
     }
 
@@ -152,7 +164,7 @@ impl Reports {
             lock = self.lock(current),
             advance = self.advance(current, &look.now, look.now.next_txid),
         );
-        self.commit(client, &sql).await.map(|_| ())
+        self.commit(client, &sql).await
     }
 
     /// Moves a build's cursor to what `now` sees, of transactions before `until`.

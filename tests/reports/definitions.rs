@@ -85,6 +85,29 @@ async fn empty_intervals_and_events_without_any_leave_a_row_of_nothing() {
     );
 }
 
+/// Intake writes one list without holes, of days that there are.
+#[tokio::test]
+async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
+    let by_hand = |watched: &str| Row { watched: Some(watched.to_owned()), ..Row::new("video.heartbeat") };
+    let rows = [
+        by_hand(r#"{{"[0,1000)","[2000,3000)"},{"[500,900)",NULL}}"#).of("square"),
+        by_hand(r#"{NULL,empty,"(0,1000]"}"#).of("holes"),
+        Row::watched(&[(0, 1000)]).of("always").at("infinity"),
+        Row { item: None, ..Row::answered(r#"{"choice": "1"}"#) }.of("itemless"),
+    ];
+    let content =
+        columns!("report_content", "content_id", "unique_ms", "watched_ms", "answers", "items", "last_at");
+    assert_eq!(
+        after(&rows, content).await,
+        [
+            "always|1000|1000|0|0|infinity",
+            "holes|1000|1000|0|0|2026-11-22 12:00:00+00",
+            "itemless|0|0|1|0|2026-11-22 12:00:00+00",
+            "square|2000|2400|0|0|2026-11-22 12:00:00+00",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn two_days_of_one_interval_are_two_rows_that_are_kept() {
     let (site, reports) = a_site().await;

@@ -14,10 +14,10 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
-use postgres_protocol::types::{self as wire, Range, RangeBound};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
+
+use super::super::interval::Intervals;
 
 /// Rows, or bytes of text, that a group has at most, about: what readers like, and what memory is.
 const GROUP_ROWS: usize = 50_000;
@@ -127,28 +127,6 @@ fn column<D: DataType>(
     column.close()
 }
 
-/// An `int4range`; `None`: it is empty or has no bounds, as none of intake's.
-#[derive(Clone, Copy, Debug)]
-struct Interval(Option<(i32, i32)>);
-
-impl<'a> FromSql<'a> for Interval {
-    fn from_sql(
-        _: &Type,
-        raw: &'a [u8],
-    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        let Range::Nonempty(RangeBound::Inclusive(Some(from)), RangeBound::Exclusive(Some(to))) =
-            wire::range_from_sql(raw)?
-        else {
-            return Ok(Self(None));
-        };
-        Ok(Self(Some((wire::int4_from_sql(from)?, wire::int4_from_sql(to)?))))
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        *kind == Type::INT4_RANGE
-    }
-}
-
 /// Intervals, in Dremel's form: of each whether it begins a row's list, and how much of it is there.
 #[derive(Debug, Default)]
 struct Watched {
@@ -159,10 +137,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn push(&mut self, intervals: Option<Vec<Option<Interval>>>) {
+    fn push(&mut self, intervals: Option<Intervals>) {
         let depth = i16::from(intervals.is_some());
-        let intervals = intervals.unwrap_or_default().into_iter().flatten().filter_map(|interval| interval.0);
-        let intervals: Vec<(i32, i32)> = intervals.collect();
+        let intervals = intervals.map(|Intervals(all)| all).unwrap_or_default();
         if intervals.is_empty() {
             self.definition.push(depth);
             self.repetition.push(0);

@@ -1,36 +1,16 @@
--- What a slice of events says of items, added to the summaries. It runs after watching.sql, in its transaction: the
--- contents have their rows. Old rows are updated by their place, which nothing moves meanwhile: the build is locked.
-WITH taken AS MATERIALIZED (
-    SELECT content_id, item_id, viewer_id, type, occurred_at, coalesce(seq, -1) AS seq, event_id, answer, correct, score,
-           elapsed_ms
-    FROM {schema}.event
-    WHERE type LIKE 'item.%' AND item_id IS NOT NULL AND {rows}
-),
-acts AS (
-    SELECT content_id, item_id, viewer_id, bool_or(type = 'item.shown') AS shown,
-           bool_or(type = 'item.skipped') AS skipped, bool_or(type = 'item.revised') AS revised,
-           count(*) FILTER (WHERE type = 'item.answered') AS attempts
-    FROM taken
-    GROUP BY content_id, item_id, viewer_id
-),
-answers AS MATERIALIZED (
-    SELECT *, row_number() OVER (viewer ORDER BY occurred_at, seq, event_id) AS nth, count(*) OVER viewer AS attempts
-    FROM taken
-    WHERE type = 'item.answered'
-    WINDOW viewer AS (PARTITION BY content_id COLLATE "C", item_id COLLATE "C", viewer_id COLLATE "C")
-),
-compared AS (
-    SELECT acts.*,
-           f.occurred_at IS NOT NULL
+-- What a slice of events says of items, added to the summaries. The reporter has gathered the events by viewer and item and
+-- brings those along: see gather/answers.rs. It runs after watching.sql, in its transaction: the contents have their rows.
+-- Old rows are updated by their place, which nothing moves meanwhile: the build is locked.
+WITH compared AS (
+    SELECT new.content_id, new.item_id, new.viewer_id, new.shown, new.skipped, new.revised, new.attempts,
+           f_at IS NOT NULL
                AND (old.first_at IS NULL
-                    OR (f.occurred_at, f.seq, f.event_id) < (old.first_at, old.first_seq, old.first_event_id)) AS is_first,
-           l.occurred_at IS NOT NULL
+                    OR (f_at, f_seq, f_id) < (old.first_at, old.first_seq, old.first_event_id)) AS is_first,
+           l_at IS NOT NULL
                AND (old.last_at IS NULL
-                    OR (l.occurred_at, l.seq, l.event_id) > (old.last_at, old.last_seq, old.last_event_id)) AS is_last,
-           f.occurred_at AS f_at, f.seq AS f_seq, f.event_id AS f_id, f.answer AS f_answer, f.correct AS f_correct,
-           f.score AS f_score,
-           l.occurred_at AS l_at, l.seq AS l_seq, l.event_id AS l_id, l.answer AS l_answer, l.correct AS l_correct,
-           l.score AS l_score, l.elapsed_ms AS l_elapsed_ms,
+                    OR (l_at, l_seq, l_id) > (old.last_at, old.last_seq, old.last_event_id)) AS is_last,
+           f_at, f_seq, f_id, f_answer::jsonb AS f_answer, f_correct, f_score,
+           l_at, l_seq, l_id, l_answer::jsonb AS l_answer, l_correct, l_score, l_elapsed_ms,
            old.place, coalesce(old.shown, false) AS was_shown, coalesce(old.skipped, false) AS was_skipped,
            coalesce(old.revised, false) AS was_revised, coalesce(old.attempts, 0) AS old_attempts,
            old.first_at AS o_first_at, old.first_seq AS o_first_seq, old.first_event_id AS o_first_event_id,
@@ -38,13 +18,16 @@ compared AS (
            old.last_at AS o_last_at, old.last_seq AS o_last_seq, old.last_event_id AS o_last_event_id,
            old.last_answer AS o_last_answer, old.last_correct AS o_last_correct, old.last_score AS o_last_score,
            old.last_elapsed_ms AS o_last_elapsed_ms
-    FROM acts
-    LEFT JOIN (SELECT * FROM answers WHERE nth = 1) AS f USING (content_id, item_id, viewer_id)
-    LEFT JOIN (SELECT * FROM answers WHERE nth = attempts) AS l USING (content_id, item_id, viewer_id)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::boolean[], $7::bigint[],
+                $8::timestamptz[], $9::bigint[], $10::uuid[], $11::text[], $12::boolean[], $13::real[],
+                $14::timestamptz[], $15::bigint[], $16::uuid[], $17::text[], $18::boolean[], $19::real[], $20::integer[])
+        AS new (content_id, item_id, viewer_id, shown, skipped, revised, attempts,
+                f_at, f_seq, f_id, f_answer, f_correct, f_score,
+                l_at, l_seq, l_id, l_answer, l_correct, l_score, l_elapsed_ms)
     LEFT JOIN LATERAL (SELECT *, o.ctid AS place
                        FROM {schema}.report_viewer_item AS o
-                       WHERE o.build = {build} AND o.content_id = acts.content_id AND o.item_id = acts.item_id
-                         AND o.viewer_id = acts.viewer_id
+                       WHERE o.build = {build} AND o.content_id = new.content_id AND o.item_id = new.item_id
+                         AND o.viewer_id = new.viewer_id
                        LIMIT 1) AS old ON true
 ),
 merged AS MATERIALIZED (
@@ -155,9 +138,7 @@ keep_options AS (
             last_viewers = kept.last_viewers + excluded.last_viewers
 )
 INSERT INTO {schema}.report_elapsed AS kept (build, content_id, item_id, elapsed_ms, answers)
-SELECT {build}, content_id, item_id, elapsed_ms, count(*)
-FROM answers
-WHERE elapsed_ms IS NOT NULL
-GROUP BY content_id, item_id, elapsed_ms
+SELECT {build}, content_id, item_id, elapsed_ms, answers
+FROM unnest($21::text[], $22::text[], $23::integer[], $24::bigint[]) AS each (content_id, item_id, elapsed_ms, answers)
 ORDER BY content_id COLLATE "C", item_id COLLATE "C", elapsed_ms
 ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;

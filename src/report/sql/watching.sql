@@ -1,44 +1,20 @@
--- What a slice of events says of viewers, contents, seconds and days, added to the summaries. Events are gathered by visit
--- (a session with a content on a day) in one pass, and all else is made of visits, of which there are far fewer. Each table
--- is written once, in the order of its key, so that neighbours share a page: by bytes, which is next to any collation's order
--- and several times as fast. No hash or merge join may take a whole table for a few keys, so tables are looked into by
--- `LATERAL (… LIMIT 1)`, and old rows updated by their place, which nothing moves meanwhile: the build is locked. Days are
--- the session's, whose zone is UTC.
-WITH taken AS (
-    -- Nearly all that report what was watched report one interval, which takes no call for a set.
-    SELECT viewer_id, session_id, content_id, occurred_at::date AS day, occurred_at, type, correct, 1 AS events,
-           CASE WHEN type = 'video.ready' AND jsonb_typeof(details -> 'duration_ms') = 'number'
-                THEN (details ->> 'duration_ms')::numeric END AS told_ms,
-           CASE WHEN cardinality(watched) = 1 THEN watched[1] END AS part
-    FROM {schema}.event
-    WHERE {rows}
-    UNION ALL
-    SELECT viewer_id, session_id, content_id, occurred_at::date, occurred_at, NULL, NULL, NULL, NULL, unnest(watched)
-    FROM {schema}.event
-    WHERE (cardinality(watched) > 1 OR cardinality(watched) = 1 AND watched[1] IS NULL) AND {rows}
-),
-visits AS MATERIALIZED (
-    SELECT gathered.*, watched, coalesce(watched_ms, 0) AS watched_ms
-    FROM (SELECT viewer_id, session_id, content_id, day, count(events) AS events,
-                 count(*) FILTER (WHERE type = 'video.played') AS plays,
-                 count(*) FILTER (WHERE type = 'item.answered') AS answers,
-                 count(*) FILTER (WHERE type = 'item.answered' AND correct) AS correct_answers,
-                 max(told_ms) FILTER (WHERE told_ms BETWEEN 0 AND {longest_ms})::bigint AS duration_ms,
-                 min(occurred_at) AS first_at, max(occurred_at) AS last_at,
-                 -- What intake takes; a hand may have written others.
-                 array_agg(part) FILTER (WHERE lower(part) >= 0 AND upper(part) <= {longest_ms}) AS parts
-          FROM taken
-          GROUP BY viewer_id, session_id, content_id, day) AS gathered
-    CROSS JOIN LATERAL (
-        SELECT range_agg(part) AS watched, sum(upper(part) - lower(part))::bigint AS watched_ms
-        FROM unnest(parts) AS part) AS united
+-- What a slice of events says of viewers, contents, seconds and days, added to the summaries. The reporter has gathered
+-- the events by visit (a session with a content on a day) and brings those along, of which there are far fewer: see
+-- gather/visits.rs. Each table is written once, in the order of its key, so that neighbours share a page: by bytes, which is next
+-- to any collation's order and several times as fast. No hash or merge join may take a whole table for a few keys, so tables
+-- are looked into by `LATERAL (… LIMIT 1)`, and old rows updated by their place, which nothing moves meanwhile: the build is
+-- locked.
+WITH visits AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                $9::bigint[], $10::timestamptz[], $11::timestamptz[], $12::int4multirange[], $13::bigint[])
+        AS v (viewer_id, session_id, content_id, day, events, plays, answers, correct_answers,
+              duration_ms, first_at, last_at, watched, watched_ms)
 ),
 viewings AS (
     SELECT new.viewer_id, new.content_id, new.plays, new.answers, new.duration_ms, new.first_at, new.last_at,
-           new.watched_ms, new.watched AS new_watched,
-           old.place IS NULL AS is_new, old.place, coalesce(old.unique_ms, 0) AS old_unique_ms,
-           coalesce(old.watched, '{}') + coalesce(new.watched, '{}') AS watched,
-           new.watched - coalesce(old.watched, '{}') AS gained
+           new.watched_ms, old.place IS NULL AS is_new, old.place, coalesce(old.unique_ms, 0) AS old_unique_ms,
+           coalesce(old.watched, '{}') + new.watched AS watched, new.watched - coalesce(old.watched, '{}') AS gained
     FROM (SELECT viewer_id, content_id, sum(plays)::bigint AS plays, sum(answers)::bigint AS answers,
                  max(duration_ms) AS duration_ms, min(first_at) AS first_at, max(last_at) AS last_at,
                  range_agg(watched) AS watched, sum(watched_ms)::bigint AS watched_ms
@@ -50,12 +26,10 @@ viewings AS (
                        LIMIT 1) AS old ON true
 ),
 measured AS MATERIALIZED (
-    SELECT viewings.*, coalesce(united_ms, 0) < watched_ms AS meets_itself,
-           old_unique_ms + coalesce(CASE WHEN is_new THEN united_ms
-                                    ELSE (SELECT sum(upper(part) - lower(part)) FROM unnest(gained) AS part) END,
-                                    0)::bigint AS unique_ms
+    SELECT viewings.*, old_unique_ms + length.gained_ms AS unique_ms
     FROM viewings
-    CROSS JOIN LATERAL (SELECT sum(upper(part) - lower(part)) AS united_ms FROM unnest(new_watched) AS part) AS united
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(upper(part) - lower(part)), 0)::bigint AS gained_ms FROM unnest(gained) AS part) AS length
 ),
 new_sessions AS (
     INSERT INTO {schema}.report_session (build, content_id, viewer_id, session_id)
@@ -122,29 +96,22 @@ keep_contents AS (
 ),
 -- An interval has second s if it contains the millisecond 1000 s + 500: from (from_ms + 499) / 1000 on, and no longer
 -- from (to_ms + 499) / 1000 on. Second 0 has a row wherever there is a curve, for it begins there.
--- Intervals that do not overlap have the steps of their union, which are fewer: those that meet cancel out. To a new viewer
--- that union is also what was gained.
+-- Viewers grow by what each one's union gained; how often a second was watched, the reporter has counted.
 steps AS MATERIALIZED (
-    SELECT content_id, (lower(part) + 499) / 1000 AS from_second, (upper(part) + 499) / 1000 AS to_second,
-           is_new::int AS viewers, 1 AS times
-    FROM (SELECT content_id, is_new, unnest(new_watched) AS part FROM measured WHERE NOT meets_itself) AS unions
-    UNION ALL
-    SELECT content_id, (lower(part) + 499) / 1000, (upper(part) + 499) / 1000, 1, 0
-    FROM (SELECT content_id, unnest(gained) AS part FROM measured WHERE meets_itself OR NOT is_new) AS gains
-    UNION ALL
-    SELECT content_id, (lower(part) + 499) / 1000, (upper(part) + 499) / 1000, 0, 1
-    FROM (SELECT content_id, unnest(parts) AS part
-          FROM visits
-          JOIN (SELECT viewer_id, content_id FROM measured WHERE meets_itself) AS again USING (viewer_id, content_id)) AS each
+    SELECT content_id, (lower(part) + 499) / 1000 AS from_second, (upper(part) + 499) / 1000 AS to_second
+    FROM (SELECT content_id, unnest(gained) AS part FROM measured) AS gains
 ),
 keep_steps AS (
     INSERT INTO {schema}.report_step AS kept (build, content_id, second, viewers, times)
     SELECT {build}, content_id, second, sum(viewers), sum(times)
-    FROM (SELECT content_id, from_second AS second, viewers, times FROM steps WHERE from_second < to_second
+    FROM (SELECT content_id, from_second AS second, 1 AS viewers, 0 AS times FROM steps WHERE from_second < to_second
           UNION ALL
-          SELECT content_id, to_second, -viewers, -times FROM steps WHERE from_second < to_second
+          SELECT content_id, to_second, -1, 0 FROM steps WHERE from_second < to_second
           UNION ALL
-          SELECT DISTINCT content_id, 0, 0, 0 FROM steps WHERE from_second < to_second) AS each
+          SELECT DISTINCT content_id, 0, 0, 0 FROM steps WHERE from_second < to_second
+          UNION ALL
+          SELECT content_id, second, 0, times
+          FROM unnest($14::text[], $15::integer[], $16::bigint[]) AS t (content_id, second, times)) AS each
     GROUP BY content_id, second
     HAVING sum(viewers) <> 0 OR sum(times) <> 0 OR second = 0
     ORDER BY content_id COLLATE "C", second
@@ -165,46 +132,27 @@ new_day_contents AS (
     SELECT DISTINCT {build}, day, content_id FROM visits
     ON CONFLICT DO NOTHING
     RETURNING day
-),
-keep_days AS (
-    INSERT INTO {schema}.report_day_sum AS kept
-        (build, day, viewers, sessions, contents, events, plays, watched_ms, answers, correct_answers)
-    SELECT {build}, day, sum(viewers), sum(sessions), sum(contents), sum(events), sum(plays), sum(watched_ms), sum(answers),
-           sum(correct_answers)
-    FROM (SELECT day, 0 AS viewers, 0 AS sessions, 0 AS contents, sum(events) AS events, sum(plays) AS plays,
-                 sum(watched_ms) AS watched_ms, sum(answers) AS answers, sum(correct_answers) AS correct_answers
-          FROM visits GROUP BY day
-          UNION ALL
-          SELECT day, 0, count(*), 0, 0, 0, 0, 0, 0 FROM new_day_sessions GROUP BY day
-          UNION ALL
-          SELECT day, count(*), 0, 0, 0, 0, 0, 0, 0
-          FROM (SELECT DISTINCT day, viewer_id FROM new_day_sessions) AS new
-          WHERE (SELECT true FROM {schema}.report_day_session AS o
-                 WHERE o.build = {build} AND o.day = new.day AND o.viewer_id = new.viewer_id LIMIT 1) IS NULL
-          GROUP BY day
-          UNION ALL
-          SELECT day, 0, 0, count(*), 0, 0, 0, 0, 0 FROM new_day_contents GROUP BY day) AS each
-    GROUP BY day
-    ON CONFLICT (build, day) DO UPDATE
-        SET viewers = kept.viewers + excluded.viewers, sessions = kept.sessions + excluded.sessions,
-            contents = kept.contents + excluded.contents, events = kept.events + excluded.events,
-            plays = kept.plays + excluded.plays, watched_ms = kept.watched_ms + excluded.watched_ms,
-            answers = kept.answers + excluded.answers, correct_answers = kept.correct_answers + excluded.correct_answers
 )
-UPDATE {schema}.report_build
-SET events = events + (SELECT coalesce(sum(visits.events), 0)::bigint FROM visits)
-WHERE build = {build}
-RETURNING (SELECT coalesce(sum(visits.events), 0)::bigint FROM visits) AS added;
-
--- A content whose duration grew, and each one after another threshold: counted again from its viewers.
-UPDATE {schema}.report_content_sum AS kept
-SET judged_ms = kept.duration_ms, capped_ms = counted.capped_ms, completed_viewers = counted.completed_viewers
-FROM {schema}.report_content_sum AS unjudged
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(least(v.unique_ms, unjudged.duration_ms)) FILTER (WHERE unjudged.duration_ms > 0), 0) AS capped_ms,
-           count(*) FILTER (WHERE unjudged.duration_ms > 0 AND v.unique_ms >= {completion} * unjudged.duration_ms)
-               AS completed_viewers
-    FROM {schema}.report_viewer_content AS v
-    WHERE v.build = {build} AND v.content_id = unjudged.content_id) AS counted
-WHERE unjudged.build = {build} AND unjudged.judged_ms IS DISTINCT FROM unjudged.duration_ms
-  AND kept.build = unjudged.build AND kept.content_id = unjudged.content_id;
+INSERT INTO {schema}.report_day_sum AS kept
+    (build, day, viewers, sessions, contents, events, plays, watched_ms, answers, correct_answers)
+SELECT {build}, day, sum(viewers), sum(sessions), sum(contents), sum(events), sum(plays), sum(watched_ms), sum(answers),
+       sum(correct_answers)
+FROM (SELECT day, 0 AS viewers, 0 AS sessions, 0 AS contents, sum(events) AS events, sum(plays) AS plays,
+             sum(watched_ms) AS watched_ms, sum(answers) AS answers, sum(correct_answers) AS correct_answers
+      FROM visits GROUP BY day
+      UNION ALL
+      SELECT day, 0, count(*), 0, 0, 0, 0, 0, 0 FROM new_day_sessions GROUP BY day
+      UNION ALL
+      SELECT day, count(*), 0, 0, 0, 0, 0, 0, 0
+      FROM (SELECT DISTINCT day, viewer_id FROM new_day_sessions) AS new
+      WHERE (SELECT true FROM {schema}.report_day_session AS o
+             WHERE o.build = {build} AND o.day = new.day AND o.viewer_id = new.viewer_id LIMIT 1) IS NULL
+      GROUP BY day
+      UNION ALL
+      SELECT day, 0, 0, count(*), 0, 0, 0, 0, 0 FROM new_day_contents GROUP BY day) AS each
+GROUP BY day
+ON CONFLICT (build, day) DO UPDATE
+    SET viewers = kept.viewers + excluded.viewers, sessions = kept.sessions + excluded.sessions,
+        contents = kept.contents + excluded.contents, events = kept.events + excluded.events,
+        plays = kept.plays + excluded.plays, watched_ms = kept.watched_ms + excluded.watched_ms,
+        answers = kept.answers + excluded.answers, correct_answers = kept.correct_answers + excluded.correct_answers;

@@ -1,0 +1,164 @@
+//! What viewers did with items.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::ENTRY_BYTES;
+use super::names::Moment;
+
+/// What an event says that a viewer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Shown,
+    Answered,
+    Skipped,
+    Revised,
+    /// Another `item.*`: it names the item, no more.
+    Other,
+}
+
+impl Act {
+    /// `None`: the type is not of an item.
+    pub(super) fn of(kind: &str) -> Option<Self> {
+        Some(match kind.strip_prefix("item.")? {
+            "shown" => Self::Shown,
+            "answered" => Self::Answered,
+            "skipped" => Self::Skipped,
+            "revised" => Self::Revised,
+            _ => Self::Other,
+        })
+    }
+}
+
+/// An answer, but for its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    /// In the contract's order: time, seq (-1: none), id.
+    pub(super) place: (Moment, i64, Uuid),
+    pub(super) correct: Option<bool>,
+    pub(super) score: Option<f32>,
+    pub(super) elapsed_ms: Option<i32>,
+}
+
+/// Of one viewer with one item.
+#[derive(Debug, Default)]
+pub(super) struct Acts {
+    shown: bool,
+    skipped: bool,
+    revised: bool,
+    attempts: i64,
+    first: Option<(Answer, Option<Box<str>>)>,
+    last: Option<(Answer, Option<Box<str>>)>,
+}
+
+impl Acts {
+    pub(super) fn note(&mut self, act: Act) {
+        match act {
+            Act::Shown => self.shown = true,
+            Act::Answered => self.attempts += 1,
+            Act::Skipped => self.skipped = true,
+            Act::Revised => self.revised = true,
+            Act::Other => {}
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, text: Option<&str>) {
+        if self.first.as_ref().is_none_or(|(first, _)| answer.place < first.place) {
+            self.first = Some((answer, text.map(Box::from)));
+        }
+        if self.last.as_ref().is_none_or(|(last, _)| answer.place > last.place) {
+            self.last = Some((answer, text.map(Box::from)));
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// By content, item and viewer.
+    acts: HashMap<(usize, usize, usize), Acts, RandomState>,
+    /// By content, item and how long it took: how many answers.
+    elapsed: HashMap<(usize, usize, i32), i64, RandomState>,
+}
+
+impl Answers {
+    pub(super) fn entry(&mut self, content: usize, item: usize, viewer: usize) -> &mut Acts {
+        self.acts.entry((content, item, viewer)).or_default()
+    }
+
+    pub(super) fn took(&mut self, content: usize, item: usize, elapsed_ms: Option<i32>) {
+        if let Some(elapsed_ms) = elapsed_ms {
+            *self.elapsed.entry((content, item, elapsed_ms)).or_default() += 1;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.acts.is_empty()
+    }
+
+    /// Texts of answers not counted: they are as small as an entry, mostly.
+    pub(super) fn bytes(&self) -> usize {
+        self.acts.len() * (size_of::<Acts>() + 3 * ENTRY_BYTES) + self.elapsed.len() * ENTRY_BYTES
+    }
+
+    /// Runs the statement with the acts in its first twenty arrays, and the times that answers took in four more.
+    pub(super) async fn send(
+        &self,
+        client: &Client,
+        statement: &str,
+        contents: &[&str],
+        items: &[&str],
+        viewers: &[&str],
+    ) -> Result<(), tokio_postgres::Error> {
+        macro_rules! keys {
+            ($column:expr) => {
+                self.acts.keys().map($column).collect::<Vec<_>>()
+            };
+        }
+        macro_rules! values {
+            ($column:expr) => {
+                self.acts.values().map($column).collect::<Vec<_>>()
+            };
+        }
+        macro_rules! of {
+            ($which:ident, $column:expr) => {
+                self.acts.values().map(|acts| acts.$which.as_ref().and_then($column)).collect::<Vec<_>>()
+            };
+        }
+        macro_rules! times {
+            ($column:expr) => {
+                self.elapsed.keys().map($column).collect::<Vec<_>>()
+            };
+        }
+        let columns: [(&(dyn ToSql + Sync), Type); 24] = [
+            (&keys!(|key| contents[key.0]), Type::TEXT_ARRAY),
+            (&keys!(|key| items[key.1]), Type::TEXT_ARRAY),
+            (&keys!(|key| viewers[key.2]), Type::TEXT_ARRAY),
+            (&values!(|acts| acts.shown), Type::BOOL_ARRAY),
+            (&values!(|acts| acts.skipped), Type::BOOL_ARRAY),
+            (&values!(|acts| acts.revised), Type::BOOL_ARRAY),
+            (&values!(|acts| acts.attempts), Type::INT8_ARRAY),
+            (&of!(first, |first| Some(first.0.place.0)), Type::TIMESTAMPTZ_ARRAY),
+            (&of!(first, |first| Some(first.0.place.1)), Type::INT8_ARRAY),
+            (&of!(first, |first| Some(first.0.place.2)), Type::UUID_ARRAY),
+            (&of!(first, |first| first.1.as_deref()), Type::TEXT_ARRAY),
+            (&of!(first, |first| first.0.correct), Type::BOOL_ARRAY),
+            (&of!(first, |first| first.0.score), Type::FLOAT4_ARRAY),
+            (&of!(last, |last| Some(last.0.place.0)), Type::TIMESTAMPTZ_ARRAY),
+            (&of!(last, |last| Some(last.0.place.1)), Type::INT8_ARRAY),
+            (&of!(last, |last| Some(last.0.place.2)), Type::UUID_ARRAY),
+            (&of!(last, |last| last.1.as_deref()), Type::TEXT_ARRAY),
+            (&of!(last, |last| last.0.correct), Type::BOOL_ARRAY),
+            (&of!(last, |last| last.0.score), Type::FLOAT4_ARRAY),
+            (&of!(last, |last| last.0.elapsed_ms), Type::INT4_ARRAY),
+            (&times!(|key| contents[key.0]), Type::TEXT_ARRAY),
+            (&times!(|key| items[key.1]), Type::TEXT_ARRAY),
+            (&times!(|key| key.2), Type::INT4_ARRAY),
+            (&self.elapsed.values().copied().collect::<Vec<_>>(), Type::INT8_ARRAY),
+        ];
+        client.execute_typed(statement, &columns).await.map(|_| ())
+    }
+}

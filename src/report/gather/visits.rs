@@ -1,0 +1,129 @@
+//! What viewers watched, by visit: a session with a content on a day.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::ENTRY_BYTES;
+use super::names::{Day, Moment};
+use crate::report::interval::{Span, Union};
+
+/// By numbers of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct VisitKey {
+    pub(super) viewer: usize,
+    pub(super) session: usize,
+    pub(super) content: usize,
+    pub(super) day: Day,
+}
+
+#[derive(Debug)]
+pub(super) struct Visit {
+    events: i64,
+    first_at: Moment,
+    last_at: Moment,
+    pub(super) plays: i64,
+    pub(super) answers: i64,
+    pub(super) correct_answers: i64,
+    pub(super) duration_ms: Option<i64>,
+    /// As sent.
+    pub(super) parts: Vec<Span>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Visits {
+    visits: HashMap<VisitKey, Visit, RandomState>,
+    events: usize,
+}
+
+impl Visits {
+    /// The visit of one more event.
+    pub(super) fn visit(&mut self, key: VisitKey, at: Moment) -> &mut Visit {
+        let visit = self.visits.entry(key).or_insert_with(|| Visit {
+            events: 0,
+            first_at: at,
+            last_at: at,
+            plays: 0,
+            answers: 0,
+            correct_answers: 0,
+            duration_ms: None,
+            parts: Vec::new(),
+        });
+        self.events += 1;
+        visit.events += 1;
+        visit.first_at = visit.first_at.min(at);
+        visit.last_at = visit.last_at.max(at);
+        visit
+    }
+
+    /// An event has an interval, mostly.
+    pub(super) fn bytes(&self) -> usize {
+        self.visits.len() * (size_of::<(VisitKey, Visit)>() + ENTRY_BYTES) + self.events * size_of::<Span>()
+    }
+
+    /// Runs the statement with the visits in its first thirteen arrays, and how often seconds were watched in three more.
+    pub(super) async fn send(
+        &mut self,
+        client: &Client,
+        statement: &str,
+        viewers: &[&str],
+        sessions: &[&str],
+        contents: &[&str],
+    ) -> Result<(), tokio_postgres::Error> {
+        let unions: Vec<Union> = self.visits.values_mut().map(|visit| Union::of(&mut visit.parts)).collect();
+        let times = self.times();
+        macro_rules! keys {
+            ($column:expr) => {
+                self.visits.keys().map($column).collect::<Vec<_>>()
+            };
+        }
+        macro_rules! values {
+            ($column:expr) => {
+                self.visits.values().map($column).collect::<Vec<_>>()
+            };
+        }
+        let columns: [(&(dyn ToSql + Sync), Type); 16] = [
+            (&keys!(|key| viewers[key.viewer]), Type::TEXT_ARRAY),
+            (&keys!(|key| sessions[key.session]), Type::TEXT_ARRAY),
+            (&keys!(|key| contents[key.content]), Type::TEXT_ARRAY),
+            (&keys!(|key| key.day), Type::DATE_ARRAY),
+            (&values!(|visit| visit.events), Type::INT8_ARRAY),
+            (&values!(|visit| visit.plays), Type::INT8_ARRAY),
+            (&values!(|visit| visit.answers), Type::INT8_ARRAY),
+            (&values!(|visit| visit.correct_answers), Type::INT8_ARRAY),
+            (&values!(|visit| visit.duration_ms), Type::INT8_ARRAY),
+            (&values!(|visit| visit.first_at), Type::TIMESTAMPTZ_ARRAY),
+            (&values!(|visit| visit.last_at), Type::TIMESTAMPTZ_ARRAY),
+            (&unions, Type::INT4MULTI_RANGE_ARRAY),
+            (&values!(Visit::watched_ms), Type::INT8_ARRAY),
+            (&times.keys().map(|(content, _)| contents[*content]).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+            (&times.keys().map(|(_, second)| *second).collect::<Vec<_>>(), Type::INT4_ARRAY),
+            (&times.values().copied().collect::<Vec<_>>(), Type::INT8_ARRAY),
+        ];
+        client.execute_typed(statement, &columns).await.map(|_| ())
+    }
+
+    /// By how much more often a second of a content was watched than the one before. An interval has second s if it contains
+    /// the millisecond 1000 s + 500. Second 0 is there wherever any is: a curve begins with it.
+    fn times(&self) -> HashMap<(usize, i32), i64, RandomState> {
+        let mut times = HashMap::with_hasher(RandomState::default());
+        for (key, visit) in &self.visits {
+            for (from, to) in visit.parts.iter().map(|(from, to)| ((from + 499) / 1000, (to + 499) / 1000)) {
+                if from < to {
+                    times.entry((key.content, 0)).or_default();
+                    *times.entry((key.content, from)).or_default() += 1;
+                    *times.entry((key.content, to)).or_default() -= 1;
+                }
+            }
+        }
+        times
+    }
+}
+
+impl Visit {
+    fn watched_ms(&self) -> i64 {
+        self.parts.iter().map(|(from, to)| i64::from(to - from)).sum()
+    }
+}
