@@ -46,16 +46,18 @@ impl Reports {
         while !fetched.is_empty() {
             let mut gathered = Gathered::default();
             while !fetched.is_empty() && gathered.bytes() < gathered_bytes {
-                fetched.iter().try_for_each(|row| gathered.add(row))?;
                 // The server knows how long a statement takes, and not how many of them a turn has.
                 if started.elapsed() > self.patience {
                     return Err(ReportError::TooLong(None));
                 }
                 let is_last = fetched.len() < most;
-                fetched.clear();
-                if !is_last {
-                    fetched = client.query_typed(&fetch, &[]).await?;
-                }
+                // The server reads on while these are gathered.
+                let (next, added) = tokio::join!(
+                    async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
+                    async { fetched.iter().try_for_each(|row| gathered.add(row)) },
+                );
+                added?;
+                fetched = next?;
             }
             added += gathered.events();
             gathered.send(client, &watching, &answering).await?;

@@ -93,7 +93,6 @@ async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
         by_hand(r#"{{"[0,1000)","[2000,3000)"},{"[500,900)",NULL}}"#).of("square"),
         by_hand(r#"{NULL,empty,"(0,1000]"}"#).of("holes"),
         Row::watched(&[(0, 1000)]).of("always").at("infinity"),
-        Row { item: None, ..Row::answered(r#"{"choice": "1"}"#) }.of("itemless"),
     ];
     let content =
         columns!("report_content", "content_id", "unique_ms", "watched_ms", "answers", "items", "last_at");
@@ -102,7 +101,6 @@ async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
         [
             "always|1000|1000|0|0|infinity",
             "holes|1000|1000|0|0|2026-11-22 12:00:00+00",
-            "itemless|0|0|1|0|2026-11-22 12:00:00+00",
             "square|2000|2400|0|0|2026-11-22 12:00:00+00",
         ]
     );
