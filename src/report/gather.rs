@@ -26,7 +26,7 @@ pub(super) const COLUMNS: &str = "viewer_id, session_id, content_id, occurred_at
      CASE WHEN type = 'video.ready' AND jsonb_typeof(details -> 'duration_ms') = 'number' THEN \
          CASE WHEN (details ->> 'duration_ms')::numeric BETWEEN 0 AND 172800000 \
               THEN (details ->> 'duration_ms')::numeric::bigint END END, \
-     item_id, seq, event_id, answer::text, score, elapsed_ms";
+     item_id, seq, event_id, CASE WHEN type = 'item.answered' THEN answer::text END, score, elapsed_ms";
 
 /// What a slice, or a part of it, says.
 #[derive(Debug, Default)]
@@ -70,16 +70,16 @@ impl Gathered {
         }
         let Some(item) = row.try_get(8)? else { return Ok(()) };
         let item = self.items.number(item);
-        let entry = self.answers.entry(content, item, viewer);
-        entry.note(act);
+        self.answers.note((content, item, viewer), act);
         if act == Act::Answered {
-            let seq: Option<i64> = row.try_get(9)?;
-            let id: Uuid = row.try_get(10)?;
-            let elapsed_ms: Option<i32> = row.try_get(13)?;
-            let answer =
-                Answer { place: (at, seq.unwrap_or(-1), id), correct, score: row.try_get(12)?, elapsed_ms };
-            entry.answered(answer, row.try_get(11)?);
-            self.answers.took(content, item, elapsed_ms);
+            let (seq, id): (Option<i64>, Uuid) = (row.try_get(9)?, row.try_get(10)?);
+            let answer = Answer {
+                place: (at, seq.unwrap_or(-1), id),
+                correct,
+                score: row.try_get(12)?,
+                elapsed_ms: row.try_get(13)?,
+            };
+            self.answers.answered((content, item, viewer), answer, row.try_get(11)?);
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub struct Slices {
     pub blocks: i64,
     /// Rows of each table that are deleted after one.
     pub cleared: u32,
-    /// Events that are asked for at a time.
+    /// Events that are asked for at a time; an answer may have 10 000 characters, a report of what was watched 64 intervals.
     pub fetched: usize,
     /// What is gathered is written when it takes this much memory: what one transaction stored is never divided, however
     /// much that is.
@@ -48,7 +48,7 @@ pub struct Slices {
 impl Default for Slices {
     /// A second's work or two: the more events, the fewer rows each adds to.
     fn default() -> Self {
-        Self { events: 300_000, blocks: 16_384, cleared: 20_000, fetched: 10_000, gathered_bytes: 32 << 20 }
+        Self { events: 300_000, blocks: 16_384, cleared: 20_000, fetched: 2_000, gathered_bytes: 32 << 20 }
     }
 }
 

@@ -55,43 +55,42 @@ pub(super) struct Acts {
     last: Option<(Answer, Option<Box<str>>)>,
 }
 
-impl Acts {
-    pub(super) fn note(&mut self, act: Act) {
+/// By numbers: the content, the item and the viewer.
+type Key = (usize, usize, usize);
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    acts: HashMap<Key, Acts, RandomState>,
+    /// By content, item and how long it took: how many answers.
+    elapsed: HashMap<(usize, usize, i32), i64, RandomState>,
+    /// Of texts that were kept, those that are not any more included.
+    text_bytes: usize,
+}
+
+impl Answers {
+    pub(super) fn note(&mut self, key: Key, act: Act) {
+        let acts = self.acts.entry(key).or_default();
         match act {
-            Act::Shown => self.shown = true,
-            Act::Answered => self.attempts += 1,
-            Act::Skipped => self.skipped = true,
-            Act::Revised => self.revised = true,
+            Act::Shown => acts.shown = true,
+            Act::Answered => acts.attempts += 1,
+            Act::Skipped => acts.skipped = true,
+            Act::Revised => acts.revised = true,
             Act::Other => {}
         }
     }
 
-    pub(super) fn answered(&mut self, answer: Answer, text: Option<&str>) {
-        if self.first.as_ref().is_none_or(|(first, _)| answer.place < first.place) {
-            self.first = Some((answer, text.map(Box::from)));
+    pub(super) fn answered(&mut self, key: Key, answer: Answer, text: Option<&str>) {
+        let acts = self.acts.entry(key).or_default();
+        let is_first = acts.first.as_ref().is_none_or(|(first, _)| answer.place < first.place);
+        let is_last = acts.last.as_ref().is_none_or(|(last, _)| answer.place > last.place);
+        for (is_it, kept) in [(is_first, &mut acts.first), (is_last, &mut acts.last)] {
+            if is_it {
+                *kept = Some((answer, text.map(Box::from)));
+                self.text_bytes += text.map_or(0, str::len);
+            }
         }
-        if self.last.as_ref().is_none_or(|(last, _)| answer.place > last.place) {
-            self.last = Some((answer, text.map(Box::from)));
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    /// By content, item and viewer.
-    acts: HashMap<(usize, usize, usize), Acts, RandomState>,
-    /// By content, item and how long it took: how many answers.
-    elapsed: HashMap<(usize, usize, i32), i64, RandomState>,
-}
-
-impl Answers {
-    pub(super) fn entry(&mut self, content: usize, item: usize, viewer: usize) -> &mut Acts {
-        self.acts.entry((content, item, viewer)).or_default()
-    }
-
-    pub(super) fn took(&mut self, content: usize, item: usize, elapsed_ms: Option<i32>) {
-        if let Some(elapsed_ms) = elapsed_ms {
-            *self.elapsed.entry((content, item, elapsed_ms)).or_default() += 1;
+        if let Some(elapsed_ms) = answer.elapsed_ms {
+            *self.elapsed.entry((key.0, key.1, elapsed_ms)).or_default() += 1;
         }
     }
 
@@ -99,9 +98,10 @@ impl Answers {
         self.acts.is_empty()
     }
 
-    /// Texts of answers not counted: they are as small as an entry, mostly.
     pub(super) fn bytes(&self) -> usize {
-        self.acts.len() * (size_of::<Acts>() + 3 * ENTRY_BYTES) + self.elapsed.len() * ENTRY_BYTES
+        self.acts.len() * (size_of::<Acts>() + ENTRY_BYTES)
+            + self.elapsed.len() * ENTRY_BYTES
+            + self.text_bytes
     }
 
     /// Runs the statement with the acts in its first twenty arrays, and the times that answers took in four more.
