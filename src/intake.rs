@@ -50,14 +50,14 @@ use tokio_util::task::TaskTracker;
 use crate::config::intake::IntakeSettings;
 use crate::config::ops::DrainSettings;
 use crate::log::Publisher;
-use crate::ops::{Health, Role};
+use crate::ops::{Complaints, Health, Role};
 use crate::tenant::Directory;
 use budget::Budget;
 use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
 use places::Places;
-use publish::Complaints;
+use publish::COMPLAINT_PERIOD;
 use turn::Turns;
 
 /// The accept loop turns every second, whatever comes in.
@@ -148,7 +148,7 @@ impl Server {
             turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Arc::new(Meter::new()),
-            complaints: Arc::new(Complaints::new()),
+            complaints: Arc::new(Complaints::once_in(COMPLAINT_PERIOD)),
             tasks,
             closing: CancellationToken::new(),
             killed: CancellationToken::new(),

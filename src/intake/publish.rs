@@ -4,9 +4,8 @@
 //! bookkeeping. The drain waits for it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -19,7 +18,11 @@ use super::limit::Charge;
 use super::meter::Meter;
 use super::problem::Problem;
 use crate::log::PublishError;
+use crate::ops::Complaints;
 use crate::tenant::Tenant;
+
+/// While the log is away every request fails in the same way: so often that is said.
+pub(super) const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
 
 /// What the client is told, and what its reply may take.
 type Settled = Result<(Vec<Outcome>, Reservation), Problem>;
@@ -135,12 +138,23 @@ impl Unsettled {
     }
 
     fn count_out(&self, answers: &mut Answers, events: Range<usize>, error: PublishError) {
-        self.complaints.write(&self.tenant, events.len(), &error);
+        self.complain(events.len(), &error);
         answers.unavailable += events.len();
         if let PublishError::Refused(refusal) = error {
             answers.problem = Problem::LogRefuses(refusal);
         }
         mark_unavailable(&mut answers.outcomes, events);
+    }
+
+    fn complain(&self, events: usize, error: &PublishError) {
+        let Some(unwritten) = self.complaints.hear("not acknowledged", Instant::now()) else { return };
+        let slug = self.tenant.slug().as_str();
+        if let PublishError::Refused(reason) = error {
+            tracing::error!(tenant.slug = slug, events, %reason, unwritten, "the log refused a record");
+            return;
+        }
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(tenant.slug = slug, events, error, unwritten, "the log did not acknowledge a record");
     }
 
     fn settle(&self, batch: Asked) {
@@ -161,37 +175,6 @@ impl Unsettled {
 
     fn lock(&self) -> MutexGuard<'_, Option<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One line a second at most: while the log is away every request fails in the same way.
-#[derive(Debug)]
-pub(super) struct Complaints {
-    since: Instant,
-    last_second: AtomicU64,
-    unwritten: AtomicU64,
-}
-
-impl Complaints {
-    pub(super) fn new() -> Self {
-        let (last_second, unwritten) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        Self { since: Instant::now(), last_second, unwritten }
-    }
-
-    fn write(&self, tenant: &Tenant, events: usize, error: &PublishError) {
-        let second = self.since.elapsed().as_secs();
-        if self.last_second.swap(second, Ordering::Relaxed) == second {
-            self.unwritten.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let unwritten = self.unwritten.swap(0, Ordering::Relaxed);
-        let slug = tenant.slug().as_str();
-        if let PublishError::Refused(reason) = error {
-            tracing::error!(tenant.slug = slug, events, %reason, unwritten, "the log refused a record");
-            return;
-        }
-        let error: &dyn std::error::Error = error;
-        tracing::warn!(tenant.slug = slug, events, error, unwritten, "the log did not acknowledge a record");
     }
 }
 

@@ -1,10 +1,12 @@
 //! A listener whose failures to accept neither spin nor fill the log.
 
 use std::io::{self, ErrorKind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
+
+use super::Complaints;
 
 /// After a failure that is ours, usually for want of file descriptors: the next attempt would fail like it.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -17,13 +19,13 @@ pub struct Listener {
     listener: TcpListener,
     /// Whose connections cannot be accepted.
     name: &'static str,
-    said_at: Option<Instant>,
+    complaints: Complaints,
 }
 
 impl Listener {
     /// A listener that the log knows by this name.
     pub fn new(listener: TcpListener, name: &'static str) -> Self {
-        Self { listener, name, said_at: None }
+        Self { listener, name, complaints: Complaints::once_in(QUIET) }
     }
 
     /// Waits for the next connection, however often accepting fails.
@@ -43,11 +45,9 @@ impl Listener {
         }
     }
 
-    fn complain(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.said_at.is_none_or(|said_at| now.duration_since(said_at) >= QUIET) {
-            self.said_at = Some(now);
-            tracing::warn!(%error, listener = self.name, "connections cannot be accepted");
+    fn complain(&self, error: &io::Error) {
+        if let Some(unwritten) = self.complaints.hear(self.name, Instant::now()) {
+            tracing::warn!(%error, listener = self.name, unwritten, "connections cannot be accepted");
         }
     }
 }

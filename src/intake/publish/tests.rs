@@ -55,7 +55,7 @@ impl Around {
         let batch = Unsettled {
             tenant: self.tenant.clone(),
             meter: Arc::new(Meter::new()),
-            complaints: Arc::new(Complaints::new()),
+            complaints: Arc::new(Complaints::once_in(COMPLAINT_PERIOD)),
             asked: Mutex::new(Some(Asked {
                 unanswered: vec![FIRST, SECOND],
                 answers: Answers {

@@ -10,11 +10,12 @@ use super::super::lane::Waiting;
 use super::super::partition::LaneKey;
 use crate::log::record::RecordView;
 use crate::log::{Go, Readable, ScanError, Scanner};
+use crate::ops::Complaints;
 
 /// So much of the log is looked through at a time: what is wanted of it may be little.
 const MOST_SCANNED_BYTES: usize = 32 * 1024 * 1024;
 
-/// How often trouble that goes on is said again.
+/// How often it is said that the log does not answer: it is asked several times a second for as long as it is away.
 const REPEAT: Duration = Duration::from_secs(10);
 
 /// What reading again came to.
@@ -39,26 +40,30 @@ pub(super) enum Reread {
 pub(super) struct Rereader {
     log: Readable,
     scanner: Arc<Mutex<Option<Scanner>>>,
-    /// When it was last said that the log does not answer.
-    said_at: Arc<Mutex<Option<Instant>>>,
+    complaints: Arc<Complaints>,
 }
 
 impl Rereader {
     pub(super) fn new(log: Readable) -> Self {
-        Self { log, scanner: Arc::default(), said_at: Arc::default() }
+        Self { log, scanner: Arc::default(), complaints: Arc::new(Complaints::once_in(REPEAT)) }
     }
 
     /// Reads a stretch again, or the first part of it.
     pub(super) async fn read(self, stretch: Stretch) -> Reread {
         let partition = stretch.partition;
-        let rereader = self.clone();
+        let complaints = Arc::clone(&self.complaints);
         let reading = tokio::task::spawn_blocking(move || self.read_blocking(stretch));
         match reading.await {
             Ok(Ok(reread)) => reread,
             Ok(Err(error)) => {
-                if may_be_said(&rereader.said_at, Instant::now()) {
+                if let Some(unwritten) = complaints.hear("not read again", Instant::now()) {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(partition, error, "a part of the log could not be read again; trying on");
+                    tracing::warn!(
+                        partition,
+                        error,
+                        unwritten,
+                        "a part of the log could not be read again; trying on"
+                    );
                 }
                 Reread::NotNow { partition }
             }
@@ -94,16 +99,6 @@ impl Rereader {
     }
 }
 
-/// Whether something that goes wrong several times a second, for as long as the log is away, is to be said once more.
-fn may_be_said(said_at: &Mutex<Option<Instant>>, now: Instant) -> bool {
-    let mut said_at = said_at.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_due = said_at.is_none_or(|said_at| now.saturating_duration_since(said_at) >= REPEAT);
-    if is_due {
-        *said_at = Some(now);
-    }
-    is_due
-}
-
 /// A record as its lane takes it.
 pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting) {
     match RecordView::parse(&bytes) {
@@ -113,17 +108,5 @@ pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting
             (key, Waiting { offset, record_id, events, received_at, bytes })
         }
         Err(_) => (LaneKey::Undecodable, Waiting::undecodable(offset, bytes)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trouble_that_goes_on_is_said_now_and_then() {
-        let (said_at, begun) = (Mutex::default(), Instant::now());
-        let tries = (0..300).map(|n| begun + Duration::from_millis(200) * n);
-        assert_eq!(tries.filter(|now| may_be_said(&said_at, *now)).count(), 6, "in a minute");
     }
 }
