@@ -56,7 +56,7 @@ impl Reports {
                     async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
                     async { fetched.iter().try_for_each(|row| gathered.add(row)) },
                 );
-                added?;
+                added.map_err(|_| ReportError::Unreadable("a column of `event` has another type"))?;
                 fetched = next?;
             }
             added += gathered.events();

@@ -20,6 +20,8 @@ use super::interval::Intervals;
 const LONGEST_MS: i32 = 172_800_000;
 /// About what an entry of a table or list takes beside its text.
 const ENTRY_BYTES: usize = 48;
+/// What an interval may come to: two steps of a curve, with the content's name in what is sent.
+const PART_BYTES: usize = 160;
 
 /// What is read of an event, as [`Gathered::add`] takes it.
 pub(super) const COLUMNS: &str = "viewer_id, session_id, content_id, occurred_at, type, correct, watched, \
@@ -38,6 +40,7 @@ pub(super) struct Gathered {
     visits: Visits,
     answers: Answers,
     events: u64,
+    parts: usize,
 }
 
 impl Gathered {
@@ -60,6 +63,7 @@ impl Gathered {
         }
         if let Some(Intervals(mut intervals)) = row.try_get(6)? {
             intervals.retain(|(from, to)| 0 <= *from && *to <= LONGEST_MS);
+            self.parts += intervals.len();
             visit.parts.append(&mut intervals);
         }
         let Some(act) = Act::of(kind) else { return Ok(()) };
@@ -92,7 +96,8 @@ impl Gathered {
     /// About how much memory they take.
     pub(super) fn bytes(&self) -> usize {
         let names = [&self.viewers, &self.sessions, &self.contents, &self.items];
-        names.into_iter().map(Names::bytes).sum::<usize>() + self.visits.bytes() + self.answers.bytes()
+        let names = names.into_iter().map(Names::bytes).sum::<usize>();
+        names + self.visits.bytes() + self.parts * PART_BYTES + self.answers.bytes()
     }
 
     /// Runs the statements with what was gathered: what it says of watching, and of items if it does.

@@ -55,7 +55,8 @@ pub async fn rebuild(
 ) -> Result<(), ReportError> {
     let number = loop {
         match reports.begin_build(client).await {
-            Err(ReportError::Busy) => wait(client).await,
+            // It has waited already, for a step that ended just now; the next one is not to begin before.
+            Err(ReportError::Busy) => Reports::roll_back(client).await,
             begun => break begun?,
         }
     };
@@ -80,15 +81,17 @@ async fn wait(client: &Client) {
 }
 
 impl Reports {
-    /// Begins a build; one that was begun before is given up. It is about what this transaction sees.
+    /// Begins a build; one that was begun before is given up, once the step of it that is under way has ended. It is about
+    /// what this transaction sees.
     pub(super) async fn begin_build(&self, client: &Client) -> Result<i32, ReportError> {
-        let (schema, completion) = (&self.schema, self.completion);
+        let (schema, completion, patience_ms) = (&self.schema, self.completion, self.patience.as_millis());
         let Look { now, builds, .. } = self.look(client).await?;
         let next = now.next_txid;
         let open = now.open_before(next);
         let number = builds.iter().map(|build| build.number).max().unwrap_or_default() + 1;
         let sql = format!(
-            "UPDATE {schema}.report_build SET state = 'old' WHERE state = 'building'; \
+            "SET LOCAL lock_timeout = {patience_ms}; \
+             UPDATE {schema}.report_build SET state = 'old' WHERE state = 'building'; \
              INSERT INTO {schema}.report_build \
                  (build, state, system_identifier, next_txid, open_txids, foreign_from, foreign_until, end_block, completion) \
              SELECT {number}, 'building', system_identifier, {next}, {open}, {next}, \
@@ -128,7 +131,9 @@ impl Reports {
         let until = (build.next_block + self.slices.blocks).min(build.end_block);
         let rows = build.rows_in_table(&look.now, until);
         self.add(client, build, &build.completion, &rows, "").await?;
-        let sql = format!("UPDATE {schema}.report_build SET next_block = {until} WHERE build = {number};");
+        let lock = self.lock(build);
+        let sql =
+            format!("{lock} UPDATE {schema}.report_build SET next_block = {until} WHERE build = {number};");
         self.commit(client, &sql).await?;
         Ok(Progress::Reading { blocks: until.unsigned_abs(), of: build.end_block.unsigned_abs() })
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Next, Schedule, Side};
@@ -41,9 +42,10 @@ pub struct Parts {
 /// Keeps the reports of every organization current until `stop`. A turn that is under way then is given up: what it did is
 /// not done.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let reporter = Reporter { schedule: Mutex::new(Schedule::new(parts.period)), parts };
-    let turns = SIDES.map(|side| reporter.work(side));
-    stop.run_until_cancelled(futures_util::future::join_all(turns)).await;
+    let reporter = Arc::new(Reporter { schedule: Mutex::new(Schedule::new(parts.period)), parts });
+    // A task each: what one gathers keeps no other from its connection.
+    let turns: JoinSet<()> = SIDES.into_iter().map(|side| Arc::clone(&reporter).work(side)).collect();
+    stop.run_until_cancelled(turns.join_all()).await;
 }
 
 struct Reporter {
@@ -52,7 +54,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn work(&self, side: Side) {
+    async fn work(self: Arc<Self>, side: Side) {
         let mut backoff = Backoff::for_server();
         loop {
             self.parts.heartbeat.beat();

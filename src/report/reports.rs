@@ -12,6 +12,8 @@ use super::build::{self, Build, Snapshot, State};
 use crate::store::quoted;
 use crate::tenant::{Completion, RolePrefix, Tenant};
 
+/// Where nothing is new the state still says until when, this often.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// Nobody waits for a report, so a report waits for nobody.
 const LOCK_TIMEOUT_MS: u32 = 500;
 
@@ -24,7 +26,7 @@ pub struct Reports {
     role: String,
     /// What the organization's reports are to call done.
     pub(super) completion: Completion,
-    /// How long a statement may take.
+    /// How long a statement may take, and reading a slice.
     pub(super) patience: Duration,
     pub(super) slices: Slices,
 }
@@ -32,7 +34,7 @@ pub struct Reports {
 /// How much one transaction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
-    /// Events that a turn adds, about: what one transaction stored is never divided.
+    /// Events that a turn adds to reports that are late, about: what one transaction stored is never divided.
     pub events: i64,
     /// Blocks of `event` that a rebuild goes through.
     pub blocks: i64,
@@ -46,9 +48,9 @@ pub struct Slices {
 }
 
 impl Default for Slices {
-    /// A second's work or two: the more events, the fewer rows each adds to.
+    /// About a second's work each: the more events, the fewer rows for each of them.
     fn default() -> Self {
-        Self { events: 300_000, blocks: 16_384, cleared: 20_000, fetched: 2_000, gathered_bytes: 32 << 20 }
+        Self { events: 100_000, blocks: 8192, cleared: 20_000, fetched: 2_000, gathered_bytes: 64 << 20 }
     }
 }
 
@@ -116,13 +118,14 @@ impl Reports {
         Ok(Look {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,
             now: Snapshot::read(first)?,
-            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            // In the future: the clock went back.
+            age: Duration::try_from_secs_f64(age).unwrap_or(IDLE),
         })
     }
 
     /// Plans must not hang on statistics: tables are looked into by their keys, whatever is known of their sizes. And the
-    /// server's other work comes first: no second process, no compiling, bounded memory. Events are gathered by hashing:
-    /// where the planner guesses too many groups it would sort all of them first, which costs twice as much.
+    /// server's other work comes first: no second process, no compiling, bounded memory. What is grouped is hashed: where the
+    /// planner guesses too many groups it would sort first, which costs twice as much.
     pub(super) fn begin(&self, isolation: &str) -> String {
         let (role, patience_ms) = (&self.role, self.patience.as_millis());
         format!(

@@ -14,13 +14,13 @@ use crate::tenant::OrganizationId;
 /// After a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a statement of a quick turn may take: many times what a slice does, and short enough that reports of others are
+/// How long a statement of a quick turn may take, and reading its slice: a few times what a slice does, and short enough that reports of others are
 /// no later than they may be.
 const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 /// How much longer it is given each time that it takes too long.
 const MORE_PATIENCE: u32 = 8;
 /// As long as a statement is given where it never ends sooner.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Which connections a turn is had on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

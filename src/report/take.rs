@@ -5,11 +5,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::build::{Build, Snapshot, State};
-use super::reports::{Look, as_row};
+use super::reports::{IDLE, Look, as_row};
 use super::{ReportError, Reports};
-
-/// Where nothing is new the state still says until when, this often.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Reports that are no older take in all that is new at once: to know how much that is, a slice reads once more what the
 /// index has not summarized yet, a minute's rows and more.

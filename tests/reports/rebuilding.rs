@@ -3,8 +3,9 @@
 use rollbook::report::{Progress, rebuild};
 
 use super::{Row, a_site, catch_up, differences, insert, small};
+use crate::harness::{Site, eventually};
 
-async fn is_what_it_should_be(site: &crate::harness::Site) {
+async fn is_what_it_should_be(site: &Site) {
     assert_eq!(differences(&site.superuser().await, "0.9").await, Vec::<String>::new());
 }
 
@@ -64,6 +65,34 @@ async fn a_rebuild_that_was_given_up_half_way_is_finished_by_a_reporter() {
     // Whether it had begun or not: after another one all is well.
     rebuild(&site.superuser().await, &reports, |_| ()).await.expect("a rebuild");
     catch_up(&reports, &loader).await;
+    is_what_it_should_be(&site).await;
+}
+
+/// A reporter holds a build for as long as its step takes.
+#[tokio::test]
+async fn a_rebuild_waits_for_the_step_of_the_one_that_it_takes_the_place_of() {
+    let (site, reports) = a_site().await;
+    site.execute(&insert(&some())).await;
+    catch_up(&reports, &site.loader().await).await;
+    site.execute(
+        "INSERT INTO org_acme.report_build (build, state, system_identifier, next_txid, end_block) \
+         SELECT 7, 'building', system_identifier, 0, 1 FROM pg_control_system()",
+    )
+    .await;
+    let (step, admin) = (site.superuser().await, site.superuser().await);
+    let hold = "BEGIN; UPDATE org_acme.report_build SET next_block = 1 WHERE build = 7";
+    step.batch_execute(hold).await.expect("a step");
+    let rebuilding = {
+        let reports = reports.clone();
+        tokio::spawn(async move { rebuild(&admin, &reports, |_| ()).await })
+    };
+    // Longer than a reporter waits for any lock.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                 AND clock_timestamp() - query_start > interval '1 second'";
+    eventually("the rebuild waits", async || site.number(waits).await == 1).await;
+    step.batch_execute("COMMIT").await.expect("the step ends");
+    rebuilding.await.expect("no panic").expect("a rebuild");
+    catch_up(&reports, &site.loader().await).await;
     is_what_it_should_be(&site).await;
 }
 

@@ -35,7 +35,6 @@ pub(super) struct Visit {
 #[derive(Debug, Default)]
 pub(super) struct Visits {
     visits: HashMap<VisitKey, Visit, RandomState>,
-    events: usize,
 }
 
 impl Visits {
@@ -51,16 +50,15 @@ impl Visits {
             duration_ms: None,
             parts: Vec::new(),
         });
-        self.events += 1;
         visit.events += 1;
         visit.first_at = visit.first_at.min(at);
         visit.last_at = visit.last_at.max(at);
         visit
     }
 
-    /// An event has an interval, mostly.
+    /// But for their intervals.
     pub(super) fn bytes(&self) -> usize {
-        self.visits.len() * (size_of::<(VisitKey, Visit)>() + ENTRY_BYTES) + self.events * size_of::<Span>()
+        self.visits.len() * (size_of::<(VisitKey, Visit)>() + ENTRY_BYTES)
     }
 
     /// Runs the statement with the visits in its first thirteen arrays, and how often seconds were watched in three more.
