@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Rollbook, Site};
+use crate::harness::{Rollbook, Site, eventually};
 
 /// A run with nothing of ours in its environment, and temporary folders in one of its own.
 fn demo(words: &str, folder: &Path) -> Rollbook {
@@ -22,14 +22,27 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// Neither files nor processes that work in them.
-fn nothing_is_left(folder: &Path) {
+async fn nothing_is_left(folder: &Path) {
     let left: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+    no_process_is_left(folder).await;
+}
+
+async fn no_process_is_left(folder: &Path) {
+    eventually("the end of all processes", async || processes(folder).is_empty()).await;
+}
+
+/// The command lines of all processes that know this folder, by their words or by their environment.
+fn processes(folder: &Path) -> Vec<String> {
     let name = folder.to_str().expect("text");
-    for process in std::fs::read_dir("/proc").expect("processes").flatten() {
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&line).contains(name), "{}", String::from_utf8_lossy(&line));
-    }
+    let text = |path: &Path, file: &str| {
+        let bytes = std::fs::read(path.join(file)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    let all = std::fs::read_dir("/proc").expect("processes").flatten().map(|process| process.path());
+    let ours =
+        all.filter(|path| text(path, "cmdline").contains(name) || text(path, "environ").contains(name));
+    ours.map(|path| text(&path, "cmdline")).collect()
 }
 
 fn number(answer: &Value, name: &str) -> u64 {
@@ -45,7 +58,7 @@ async fn it_shows_that_what_was_accepted_is_stored_and_leaves_nothing_behind() {
     assert!(accepted > 100 && number(&answer, "rejected") > 0, "{answer}");
     assert!(answer["seconds"].as_f64().is_some_and(|seconds| seconds >= 4.0), "{answer}");
     assert_eq!(answer["audit_ok"], true);
-    nothing_is_left(folder.path());
+    nothing_is_left(folder.path()).await;
 }
 
 #[tokio::test]
@@ -59,7 +72,7 @@ async fn without_a_terminal_it_says_a_line_a_second_and_the_audit_last() {
     );
     assert!(lines.last().is_some_and(|line| line.starts_with("audit: ok")), "{}", ran.stdout);
     assert!(!ran.stdout.contains('\u{1b}'), "no control characters: {}", ran.stdout);
-    nothing_is_left(folder.path());
+    nothing_is_left(folder.path()).await;
 }
 
 #[tokio::test]
@@ -69,7 +82,20 @@ async fn on_kafka_it_has_a_topic_of_its_own_and_removes_it() {
     let answer = run.run().await.done().json();
     assert_eq!(answer["audit_ok"], true, "{answer}");
     assert!(number(&answer, "accepted") > 50, "{answer}");
-    nothing_is_left(folder.path());
+    nothing_is_left(folder.path()).await;
+}
+
+/// As a terminal does that is closed, and a machine that is short of memory.
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_no_process_behind() {
+    let folder = folder();
+    let mut demo = demo("--json", folder.path()).start();
+    for part in ["postgres -D", "rollbook serve"] {
+        let runs = async || processes(folder.path()).iter().any(|line| line.contains(part));
+        eventually(part, runs).await;
+    }
+    demo.kill().await.expect("a child of ours");
+    no_process_is_left(folder.path()).await;
 }
 
 #[tokio::test]
@@ -79,7 +105,7 @@ async fn what_is_missing_is_said_in_a_line() {
     let words = format!("--seconds 1 --json --postgres-bin {}", nowhere.display());
     let ran = demo(&words, folder.path()).run().await.exits(1);
     assert_eq!(ran.error_code(), "no_postgres");
-    nothing_is_left(folder.path());
+    nothing_is_left(folder.path()).await;
     let unset = demo("--seconds 1 --kafka", folder.path()).run().await.exits(64);
     assert!(unset.stderr.contains("ROLLBOOK_KAFKA_BROKERS"), "{}", unset.stderr);
 }

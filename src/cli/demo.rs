@@ -1,15 +1,17 @@
 //! `rollbook demo`: the whole thing on this machine, with nothing configured and nothing left behind.
 //!
-//! In reading order: `site` makes what the demo stands on (`postgres` is the server's part of it), `classroom` sends what
-//! simulated viewers do, an `observe`r looks at the service from outside, and its looks become a `picture`, which is drawn
-//! by `screen` or written by `lines`. `troubles` are what the person at the keyboard may do to a school; `ending` waits for
-//! what is under way, and audits.
+//! In reading order: `site` makes what the demo stands on (`postgres` is the server's share of it; each process is a
+//! `part`), `classroom` sends what simulated viewers do, an `observe`r looks at the service from outside, and its looks
+//! become a `picture`, which is drawn by `screen` or written by `lines`. `troubles` are what the person at the keyboard
+//! may do to a school; `ending` waits for what is under way, and audits. Where the demo itself is killed its processes
+//! end, too; its folder, and its topic on a Kafka, stay.
 
 mod classroom;
 mod ending;
 mod keyboard;
 mod lines;
 mod observe;
+mod part;
 mod picture;
 mod postgres;
 mod screen;

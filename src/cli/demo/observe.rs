@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::cli::health::ask;
 use crate::config::DatabaseUrl;
+use crate::ops::AdminClient;
+use crate::ops::client::AnswerLimits;
 use crate::ops::metrics::catalogue::{FRESHNESS, INTAKE_EVENTS, INTAKE_REJECTIONS, LOADER_EVENTS, LOG_BYTES};
 use crate::store;
 
-const PATIENCE: Duration = Duration::from_secs(2);
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const LIMITS: AnswerLimits = AnswerLimits { patience: Duration::from_secs(2), most_bytes: 4 * 1024 * 1024 };
 
 /// What was seen at one moment. Numbers are totals since the start.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,8 +109,7 @@ impl Observer {
 
 /// One page of a process of ours; `None`: it does not answer.
 pub(super) async fn get(addr: SocketAddr, page: &str) -> Option<String> {
-    let url = format!("http://{addr}{page}");
-    let (_status, body) = timeout(PATIENCE, ask(&url, MOST_BYTES)).await.ok()?.ok()?;
+    let (_status, body) = AdminClient::new(addr, LIMITS).get(page).await.ok()?;
     Some(String::from_utf8_lossy(&body).into_owned())
 }
 

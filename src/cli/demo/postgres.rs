@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use uuid::Uuid;
 
+use super::part::Part;
 use crate::config::{DatabaseUrl, Secret};
 use crate::store;
 
@@ -119,10 +119,10 @@ impl User {
     }
 }
 
-/// A server that runs. It is ended by [`Cluster::stop`], or at once when it is dropped.
+/// A server that runs.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    server: Child,
+    server: Part,
     port: u16,
     password: String,
 }
@@ -146,7 +146,9 @@ impl Cluster {
         initdb(bin, &data, &password_file, user).await?;
         let port = free_port().map_err(io_error("find a free port"))?;
         let log = fs::File::create(folder.join("postgres.log")).map_err(io_error("write a log"))?;
-        let server = command(bin, "postgres", user)
+        // SIGINT is its own fast way.
+        let mut server = Part::command(&bin.join("postgres"), "INT");
+        environment(&mut server, user)
             .arg("-D")
             .arg(&data)
             .arg("-k")
@@ -156,9 +158,8 @@ impl Cluster {
             .args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "max_connections=60", "-c", "shared_buffers=64MB"])
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(io_error("start PostgreSQL"))?;
+            .stderr(log);
+        let server = Part::start(&mut server).map_err(io_error("start PostgreSQL"))?;
         let mut cluster = Self { server, port, password };
         cluster.answers(folder).await?;
         Ok(cluster)
@@ -181,8 +182,7 @@ impl Cluster {
             match store::connect(&url).await {
                 Ok(_client) => return Ok(()),
                 Err(error) => {
-                    let ended = self.server.try_wait().map_err(io_error("look after PostgreSQL"))?;
-                    if ended.is_some() || Instant::now() > deadline {
+                    if self.server.has_ended() || Instant::now() > deadline {
                         let said = fs::read_to_string(folder.join("postgres.log")).unwrap_or_default();
                         let said = if said.is_empty() { error.to_string() } else { last_lines(&said) };
                         return Err(NoPostgres::Failed { program: "postgres", said });
@@ -193,21 +193,22 @@ impl Cluster {
         }
     }
 
-    /// Ends it, by its own fast way.
-    pub(super) async fn stop(mut self) {
-        signal(&self.server, Signal::INT);
-        if tokio::time::timeout(STOP, self.server.wait()).await.is_err() {
-            let _gone = self.server.kill().await;
-        }
+    /// Ends it.
+    pub(super) async fn stop(self) {
+        self.server.stop(STOP).await;
     }
 }
 
 async fn initdb(bin: &Path, data: &Path, password: &Path, user: Option<User>) -> Result<(), NoPostgres> {
-    let made = command(bin, "initdb", user)
+    let made = environment(&mut Command::new(bin.join("initdb")), user)
         .arg("-D")
         .arg(data)
         .args(["-U", "rollbook", "-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--no-sync"])
         .arg(format!("--pwfile={}", password.display()))
+        .stdin(Stdio::null())
+        // Ctrl-C in our terminal is for us.
+        .process_group(0)
+        .kill_on_drop(true)
         .output()
         .await
         .map_err(io_error("run initdb"))?;
@@ -218,14 +219,13 @@ async fn initdb(bin: &Path, data: &Path, password: &Path, user: Option<User>) ->
     Err(NoPostgres::Failed { program: "initdb", said })
 }
 
-/// A process that Ctrl-C in our terminal does not reach: we end it ourselves, in order.
-fn command(bin: &Path, program: &str, user: Option<User>) -> Command {
-    let mut command = Command::new(bin.join(program));
+/// Its programs run as their own user, and know nothing of servers that our environment names.
+fn environment(command: &mut Command, user: Option<User>) -> &mut Command {
     let own = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PG"));
     std::env::vars_os().map(|(name, _)| name).filter(|name| own(name)).for_each(|name| {
         command.env_remove(name);
     });
-    command.current_dir("/").stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    command.current_dir("/");
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);
     }
@@ -236,14 +236,6 @@ fn command(bin: &Path, program: &str, user: Option<User>) -> Command {
 pub(super) fn parsed(url: &str) -> DatabaseUrl {
     let written: Secret = url.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
     DatabaseUrl::parse(&written).expect("a URL of our own making")
-}
-
-/// Sends a signal to a process of ours that has not been waited for.
-pub(super) fn signal(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    if let Some(pid) = pid {
-        let _gone = kill_process(pid, signal);
-    }
 }
 
 /// A port that nobody has now.

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed, signal};
+use super::part::Part;
+use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed};
 use crate::cli::failure::{Failure, chain};
 use crate::config::log::{EmbeddedSettings, KafkaSettings, LogSettings};
 use crate::config::{DatabaseUrl, Operator};
@@ -49,7 +48,7 @@ pub(super) struct Site {
     pub(super) admin_url: DatabaseUrl,
     pub(super) log: LogSettings,
     group: String,
-    service: Child,
+    service: Part,
     cluster: Cluster,
     folder: TempDir,
 }
@@ -152,17 +151,13 @@ impl Site {
 
     /// Whether the service has ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.service.try_wait(), Ok(None))
+        self.service.has_ended()
     }
 
     /// Ends everything, in order, and removes it.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { mut service, cluster, folder, log, .. } = self;
-        signal(&service, Signal::TERM);
-        let ended = tokio::time::timeout(STOP, service.wait()).await;
-        if ended.is_err() {
-            let _gone = service.kill().await;
-        }
+        let Self { service, cluster, folder, log, .. } = self;
+        let ended = service.stop(STOP).await;
         cluster.stop().await;
         if let Err(error) = log::remove(&log).await {
             let message = format!("the demo's topic could not be removed: {}", chain(&error));
@@ -170,7 +165,7 @@ impl Site {
         }
         folder.close().map_err(|error| Failure::new("folder_left_behind", error.to_string()))?;
         match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
+            Some(status) if status.success() => Ok(()),
             _ => Err(Failure::new("service_failed", "rollbook serve did not end as it should")),
         }
     }
@@ -226,10 +221,10 @@ fn serve(
     group: &str,
     intake: SocketAddr,
     operator: SocketAddr,
-) -> Result<Child, Failure> {
+) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(not_started("find this program"))?;
     let said = fs::File::create(folder.join("serve.log")).map_err(not_started("write a log"))?;
-    let mut command = Command::new(program);
+    let mut command = Part::command(&program, "TERM");
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("ROLLBOOK_")) {
             command.env_remove(name);
@@ -245,12 +240,8 @@ fn serve(
         .env("ROLLBOOK_DRAIN_SECONDS", STOP_DRAIN_SECONDS)
         .env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")
         .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said)
-        // Ctrl-C in our terminal is for us.
-        .process_group(0)
-        .kill_on_drop(true);
+        .stderr(said);
     match log {
         LogSettings::Embedded(settings) => command
             .env("ROLLBOOK_LOG", "embedded")
@@ -264,5 +255,5 @@ fn serve(
             .env("ROLLBOOK_KAFKA_GROUP", group)
             .env("ROLLBOOK_KAFKA_PROPERTIES", settings.written_properties()),
     };
-    command.spawn().map_err(not_started("start rollbook serve"))
+    Part::start(&mut command).map_err(not_started("start rollbook serve"))
 }

@@ -4,25 +4,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper::StatusCode;
 use tokio::runtime::Handle;
 
 use super::pages::{ENDS, PartEnd, Partition, RECORDS, take};
 use crate::log::{Go, PartitionEnds, ScanError, Stretch};
+use crate::ops::AdminClient;
+use crate::ops::client::{AnswerLimits, NoAnswer};
 
-/// How long one answer may take: a part is read from disk.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// No part is larger: it is over behind the record that makes it too large.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// A part is read from disk. None is larger: it is over behind the record that makes it too large.
+const LIMITS: AnswerLimits = AnswerLimits { patience: Duration::from_secs(30), most_bytes: 64 * 1024 * 1024 };
 
 /// An onlooker.
 pub(in crate::log) struct RunningScanner {
     addr: SocketAddr,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    process: AdminClient,
     runtime: Handle,
 }
 
@@ -43,6 +39,16 @@ enum Unanswered {
     Unreadable(SocketAddr),
 }
 
+impl Unanswered {
+    fn new(addr: SocketAddr, error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Nobody(error) => Self::Nobody(addr, error),
+            NoAnswer::Slow => Self::Slow(addr),
+            NoAnswer::Unreadable(_) => Self::Unreadable(addr),
+        }
+    }
+}
+
 impl From<Unanswered> for ScanError {
     fn from(error: Unanswered) -> Self {
         Self::Unreadable(error.into())
@@ -55,8 +61,7 @@ impl RunningScanner {
     /// # Errors
     /// No process is there, or it has no such log.
     pub(in crate::log) fn new(addr: SocketAddr) -> Result<Self, ScanError> {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let scanner = Self { addr, client, runtime: Handle::current() };
+        let scanner = Self { addr, process: AdminClient::new(addr, LIMITS), runtime: Handle::current() };
         scanner.ask_for_ends()?;
         Ok(scanner)
     }
@@ -118,23 +123,15 @@ impl RunningScanner {
     }
 
     fn get(&self, page: &str) -> Result<Bytes, ScanError> {
-        let asking = tokio::time::timeout(PATIENCE, self.get_within(page));
-        Ok(self.runtime.block_on(asking).unwrap_or(Err(Unanswered::Slow(self.addr)))?)
-    }
-
-    async fn get_within(&self, page: &str) -> Result<Bytes, Unanswered> {
         let addr = self.addr;
-        let uri: Uri = format!("http://{addr}{page}").parse().map_err(|_| Unanswered::Unreadable(addr))?;
-        let reply = self.client.get(uri).await.map_err(|error| Unanswered::Nobody(addr, error))?;
-        let status = reply.status();
-        let body = Limited::new(reply.into_body(), MOST_BYTES).collect().await;
-        let body = body.map_err(|_| Unanswered::Unreadable(addr))?.to_bytes();
+        let (status, body) =
+            self.runtime.block_on(self.process.get(page)).map_err(|error| Unanswered::new(addr, error))?;
         match status {
             StatusCode::OK => Ok(body),
-            StatusCode::NOT_FOUND => Err(Unanswered::NoLog(addr)),
+            StatusCode::NOT_FOUND => Err(Unanswered::NoLog(addr).into()),
             status => {
                 let said = String::from_utf8_lossy(&body).chars().take(200).collect();
-                Err(Unanswered::Refused { addr, status, said })
+                Err(Unanswered::Refused { addr, status, said }.into())
             }
         }
     }
