@@ -14,8 +14,8 @@ const JUDGING: &str = include_str!("sql/judging.sql");
 const ANSWERING: &str = include_str!("sql/answering.sql");
 
 impl Reports {
-    /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many.
-    /// Where there is neither, nothing is done, and the build is not taken.
+    /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many, for
+    /// the build to count. Where there is neither, nothing is done, and the build is not taken.
     pub(super) async fn add(
         &self,
         client: &Client,
@@ -52,22 +52,17 @@ impl Reports {
                 }
                 let is_last = fetched.len() < most;
                 // The server reads on while these are gathered.
-                let (next, added) = tokio::join!(
+                added += fetched.len() as u64;
+                let (next, gathering) = tokio::join!(
                     async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
                     async { fetched.iter().try_for_each(|row| gathered.add(row)) },
                 );
-                added.map_err(|_| ReportError::Unreadable("a column of `event` has another type"))?;
+                gathering.map_err(|_| ReportError::Unreadable("a column of `event` has another type"))?;
                 fetched = next?;
             }
-            added += gathered.events();
             gathered.send(client, &watching, &answering).await?;
         }
-        let rest = format!(
-            "CLOSE taken; {judge} UPDATE {schema}.report_build SET events = events + {added} WHERE build = {number};",
-            judge = fill(JUDGING),
-            number = build.number,
-        );
-        client.batch_execute(&rest).await?;
+        client.batch_execute(&fill(JUDGING)).await?;
         Ok(added)
     }
 }

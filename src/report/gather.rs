@@ -39,7 +39,6 @@ pub(super) struct Gathered {
     items: Names,
     visits: Visits,
     answers: Answers,
-    events: u64,
     parts: usize,
 }
 
@@ -54,7 +53,6 @@ impl Gathered {
         let content = self.contents.number(row.try_get(2)?);
         let session = self.sessions.number(row.try_get(1)?);
         let visit = self.visits.visit(VisitKey { viewer, session, content, day: at.day() }, at);
-        self.events += 1;
         let kind: &str = row.try_get(4)?;
         match kind {
             "video.played" => visit.plays += 1,
@@ -86,11 +84,6 @@ impl Gathered {
             self.answers.answered((content, item, viewer), answer, row.try_get(11)?);
         }
         Ok(())
-    }
-
-    /// Events that were added.
-    pub(super) fn events(&self) -> u64 {
-        self.events
     }
 
     /// About how much memory they take.

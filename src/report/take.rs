@@ -129,7 +129,7 @@ impl Reports {
              UPDATE {schema}.report_state SET taken_until = {taken_until}, \
                  events = (SELECT events FROM {schema}.report_build WHERE build = {number});",
             lock = self.lock(current),
-            advance = self.advance(current, &look.now, until),
+            advance = self.advance(current, &look.now, until, added),
             number = current.number,
         );
         self.commit(client, &sql).await?;
@@ -159,16 +159,17 @@ impl Reports {
         let sql = format!(
             "{lock} {advance} UPDATE {schema}.report_state SET taken_until = now();",
             lock = self.lock(current),
-            advance = self.advance(current, &look.now, look.now.next_txid),
+            advance = self.advance(current, &look.now, look.now.next_txid, 0),
         );
         self.commit(client, &sql).await
     }
 
-    /// Moves a build's cursor to what `now` sees, of transactions before `until`.
-    pub(super) fn advance(&self, build: &Build, now: &Snapshot, until: i64) -> String {
+    /// Moves a build's cursor to what `now` sees, of transactions before `until`, and counts what was added.
+    pub(super) fn advance(&self, build: &Build, now: &Snapshot, until: i64, added: u64) -> String {
         let (schema, number, open) = (&self.schema, build.number, now.open_before(until));
         format!(
-            "UPDATE {schema}.report_build SET next_txid = {until}, open_txids = {open} WHERE build = {number};"
+            "UPDATE {schema}.report_build SET next_txid = {until}, open_txids = {open}, events = events + {added} \
+             WHERE build = {number};"
         )
     }
 

@@ -1,9 +1,8 @@
 //! Stands between a client and a server, and hurts what passes: it can refuse, delay, stall and cut connections, and
 //! wait for words that a client says to do so at that very moment.
 
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -11,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::harness::within;
 
 /// What happens to everything that passes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,15 +148,13 @@ impl Proxy {
 
 /// Listens at an address that the test before may have held: its runtime closes its proxy a moment after its turn ends.
 async fn listen(address: &str) -> TcpListener {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            bound => return bound.expect("a free port"),
-        }
-    }
+    let mut listener = None;
+    let bound = async || {
+        listener = TcpListener::bind(address).await.ok();
+        listener.is_some()
+    };
+    within(Duration::from_secs(30), "a free port", bound).await;
+    listener.expect("it is bound")
 }
 
 impl Drop for Proxy {
