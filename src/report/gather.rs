@@ -30,6 +30,11 @@ pub(super) const COLUMNS: &str = "viewer_id, session_id, content_id, occurred_at
               THEN (details ->> 'duration_ms')::numeric::bigint END END, \
      item_id, seq, event_id, CASE WHEN type = 'item.answered' THEN answer::text END, score, elapsed_ms";
 
+/// A column of what is gathered, as a statement takes it.
+fn column<R, C>(rows: impl Iterator<Item = R>, cell: impl FnMut(R) -> C) -> Vec<C> {
+    rows.map(cell).collect()
+}
+
 /// What a slice, or a part of it, says.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {

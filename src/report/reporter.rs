@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{gauge, histogram};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Next, Schedule, Side};
 use super::{Condition, ReportError, Reports, Turn};
 use crate::ops::Heartbeat;
-use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
+use crate::ops::metrics::catalogue::{REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
 use crate::store::{Backoff, Pool, PoolError, TENANT_SCHEMA_VERSION};
 use crate::tenant::{Directory, OrganizationId, RolePrefix, State, Tenant};
 
@@ -121,8 +121,7 @@ impl Reporter {
         let was_failing = self.schedule().is_failing(tenant.id());
         let cause = |error: &ReportError| std::error::Error::source(error).map(describe);
         match outcome {
-            Ok(turn) => {
-                counter!(REPORT_EVENTS).increment(turn.added);
+            Ok(_) => {
                 if was_failing {
                     tracing::info!(organization, "reports are kept again");
                 }

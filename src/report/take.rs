@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use tokio_postgres::Client;
 
 use super::build::{Build, Snapshot, State};
 use super::reports::{IDLE, Look, as_row};
 use super::{ReportError, Reports};
+use crate::ops::metrics::catalogue::REPORT_EVENTS;
 
 /// Reports that are no older take in all that is new at once: to know how much that is, a slice reads once more what the
 /// index has not summarized yet, a minute's rows and more.
@@ -133,6 +135,8 @@ impl Reports {
             number = current.number,
         );
         self.commit(client, &sql).await?;
+        // Here: they are in, whatever becomes of the rest of the turn.
+        counter!(REPORT_EVENTS).increment(added);
         Ok(Slice { added, is_last })
     }
 

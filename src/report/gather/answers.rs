@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::ENTRY_BYTES;
 use super::names::Moment;
+use super::{ENTRY_BYTES, column};
 
 /// What an event says that a viewer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,51 +113,34 @@ impl Answers {
         items: &[&str],
         viewers: &[&str],
     ) -> Result<(), tokio_postgres::Error> {
-        macro_rules! keys {
-            ($column:expr) => {
-                self.acts.keys().map($column).collect::<Vec<_>>()
-            };
-        }
-        macro_rules! values {
-            ($column:expr) => {
-                self.acts.values().map($column).collect::<Vec<_>>()
-            };
-        }
-        macro_rules! of {
-            ($which:ident, $column:expr) => {
-                self.acts.values().map(|acts| acts.$which.as_ref().and_then($column)).collect::<Vec<_>>()
-            };
-        }
-        macro_rules! times {
-            ($column:expr) => {
-                self.elapsed.keys().map($column).collect::<Vec<_>>()
-            };
-        }
+        let (keys, acts, times) = (|| self.acts.keys(), || self.acts.values(), || self.elapsed.keys());
+        let firsts = || acts().map(|acts| acts.first.as_ref());
+        let lasts = || acts().map(|acts| acts.last.as_ref());
         let columns: [(&(dyn ToSql + Sync), Type); 24] = [
-            (&keys!(|key| contents[key.0]), Type::TEXT_ARRAY),
-            (&keys!(|key| items[key.1]), Type::TEXT_ARRAY),
-            (&keys!(|key| viewers[key.2]), Type::TEXT_ARRAY),
-            (&values!(|acts| acts.shown), Type::BOOL_ARRAY),
-            (&values!(|acts| acts.skipped), Type::BOOL_ARRAY),
-            (&values!(|acts| acts.revised), Type::BOOL_ARRAY),
-            (&values!(|acts| acts.attempts), Type::INT8_ARRAY),
-            (&of!(first, |first| Some(first.0.place.0)), Type::TIMESTAMPTZ_ARRAY),
-            (&of!(first, |first| Some(first.0.place.1)), Type::INT8_ARRAY),
-            (&of!(first, |first| Some(first.0.place.2)), Type::UUID_ARRAY),
-            (&of!(first, |first| first.1.as_deref()), Type::TEXT_ARRAY),
-            (&of!(first, |first| first.0.correct), Type::BOOL_ARRAY),
-            (&of!(first, |first| first.0.score), Type::FLOAT4_ARRAY),
-            (&of!(last, |last| Some(last.0.place.0)), Type::TIMESTAMPTZ_ARRAY),
-            (&of!(last, |last| Some(last.0.place.1)), Type::INT8_ARRAY),
-            (&of!(last, |last| Some(last.0.place.2)), Type::UUID_ARRAY),
-            (&of!(last, |last| last.1.as_deref()), Type::TEXT_ARRAY),
-            (&of!(last, |last| last.0.correct), Type::BOOL_ARRAY),
-            (&of!(last, |last| last.0.score), Type::FLOAT4_ARRAY),
-            (&of!(last, |last| last.0.elapsed_ms), Type::INT4_ARRAY),
-            (&times!(|key| contents[key.0]), Type::TEXT_ARRAY),
-            (&times!(|key| items[key.1]), Type::TEXT_ARRAY),
-            (&times!(|key| key.2), Type::INT4_ARRAY),
-            (&self.elapsed.values().copied().collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (&column(keys(), |key| contents[key.0]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| items[key.1]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| viewers[key.2]), Type::TEXT_ARRAY),
+            (&column(acts(), |acts| acts.shown), Type::BOOL_ARRAY),
+            (&column(acts(), |acts| acts.skipped), Type::BOOL_ARRAY),
+            (&column(acts(), |acts| acts.revised), Type::BOOL_ARRAY),
+            (&column(acts(), |acts| acts.attempts), Type::INT8_ARRAY),
+            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
+            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
+            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
+            (&column(firsts(), |first| first.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
+            (&column(firsts(), |first| first.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
+            (&column(firsts(), |first| first.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
+            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
+            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
+            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
+            (&column(lasts(), |last| last.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
+            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
+            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
+            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.elapsed_ms)), Type::INT4_ARRAY),
+            (&column(times(), |key| contents[key.0]), Type::TEXT_ARRAY),
+            (&column(times(), |key| items[key.1]), Type::TEXT_ARRAY),
+            (&column(times(), |key| key.2), Type::INT4_ARRAY),
+            (&column(self.elapsed.values(), |answers| *answers), Type::INT8_ARRAY),
         ];
         client.execute_typed(statement, &columns).await.map(|_| ())
     }

@@ -6,8 +6,8 @@ use foldhash::fast::RandomState;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::ENTRY_BYTES;
 use super::names::{Day, Moment};
+use super::{ENTRY_BYTES, column};
 use crate::report::interval::{Span, Union};
 
 /// By numbers of names.
@@ -72,33 +72,24 @@ impl Visits {
     ) -> Result<(), tokio_postgres::Error> {
         let unions: Vec<Union> = self.visits.values_mut().map(|visit| Union::of(&mut visit.parts)).collect();
         let times = self.times();
-        macro_rules! keys {
-            ($column:expr) => {
-                self.visits.keys().map($column).collect::<Vec<_>>()
-            };
-        }
-        macro_rules! values {
-            ($column:expr) => {
-                self.visits.values().map($column).collect::<Vec<_>>()
-            };
-        }
+        let (keys, visits) = (|| self.visits.keys(), || self.visits.values());
         let columns: [(&(dyn ToSql + Sync), Type); 16] = [
-            (&keys!(|key| viewers[key.viewer]), Type::TEXT_ARRAY),
-            (&keys!(|key| sessions[key.session]), Type::TEXT_ARRAY),
-            (&keys!(|key| contents[key.content]), Type::TEXT_ARRAY),
-            (&keys!(|key| key.day), Type::DATE_ARRAY),
-            (&values!(|visit| visit.events), Type::INT8_ARRAY),
-            (&values!(|visit| visit.plays), Type::INT8_ARRAY),
-            (&values!(|visit| visit.answers), Type::INT8_ARRAY),
-            (&values!(|visit| visit.correct_answers), Type::INT8_ARRAY),
-            (&values!(|visit| visit.duration_ms), Type::INT8_ARRAY),
-            (&values!(|visit| visit.first_at), Type::TIMESTAMPTZ_ARRAY),
-            (&values!(|visit| visit.last_at), Type::TIMESTAMPTZ_ARRAY),
+            (&column(keys(), |key| viewers[key.viewer]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| sessions[key.session]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| contents[key.content]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| key.day), Type::DATE_ARRAY),
+            (&column(visits(), |visit| visit.events), Type::INT8_ARRAY),
+            (&column(visits(), |visit| visit.plays), Type::INT8_ARRAY),
+            (&column(visits(), |visit| visit.answers), Type::INT8_ARRAY),
+            (&column(visits(), |visit| visit.correct_answers), Type::INT8_ARRAY),
+            (&column(visits(), |visit| visit.duration_ms), Type::INT8_ARRAY),
+            (&column(visits(), |visit| visit.first_at), Type::TIMESTAMPTZ_ARRAY),
+            (&column(visits(), |visit| visit.last_at), Type::TIMESTAMPTZ_ARRAY),
             (&unions, Type::INT4MULTI_RANGE_ARRAY),
-            (&values!(Visit::watched_ms), Type::INT8_ARRAY),
-            (&times.keys().map(|(content, _)| contents[*content]).collect::<Vec<_>>(), Type::TEXT_ARRAY),
-            (&times.keys().map(|(_, second)| *second).collect::<Vec<_>>(), Type::INT4_ARRAY),
-            (&times.values().copied().collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (&column(visits(), Visit::watched_ms), Type::INT8_ARRAY),
+            (&column(times.keys(), |(content, _)| contents[*content]), Type::TEXT_ARRAY),
+            (&column(times.keys(), |(_, second)| *second), Type::INT4_ARRAY),
+            (&column(times.values(), |times| *times), Type::INT8_ARRAY),
         ];
         client.execute_typed(statement, &columns).await.map(|_| ())
     }
