@@ -52,6 +52,9 @@ enum Trouble {
     /// It may come back by itself.
     #[error("{0}")]
     Away(String),
+    /// Its records wait; those of other partitions are acknowledged all the same.
+    #[error("partition {0} has no leader")]
+    Leaderless(i32),
     /// A person has to do something.
     #[error(transparent)]
     Refuses(LogRefusal),
@@ -171,7 +174,7 @@ impl Publisher {
             return Some(refusal(code).map_or_else(|| away(code), Trouble::Refuses));
         }
         let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0)?;
-        Some(Trouble::Away(format!("partition {} has no leader", leaderless.id())))
+        Some(Trouble::Leaderless(leaderless.id()))
     }
 
     pub(in crate::log) fn flush(&self, timeout: Duration) {

@@ -49,9 +49,10 @@ impl Reports {
         Box::new(self.shared.meter.begin(bytes, told))
     }
 
-    /// The log has the record.
+    /// The log has the record, and so would have others; of a partition without a leader that says nothing.
     fn acknowledge(&self, pending: Pending) {
-        if self.shared.trouble.load().is_some() {
+        let trouble = self.shared.trouble.load();
+        if trouble.as_deref().is_some_and(|trouble| !matches!(trouble, Trouble::Leaderless(_))) {
             self.shared.trouble.store(None);
         }
         if self.shared.made_it_fail.load().is_some() {
