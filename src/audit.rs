@@ -1,8 +1,8 @@
 //! The books: what the log says was accepted, against what the schemas hold.
 //!
-//! The order is what makes it right while the service runs. First the log is read to its ends, then
-//! Postgres is looked at in one snapshot; where that snapshot is already ahead of what was read, the log is read on. So everything that the snapshot counts has been read, and what it does not count
-//! is in flight.
+//! The order is what makes it right while the service runs. First the log is read to its ends, then Postgres is looked at
+//! in one snapshot; where that snapshot is already ahead of what was read, the log is read on. So everything that the
+//! snapshot counts has been read, and what it does not count is in flight.
 //!
 //! Three questions are asked of each organization: is every id that should be there stored, dead, discarded or held
 //! (`missing`); is there an id that should not be (`foreign`); and, where the log is whole, do the totals add up.

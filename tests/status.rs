@@ -45,3 +45,24 @@ async fn a_broken_schema_is_shown_as_one_that_cannot_be_read() {
     assert_eq!((&items[0]["stored"], &items[1]["stored"]), (&Value::Null, &json!(0)));
     assert_eq!((&items[0]["reports"], &items[1]["reports"]), (&json!("unreadable"), &json!("current")));
 }
+
+#[tokio::test]
+async fn what_is_locked_in_one_schema_keeps_nobody_from_hearing_of_the_others() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let mut locker = site.superuser().await;
+    let lock = locker.transaction().await.expect("a transaction");
+    lock.batch_execute(
+        "LOCK TABLE org_acme.ingest_watermark, org_acme.event, org_acme.report_state, org_acme.refinery_schema_history \
+         IN ACCESS EXCLUSIVE MODE",
+    )
+    .await
+    .expect("a lock");
+    let items = site.run("status --json").await.done().items();
+    assert_eq!((&items[0]["stored"], &items[1]["stored"]), (&Value::Null, &json!(0)));
+    assert_eq!((&items[0]["reports"], &items[1]["reports"]), (&json!("unreadable"), &json!("current")));
+    let audit = site.run("audit --json").await.exits(1).json();
+    assert_eq!((audit["ok"].as_bool(), audit["items"].as_array().map(Vec::len)), (Some(false), Some(2)));
+    let items = site.run("migrate --lock-timeout-ms 100 --json").await.exits(1).items();
+    assert_eq!((&items[0]["outcome"], &items[1]["outcome"]), (&json!("failed"), &json!("current")));
+    lock.rollback().await.expect("the lock is gone");
+}

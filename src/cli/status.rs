@@ -72,8 +72,8 @@ impl Arguments {
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let (admin, _) = self.admin.open().await?;
-        let standings = status::status(&admin, self.slug.as_ref()).await?;
+        let (mut admin, _) = self.admin.open().await?;
+        let standings = status::status(&mut admin, self.slug.as_ref()).await?;
         let partitions = self.partitions(&admin).await?;
         let partition_of = |slug: &Slug| {
             let count = u32::try_from(partitions.len()).ok()?;

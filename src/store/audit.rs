@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
+use super::connect::{LOCK_PATIENCE, no_longer_than};
 use super::session::Mark;
 use super::{Error, connect, organizations, roles};
 use crate::config::DatabaseUrl;
@@ -176,7 +177,8 @@ async fn begin<'a>(client: &'a mut Client, snapshot: &str) -> Result<Transaction
         .read_only(true)
         .start()
         .await?;
-    transaction.batch_execute(&format!("SET TRANSACTION SNAPSHOT {}", roles::literal(snapshot))).await?;
+    let (snapshot, brief) = (roles::literal(snapshot), no_longer_than(LOCK_PATIENCE));
+    transaction.batch_execute(&format!("SET TRANSACTION SNAPSHOT {snapshot}; {brief}")).await?;
     Ok(transaction)
 }
 

@@ -14,6 +14,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that vanished without a word is given up after this long, whether we wait for it or it for us.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a lock in one organization's schema is waited for by those who ask all of them. A migration that takes it has
+/// it for less.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What every connection says first. Functions, operators and tables are then found by their full names or in
 /// `pg_catalog`: whoever may create in a schema that the database puts on the path must never have theirs called by a
 /// login of ours. Not a start-up option, because poolers refuse those. Behind a pooler in transaction mode it does not
@@ -44,6 +48,25 @@ pub async fn look(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres
     let transaction = client.build_transaction().read_only(true).start().await?;
     transaction.batch_execute("SET LOCAL search_path = ''").await?;
     Ok(transaction)
+}
+
+/// [`look`] for those who look at one organization after another: what somebody has locked is not waited for beyond
+/// `patience`.
+///
+/// # Errors
+/// Postgres.
+pub(super) async fn look_briefly(
+    client: &mut Client,
+    patience: Duration,
+) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    let transaction = look(client).await?;
+    transaction.batch_execute(&no_longer_than(patience)).await?;
+    Ok(transaction)
+}
+
+/// Within a transaction: a lock is waited for no longer.
+pub(super) fn no_longer_than(patience: Duration) -> String {
+    format!("SET LOCAL lock_timeout = {}", patience.as_millis())
 }
 
 /// Logs in, and hands over the connection's driver to someone who wants to see its notifications, and who says

@@ -1,7 +1,8 @@
 //! `rollbook migrate`: every organization's schema to this release's version.
 //!
-//! Those that lack nothing are found all at once (`survey`). Schemas are independent: several are done at once, each in one transaction under an advisory lock of its own, and one
-//! that fails or is busy does not stop the others. What is done stays done; a second run does the rest.
+//! Those that lack nothing are found all at once (`survey`). Schemas are independent: several are done at once, each in
+//! one transaction under an advisory lock of its own, and one that fails or is busy does not stop the others. What is done
+//! stays done; a second run does the rest.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -12,6 +13,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::change::Change;
+use super::connect::{look_briefly, no_longer_than};
 use super::organizations::{self, Described};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
 use super::{grants, indexes, migrations, provision, retry, survey};
@@ -161,7 +163,7 @@ async fn one_schema(
     one: &Described,
     manner: Manner,
 ) -> Report {
-    let from = version(admin, one).await;
+    let from = version(admin, one, manner.lock_timeout).await;
     let (from, outcome) = match (from, manner.mode) {
         (Err(problem), _) => (None, Outcome::Failed(problem)),
         (Ok(from), _) if from > TENANT_SCHEMA_VERSION => (Some(from), Outcome::Failed(Problem::Newer(from))),
@@ -184,11 +186,12 @@ async fn one_schema(
 }
 
 /// Of a schema that is there: without it there would be no history either, and nothing to be brought up to date.
-async fn version(admin: &Admin, one: &Described) -> Result<i32, Problem> {
+async fn version(admin: &mut Admin, one: &Described, lock_timeout: Duration) -> Result<i32, Problem> {
     let Organization { slug, schema_name, .. } = &one.organization;
     let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
     if admin.client.query_one(exists, &[schema_name]).await?.get::<_, bool>(0) {
-        return Ok(migrations::version(&admin.client, schema_name).await?);
+        let transaction = look_briefly(&mut admin.client, lock_timeout).await?;
+        return Ok(migrations::version(&transaction, schema_name).await?);
     }
     match organizations::show(admin, slug).await?.organization.state {
         State::Removed => Err(Problem::Removed),
@@ -207,7 +210,7 @@ async fn bring_up_to_date(
     // A grant of another administrator's may come in between; a schema that is locked is reported and not waited for.
     let outcome = retry::on_conflict(async || {
         let change = admin.begin().await?;
-        change.batch_execute(&format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis())).await?;
+        change.batch_execute(&no_longer_than(lock_timeout)).await?;
         if !change.try_lock(&names.schema).await? {
             return Ok(Err(Problem::Locked));
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::connect::{LOCK_PATIENCE, look_briefly};
 use super::organizations::{self, Described};
 use super::{Admin, Error, roles};
 use crate::tenant::{Slug, State};
@@ -67,7 +68,7 @@ pub struct Totals {
 ///
 /// # Errors
 /// [`Error::NoSuchOrganization`], or Postgres. A schema that cannot be read is no error: it is what status shows.
-pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>, Error> {
+pub async fn status(admin: &mut Admin, only: Option<&Slug>) -> Result<Vec<Standing>, Error> {
     let described = match only {
         Some(slug) => vec![organizations::show(admin, slug).await?],
         None => organizations::list(admin).await?,
@@ -82,13 +83,13 @@ pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>,
         let totals = match organization.organization.state {
             State::Removed => None,
             State::Provisioning | State::Active | State::Suspended => {
-                totals(&admin.client, &organization.organization.schema_name).await
+                totals(&mut admin.client, &organization.organization.schema_name).await
             }
         };
         let reports = match organization.organization.state {
             State::Removed | State::Provisioning => None,
             State::Active | State::Suspended => {
-                Some(reports(&admin.client, &organization.organization.schema_name).await)
+                Some(reports(&mut admin.client, &organization.organization.schema_name).await)
             }
         };
         standings.push(Standing { organization, totals, held, held_because, reports });
@@ -96,7 +97,7 @@ pub async fn status(admin: &Admin, only: Option<&Slug>) -> Result<Vec<Standing>,
     Ok(standings)
 }
 
-async fn totals(client: &Client, schema: &str) -> Option<Totals> {
+async fn totals(client: &mut Client, schema: &str) -> Option<Totals> {
     let quoted = roles::quoted(schema);
     let sql = format!(
         "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, \
@@ -104,7 +105,8 @@ async fn totals(client: &Client, schema: &str) -> Option<Totals> {
                 (SELECT count(*) FROM {quoted}.dead_letter WHERE discarded_at IS NULL) \
          FROM {quoted}.ingest_watermark"
     );
-    match client.query_one(&sql, &[]).await {
+    let row = async { look_briefly(client, LOCK_PATIENCE).await?.query_one(&sql, &[]).await };
+    match row.await {
         Ok(row) => Some(Totals {
             stored: row.get(0),
             duplicate: row.get(1),
@@ -119,14 +121,15 @@ async fn totals(client: &Client, schema: &str) -> Option<Totals> {
 }
 
 /// A reporter moves the state once a minute at least.
-async fn reports(client: &Client, schema: &str) -> Reports {
+async fn reports(client: &mut Client, schema: &str) -> Reports {
     let quoted = roles::quoted(schema);
     let sql = format!(
         "SELECT s.taken_until < clock_timestamp() - interval '2 minutes', \
                 b.next_txid IS NULL OR b.system_identifier <> c.system_identifier \
          FROM {quoted}.report_state AS s, {quoted}.report_build AS b, pg_control_system() AS c WHERE b.state = 'current'"
     );
-    match client.query_opt(&sql, &[]).await {
+    let row = async { look_briefly(client, LOCK_PATIENCE).await?.query_opt(&sql, &[]).await };
+    match row.await {
         Ok(Some(row)) if row.get(1) => Reports::Building,
         Ok(Some(row)) if row.get(0) => Reports::Behind,
         Ok(Some(_)) => Reports::Current,
