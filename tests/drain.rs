@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Organization, Service, Site, Wire, batch_head, eventually, id_of, played};
+use crate::harness::{Form, Organization, Service, Site, Wire, batch_head, eventually, id_of, played};
 
 /// A request and the events in it.
 struct Asked {
@@ -106,4 +106,51 @@ async fn two_hundred_requests_in_flight_are_answered_once_each_and_what_was_acce
     let _loader = Service::ready(site.serve("--role loader")).await;
     assert_eq!(site.loaded("acme", 900).await, (900, 0));
     assert_eq!(site.stored_ids("acme").await, accepted);
+}
+
+/// What it is to wait for is a flush that waits for a lock.
+#[tokio::test]
+async fn a_loader_alone_is_unready_from_the_first_moment_of_its_drain() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let intake = Service::ready(site.serve("--role intake")).await;
+    let loader = Service::ready(site.serve("--role loader")).await;
+    let mut locker = site.superuser().await;
+    let lock = locker.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE org_acme.event IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    intake.post(&acme, Form::Json, &played(3)).await.accepts(3);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'org_acme.event'::regclass";
+    eventually("the flush waits", async || site.number(waits).await > 0).await;
+    loader.terminate().await;
+    eventually("it is unready", async || loader.admin.get("/readyz").await.json["status"] == "draining")
+        .await;
+    assert!(site.number(waits).await > 0, "it is not done yet");
+    lock.rollback().await.expect("the lock is gone");
+    assert_eq!(loader.ended().await.code(), Some(0));
+    assert_eq!(site.loaded("acme", 3).await, (3, 0));
+    intake.stop().await;
+}
+
+#[tokio::test]
+async fn the_loader_of_the_same_process_goes_on_until_intake_has_finished() {
+    let site = Site::set_up().await;
+    let acme = site.organization("acme").await;
+    let service = Service::ready(site.serve("--role intake,loader")).await;
+    let in_flight = async || {
+        let mut asked = Asked::open(&service, &acme, &[("expect", "100-continue")]).await;
+        asked.send_but(20).await;
+        assert_eq!(asked.wire.reply().await.expect("to be told to go on").status, StatusCode::CONTINUE);
+        asked
+    };
+    let (first, second) = (in_flight().await, in_flight().await);
+    service.terminate().await;
+    eventually("it is unready", async || service.admin.get("/readyz").await.json["status"] == "draining")
+        .await;
+    let mut ids = first.finish().await.ids;
+    ids.sort_unstable();
+    assert_eq!(ids.len(), 3);
+    eventually("it is stored while another is waited for", async || site.stored_ids("acme").await == ids)
+        .await;
+    assert_eq!(second.finish().await.status, 200);
+    assert_eq!(service.ended().await.code(), Some(0));
 }

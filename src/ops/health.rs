@@ -18,7 +18,7 @@ pub use reply::reply;
 /// What a process can be there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Takes batches. Where both roles run, this one decides `/readyz`.
+    /// Takes batches. Where it runs beside others, this one decides `/readyz`: see [`Health::readiness`].
     Intake,
     /// Loads records.
     Loader,

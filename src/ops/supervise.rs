@@ -7,8 +7,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Runs until `stop`, or until one part ends, for any reason; then brings the others down in order. The first failure
-/// is the outcome.
+/// Runs until `stop`, or until one part ends, for any reason; then stops the others and waits for them. The first failure is
+/// the outcome.
 ///
 /// # Errors
 /// A part failed or panicked, or was not done `grace` after the stop; unfinished parts are dropped.

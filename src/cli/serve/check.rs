@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::timeout;
 
-use super::logins::{Checked, Login, Rights, Role};
+use super::logins::{Checked, Login, PATIENCE, Rights, Role};
 use super::{Arguments, RoleArg};
 use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
@@ -101,7 +102,10 @@ impl Arguments {
 
 async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
-    let read = read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)));
+    let read = match timeout(PATIENCE, read_once(url, view)).await {
+        Ok(read) => read.map_err(|error| format!("`{name}`: {}", chain(&error))),
+        Err(_) => Err(format!("`{name}`: Postgres gave no answer within {} s", PATIENCE.as_secs())),
+    };
     match (read, login.check().await) {
         // A server that will not do has no schema of ours, either: to make one there would be the wrong advice.
         (Err(unread), Checked::Refused(error)) => Err(format!("{error}; {unread}")),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::failure::chain;
@@ -13,6 +14,8 @@ use crate::tenant::RolePrefix;
 
 /// How often a database that did not answer at the start is asked again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long it has for an answer: one that is frozen takes connections and says nothing.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A login of the service, to be looked at, and its server with it.
 #[derive(Clone, Debug)]
@@ -53,9 +56,10 @@ pub(super) enum Checked {
 impl Login {
     /// Asks Postgres once.
     pub(super) async fn check(&self) -> Checked {
-        match self.look().await {
-            Ok(checked) => checked,
-            Err(error) => Checked::Unanswered(chain(&error)),
+        match timeout(PATIENCE, self.look()).await {
+            Ok(Ok(checked)) => checked,
+            Ok(Err(error)) => Checked::Unanswered(chain(&error)),
+            Err(_) => Checked::Unanswered(format!("Postgres gave no answer within {} s", PATIENCE.as_secs())),
         }
     }
 

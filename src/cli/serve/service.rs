@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,25 +28,47 @@ use crate::tenant::Directory;
 
 /// What flushing and closing may take after the last request is finished.
 const CLOSE_GRACE: Duration = Duration::from_secs(45);
+/// What intake took last reaches a loader of the same process within this.
+const HAND_OVER: Duration = Duration::from_millis(250);
 /// A loader's connection is closed after so long: backends remember every table that they touched.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// How long a lane waits for its turn at a connection: longer than a statement may take, and then Postgres is away.
+/// How long a new connection may take, or one that others have: longer than a statement may, and then Postgres is away.
 const CONNECTION_WAIT: Duration = Duration::from_secs(12);
 /// Bytes of records that the consumer may have handed over and the loader has not yet taken.
 const HANDED_OVER_BYTES: usize = 16 * 1024 * 1024;
 /// The loader's receive loop turns every second; a rebalance waits for open transactions.
 const LOADER_SILENCE: Duration = Duration::from_secs(60);
-
-/// One of its turns is always between two others; a statement is given at most so long.
+/// Of its quick side, which beats with each of its turns, there is always one that ends sooner.
 const REPORTER_SILENCE: Duration = Duration::from_secs(900);
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
+/// When what ends. The process is unready from the first moment; what follows in the order of an event's walk, so that what
+/// intake took last is still loaded.
+#[derive(Clone)]
+struct Ends {
+    /// Told to end, or a part has failed.
+    stop: CancellationToken,
+    /// Intake has nothing more for the log.
+    intake: CancellationToken,
+}
+
+impl Ends {
+    fn new(stop: CancellationToken, has_intake: bool) -> Self {
+        let intake = if has_intake { CancellationToken::new() } else { stop.clone() };
+        Self { stop, intake }
+    }
+}
+
 /// Runs the service until a signal, or until a part of it fails.
 pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
     limit_connections(&mut settings);
-    let unchecked = refuse_unfit_logins(&settings).await?;
     let stop = CancellationToken::new();
+    // Before anything that may take a while: whoever starts a service may want it to end again.
+    signals::stop_on_signal(stop.clone())
+        .map_err(|error| Failure::new("service_failed", format!("listening for signals: {error}")))?;
+    let checked = stop.run_until_cancelled(refuse_unfit_logins(&settings)).await;
+    let Some(unchecked) = checked.transpose()? else { return Ok(()) };
     serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
         Ok(config) => config.into(),
         Err(error) => Failure::new("service_failed", format!("{error:#}")),
@@ -64,10 +87,11 @@ async fn refuse_unfit_logins(settings: &Settings) -> Result<Vec<Login>, ConfigEr
     let of_loader = settings.loader.as_ref().map(|loader| &loader.database);
     let of_loader = of_loader.or(settings.reporter.as_ref().map(|reporter| &reporter.database));
     let loader = of_loader.map(|database| logins::Role::Loader(database.clone(), settings.prefix.clone()));
+    let logins: Vec<Login> = intake.into_iter().chain(loader).map(|role| Login { role, rights }).collect();
+    let checked = join_all(logins.iter().map(Login::check)).await;
     let mut unchecked = Vec::new();
-    for role in intake.into_iter().chain(loader) {
-        let login = Login { role, rights };
-        match login.check().await {
+    for (login, checked) in logins.into_iter().zip(checked) {
+        match checked {
             Checked::Fitting => {}
             Checked::Refused(error) => return Err(error),
             Checked::Unanswered(reason) => {
@@ -103,6 +127,15 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     for login in unchecked {
         parts.spawn(login.check_until_answered(stop.clone()));
     }
+    let ends = Ends::new(stop.clone(), settings.intake.is_some());
+    parts.spawn({
+        let (stop, health) = (stop.clone(), health.clone());
+        async move {
+            stop.cancelled().await;
+            health.start_drain();
+            Ok(())
+        }
+    });
     let log = open_log(&settings).await?;
     let admin_listener = bind(settings.ops.admin.admin_addr).await?;
     let admin_addr = admin_listener.local_addr().context("asking for the operator's address")?;
@@ -110,23 +143,23 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     if let (Some(intake), Some(log)) = (&settings.intake, &log) {
         let directory = Arc::new(Directory::default());
         exporter = exporter.with_snapshot_age(Arc::clone(&directory));
-        start_intake(&settings, intake, log, directory, &health, &stop, &mut parts).await?;
+        start_intake(&settings, intake, log, directory, &health, &ends, &mut parts).await?;
     }
     // Loader and reporter log in as the same, and see the same.
     let organizations = Arc::new(Directory::default());
     let follower = settings.loader.as_ref().map(|loader| &loader.database);
     if let Some(database) = follower.or(settings.reporter.as_ref().map(|reporter| &reporter.database)) {
         let directory = Arc::clone(&organizations);
-        parts.spawn(follow_until(database.clone(), View::Loader, directory, stop.clone()));
+        parts.spawn(follow_until(database.clone(), View::Loader, directory, ends.intake.clone()));
         if settings.intake.is_none() {
             exporter = exporter.with_snapshot_age(Arc::clone(&organizations));
         }
     }
     if let (Some(loader), Some(log)) = (&settings.loader, &log) {
-        start_loader(&settings, loader, log, Arc::clone(&organizations), &health, &stop, &mut parts)?;
+        start_loader(&settings, loader, log, Arc::clone(&organizations), &health, &ends, &mut parts)?;
     }
     if let Some(reporter) = &settings.reporter {
-        start_reporter(&settings, reporter, organizations, &health, &stop, &mut parts)?;
+        start_reporter(&settings, reporter, organizations, &health, &ends, &mut parts)?;
     }
     let upkeep = exporter.clone().upkeep(stop.clone());
     parts.spawn(async {
@@ -139,7 +172,6 @@ async fn serve(settings: Settings, unchecked: Vec<Login>, stop: CancellationToke
     let exporter = exporter.with_readiness(health.clone());
     let admin = Admin { exporter, health, pages: log.as_ref().and_then(pages_of) };
     let admin = tokio::spawn(admin.run(admin_listener, drained.clone()));
-    signals::stop_on_signal(stop.clone()).context("listening for signals")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin_addr, "serving");
     let outcome = supervise(parts, stop, grace).await;
     drained.cancel();
@@ -170,14 +202,15 @@ async fn start_intake(
     log: &Log,
     directory: Arc<Directory>,
     health: &Health,
-    stop: &CancellationToken,
+    ends: &Ends,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let listener = bind(role.http_addr).await?;
     tracing::info!(http_addr = %listener.local_addr()?, "intake is listening");
     let publisher = log.publisher(role.publish.timeout()).context("making the log's producer")?;
-    parts.spawn(follow_until(role.database.clone(), View::Intake, Arc::clone(&directory), stop.clone()));
-    let probe = publisher.clone().probe(stop.clone());
+    let ended = ends.intake.clone();
+    parts.spawn(follow_until(role.database.clone(), View::Intake, Arc::clone(&directory), ended.clone()));
+    let probe = publisher.clone().probe(ended.clone());
     parts.spawn(async {
         probe.await;
         Ok(())
@@ -189,12 +222,16 @@ async fn start_intake(
         publisher: publisher.clone(),
         health: health.clone(),
     };
-    let (stop, flush_timeout) = (stop.clone(), role.publish.timeout());
+    let (stop, flush_timeout) = (ends.stop.clone(), role.publish.timeout());
+    let hand_over = settings.loader.as_ref().map_or(Duration::ZERO, |_| HAND_OVER);
     parts.spawn(async move {
+        // However it ends.
+        let _ended = ended.drop_guard();
         let served = server.run(listener, stop).await;
         tokio::task::spawn_blocking(move || publisher.flush(flush_timeout))
             .await
             .context("flushing the producer")?;
+        tokio::time::sleep(hand_over).await;
         served
     });
     Ok(())
@@ -206,7 +243,7 @@ fn start_loader(
     log: &Log,
     directory: Arc<Directory>,
     health: &Health,
-    stop: &CancellationToken,
+    ends: &Ends,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let pool = Pool::new(
@@ -235,7 +272,7 @@ fn start_loader(
             moves: health.watch("partitions", role.settings.stuck_after),
         },
     };
-    parts.spawn(loader::run(loader, stop.clone()));
+    parts.spawn(loader::run(loader, ends.intake.clone()));
     Ok(())
 }
 
@@ -244,7 +281,7 @@ fn start_reporter(
     role: &ReporterRole,
     directory: Arc<Directory>,
     health: &Health,
-    stop: &CancellationToken,
+    ends: &Ends,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let connections = std::num::NonZeroU32::new(report::TURNS).context("the reporter needs a connection")?;
@@ -265,7 +302,7 @@ fn start_reporter(
         condition,
         heartbeat: health.watch("reporter", REPORTER_SILENCE),
     };
-    let stop = stop.clone();
+    let stop = ends.stop.clone();
     parts.spawn(async move {
         report::run(reporter, stop).await;
         Ok(())
