@@ -129,6 +129,8 @@ async fn a_folder_is_one_processs_and_a_process_does_both() {
         (local.serve().env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1"), "ROLLBOOK_KAFKA_BROKERS"),
         (local.serve().env("ROLLBOOK_KAFKA_GROUP", "loaders"), "ROLLBOOK_KAFKA_GROUP"),
         (local.rollbook("setup --kafka-topic other"), "ROLLBOOK_KAFKA_TOPIC"),
+        (local.serve().env("ROLLBOOK_KAFKA_REPLICATION", "3"), "ROLLBOOK_KAFKA_REPLICATION"),
+        (local.rollbook("setup").env("ROLLBOOK_KAFKA_GROUP", "loaders"), "ROLLBOOK_KAFKA_GROUP"),
     ] {
         let refused = addresses(serve).run().await.exits(64);
         assert!(refused.stderr.contains(said), "{}", refused.stderr);

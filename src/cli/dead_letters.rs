@@ -106,7 +106,7 @@ impl Shown {
         let discarded =
             listed.discarded_at.as_ref().map_or(String::new(), |at| format!("\n  discarded  {at}"));
         let content = match (&self.event, &self.record) {
-            (Some(event), _) => format!("event      {event}"),
+            (Some(event), _) => format!("event      {}", output::printable(event.get())),
             (None, Some(record)) => format!("record     {record}"),
             (None, None) => String::new(),
         };
@@ -116,7 +116,7 @@ impl Shown {
             listed.id,
             listed.event_id,
             listed.sqlstate,
-            listed.reason,
+            output::printable(&listed.reason),
             listed.partition,
             listed.offset,
             listed.at
@@ -179,9 +179,15 @@ impl Letters {
         };
         let bar = ProgressBar::new(ids.len() as u64);
         let mut answers = Vec::with_capacity(ids.len());
+        let mut broken_off = None;
         for id in ids {
-            let replayed = dead_letters::replay(&mut admin, &self.slug, id, insert_letter).await?;
-            answers.push(Answer::new(id, replayed));
+            match dead_letters::replay(&mut admin, &self.slug, id, insert_letter).await {
+                Ok(replayed) => answers.push(Answer::new(id, replayed)),
+                Err(error) => {
+                    broken_off = Some(error);
+                    break;
+                }
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -190,9 +196,13 @@ impl Letters {
                 one.id.to_string(),
                 one.outcome.to_owned(),
                 output::or_dash(one.sqlstate.as_ref()),
-                output::or_dash(one.reason.as_ref()),
+                output::or_dash(one.reason.as_deref().map(output::printable)),
             ]
         });
+        // What was replayed before it is, and has been said.
+        if let Some(error) = broken_off {
+            return Err(error.into());
+        }
         let stay = answers.iter().filter(|answer| !answer.is_done()).count();
         if stay == 0 {
             return Ok(());

@@ -1,12 +1,14 @@
 //! `rollbook export`.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::NamedTempFile;
 
 use super::admin::AdminArguments;
 use super::failure::chain;
@@ -30,7 +32,8 @@ pub(super) struct Arguments {
     /// How they are written.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
-    /// The file to write, which is there when it is whole. Default: standard output.
+    /// The file to write, which is there when it is whole; a device or a pipe is written to as it comes. Default: standard
+    /// output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -74,18 +77,16 @@ impl Arguments {
                 written => written.map_err(|error| failure(&error)),
             };
         };
-        // Under its name only once it is whole.
-        let part = beside(file);
-        let written = async {
-            let mut out = BufWriter::new(File::create(&part)?);
+        let written: Result<(), ExportError> = async {
+            let mut out = BufWriter::new(Destination::open(file)?);
             self.write(client, schema, span, &mut out).await?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-            Ok(std::fs::rename(&part, file)?)
-        };
-        written.await.map_err(|error: ExportError| {
-            let _ = std::fs::remove_file(&part);
-            failure(&error)
-        })
+            Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.close()?)
+        }
+        .await;
+        match written {
+            Err(error) if error.is_broken_pipe() => Ok(()),
+            written => written.map_err(|error| failure(&error)),
+        }
     }
 
     async fn write(
@@ -106,10 +107,52 @@ impl Arguments {
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    file.with_file_name(name)
+/// Where `--out` says.
+enum Destination {
+    /// It has its name only once it is whole.
+    File { part: NamedTempFile, name: PathBuf },
+    /// A device or a pipe: it is written to as it comes, and stays what it is.
+    Stream(File),
+}
+
+impl Destination {
+    fn open(file: &Path) -> io::Result<Self> {
+        // What a link leads to, not the link, is written anew.
+        let name = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        if std::fs::metadata(&name).is_ok_and(|there| !there.is_file()) {
+            return Ok(Self::Stream(File::options().write(true).open(&name)?));
+        }
+        let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let part = tempfile::Builder::new()
+            .prefix(&name.file_name().unwrap_or_default().to_owned())
+            .suffix(".part")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        Ok(Self::File { part, name })
+    }
+
+    fn close(self) -> io::Result<()> {
+        let Self::File { part, name } = self else { return Ok(()) };
+        part.as_file().sync_all()?;
+        part.persist(name)?;
+        Ok(())
+    }
+}
+
+impl Write for Destination {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File { part, .. } => part.write(bytes),
+            Self::Stream(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File { part, .. } => part.flush(),
+            Self::Stream(stream) => stream.flush(),
+        }
+    }
 }
 
 fn failure(error: &ExportError) -> Failure {
@@ -133,10 +176,7 @@ impl<W: Write> Write for Harmless<W> {
         }
         // Postgres sends whole rows.
         let text = String::from_utf8_lossy(bytes);
-        for line in text.split_inclusive('\n') {
-            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-            self.out.write_all((output::printable(line) + end).as_bytes())?;
-        }
+        self.out.write_all(output::harmless(&text).as_bytes())?;
         Ok(bytes.len())
     }
 

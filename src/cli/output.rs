@@ -1,7 +1,7 @@
 //! The one place that prints: answers on standard output, complaints on standard error.
 //!
 //! A reader that went away (`rollbook org list | head -1`) is no failure of ours. A disk that is full is: the answer may
-//! be a key that is shown once.
+//! be a key that is shown once. A terminal is sent nothing that it would obey: much of what is said comes from events.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -18,6 +18,7 @@ static UNWRITTEN: OnceLock<String> = OnceLock::new();
 
 /// Prints text for people.
 pub(super) fn say(text: &str) {
+    let text = if is_terminal() { harmless(text) } else { text.to_owned() };
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error.to_string())),
@@ -37,6 +38,7 @@ pub(super) fn written() -> Result<(), Failure> {
 
 /// Prints a failure for people.
 pub(super) fn complain(message: &str) {
+    let message = if std::io::stderr().is_terminal() { harmless(message) } else { message.to_owned() };
     stderr::write(&format!("error: {message}\n"));
 }
 
@@ -83,15 +85,20 @@ pub(super) fn list<T: Serialize>(
     say(&table.trim_fmt());
 }
 
-/// Text that comes from events, for a terminal: what would move its cursor, colour it or turn its direction is shown as
-/// what it is.
+/// Text that comes from events, as one line of a terminal: what would move its cursor, colour it or turn its direction is
+/// shown as what it is.
 pub(super) fn printable(text: &str) -> String {
-    let is_harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let shown = |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
+}
+
+/// Text of several lines, each of them [`printable`].
+pub(super) fn harmless(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether a person's terminal shows the answer.
@@ -109,8 +116,14 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
+/// With what a terminal would obey written as JSON can write it: JSON itself demands that only of the first 32.
 fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("answers are plain structs of strings and numbers")
+    let json = serde_json::to_string(value).expect("answers are plain structs of strings and numbers");
+    if !json.contains(is_harmful) {
+        return json;
+    }
+    let written = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(written).collect()
 }
 
 /// Asks something on standard error, so that standard output stays the answer alone.
@@ -122,4 +135,23 @@ pub(super) fn ask(question: &str) {
 /// A moment as machines and people read it: UTC, milliseconds.
 pub(super) fn time(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_sent_nothing_that_it_would_obey() {
+        assert_eq!(printable("a\nb\u{1b}[31m"), "a\\u{a}b\\u{1b}[31m");
+        assert_eq!(harmless("a\nb\u{9b}\u{202e}é"), "a\nb\\u{9b}\\u{202e}é");
+    }
+
+    #[test]
+    fn json_says_the_same_whatever_a_terminal_would_obey() {
+        let text = "\u{1b}\u{7f}\u{9b}\u{202e}é😀\\";
+        let written = json(&text);
+        assert!(!written.contains(is_harmful), "{written}");
+        assert_eq!(serde_json::from_str::<String>(&written).expect("JSON"), text);
+    }
 }

@@ -38,6 +38,8 @@ pub(super) fn parse(
 
     let refused = Refused::gather(command.clone(), &path, words)?;
     let mut failures = refused.failures;
+    let variables: Vec<OsString> = variables.into_iter().collect();
+    let set = environment::set_variables(&variables, &known);
     let unknown = environment::unknown_variables(variables, &known);
     let parsed = match refused.arguments.map(|refused| without(command, &path, words, &refused)) {
         Some(Ok(parsed)) => Some(parsed),
@@ -48,7 +50,7 @@ pub(super) fn parse(
     let found = parsed.iter().flat_map(|parsed| parsed.command.faults());
     let found: Vec<ConfigError> =
         found.filter(|fault| !unread.iter().any(|unread| environment::explains(unread, fault))).collect();
-    let of_another_log = parsed.iter().filter_map(|parsed| settings::of_another_log(&parsed.settings));
+    let of_another_log = parsed.iter().filter_map(|parsed| settings::of_another_log(&parsed.settings, &set));
     failures
         .extend(unread.into_iter().chain(unknown).chain(found).chain(of_another_log).map(Failure::Config));
     match parsed {

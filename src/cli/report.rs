@@ -16,7 +16,12 @@ use crate::tenant::Slug;
 
 /// What `report` takes.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+// An organization may be called `help`.
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     rebuild: Option<Command>,

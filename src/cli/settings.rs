@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod page;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::parser::ValueSource;
@@ -52,19 +53,19 @@ impl Setting {
     }
 }
 
-/// What is set for Kafka although the log is another one.
-pub(super) fn of_another_log(settings: &[Setting]) -> Option<ConfigError> {
+/// What is set for Kafka although the log is another one: settings of the command, and variables that other commands read.
+pub(super) fn of_another_log(settings: &[Setting], variables: &BTreeSet<String>) -> Option<ConfigError> {
     let value = |name| settings.iter().find(|setting| setting.name == name)?.value.as_deref();
     if value("ROLLBOOK_LOG") != Some("embedded") {
         return None;
     }
-    let is_set = |setting: &&Setting| setting.source != Source::Default;
-    let of_kafka = |setting: &&Setting| setting.name.starts_with("ROLLBOOK_KAFKA_");
-    let names: Vec<&str> =
-        settings.iter().filter(of_kafka).filter(is_set).map(|setting| setting.name.as_str()).collect();
+    let set =
+        settings.iter().filter(|setting| setting.source != Source::Default).map(|setting| &setting.name);
+    let names: BTreeSet<&str> =
+        set.chain(variables).map(String::as_str).filter(|name| name.starts_with("ROLLBOOK_KAFKA_")).collect();
     let are = if names.len() == 1 { "is" } else { "are" };
-    let said =
-        format!("ROLLBOOK_LOG is `embedded`, and {} {are} set, which only Kafka has", names.join(", "));
+    let listed = names.iter().copied().collect::<Vec<_>>().join(", ");
+    let said = format!("ROLLBOOK_LOG is `embedded`, and {listed} {are} set, which only Kafka has");
     (!names.is_empty()).then_some(ConfigError::Contradiction(said))
 }
 

@@ -85,22 +85,23 @@ impl ServiceDatabases {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Postgres")]
 pub struct LoaderDatabase {
-    /// Login of the loader. Default: the administrator's, which may become an organization's role only where it is a
-    /// superuser or was granted it.
+    /// Login of the loader. Default: the one that stands in for any, else the administrator's, which may become an
+    /// organization's role only where it is a superuser or was granted it.
     #[arg(long, value_name = "URL", env = LOADER.variable, hide_env_values = true)]
     loader_database_url: Option<Secret>,
 }
 
 impl LoaderDatabase {
-    /// The loader's URL, or the administrator's.
+    /// The loader's URL, or what stands in for it, or the administrator's.
     ///
     /// # Errors
     /// It is no URL, or both are missing.
     pub fn resolve(&self, admin: &AdminDatabase) -> Result<DatabaseUrl, ConfigError> {
-        match &self.loader_database_url {
-            Some(own) => LOADER.resolve(Some(own), admin.stand_in()),
-            None => admin.resolve(),
+        let (own, stand_in) = (self.loader_database_url.as_ref(), admin.stand_in());
+        if own.is_some() || stand_in.database_url.is_some() {
+            return LOADER.resolve(own, stand_in);
         }
+        admin.resolve()
     }
 }
 

@@ -130,6 +130,13 @@ fn everywhere(command: clap::Command, change: &impl Fn(clap::Arg) -> clap::Arg) 
         .fold(command, |command, name| command.mut_subcommand(name, |sub| everywhere(sub, change)))
 }
 
+/// The settings of any command that the environment gives a value.
+pub fn set_variables(names: &[OsString], known: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let names = names.iter().filter_map(|name| name.to_str()).filter(|name| known.contains(*name));
+    names.filter(is_set).map(str::to_owned).collect()
+}
+
 /// The variables that look like settings and are none, each with the nearest setting. Values are not printed.
 pub fn unknown_variables(
     names: impl IntoIterator<Item = OsString>,

@@ -6,6 +6,7 @@ mod parquet;
 
 use std::io::{self, Write};
 
+use ::parquet::errors::ParquetError;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::Client;
 
@@ -31,7 +32,20 @@ pub enum ExportError {
     Io(#[from] io::Error),
     /// The format takes no such value.
     #[error("the events cannot be written as Parquet")]
-    Parquet(#[from] ::parquet::errors::ParquetError),
+    Parquet(#[source] ParquetError),
+}
+
+/// What the writer of the format says of where it writes to is no matter of the format.
+impl From<ParquetError> for ExportError {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(source) => match source.downcast() {
+                Ok(error) => Self::Io(*error),
+                Err(other) => Self::Parquet(ParquetError::External(other)),
+            },
+            error => Self::Parquet(error),
+        }
+    }
 }
 
 impl ExportError {
@@ -115,4 +129,16 @@ pub async fn parquet(
     }
     file.finish()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_who_had_enough_is_known_through_the_format() {
+        let gone = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(ExportError::from(ParquetError::from(gone)).is_broken_pipe());
+        assert!(!ExportError::from(ParquetError::EOF("early".to_owned())).is_broken_pipe());
+    }
 }

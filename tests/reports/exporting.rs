@@ -109,3 +109,30 @@ async fn parquet_has_typed_columns_with_statistics_and_a_file_is_there_when_it_i
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     assert!(SerializedFileReader::new(std::fs::File::open(&path).expect("a file")).is_ok());
 }
+
+#[tokio::test]
+async fn what_an_export_is_sent_into_stays_what_it_is() {
+    let site = a_site().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let export = |name: &str| {
+        let out = path(name);
+        site.rollbook("export acme --out").arg(out.to_str().expect("a path")).run()
+    };
+    let lines = |name: &str| std::fs::read_to_string(path(name)).expect("a file").lines().count();
+
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().expect("mkfifo");
+    assert!(made.success());
+    let pipe = path("pipe");
+    let reading = tokio::task::spawn_blocking(move || std::fs::read_to_string(pipe));
+    export("pipe").await.done();
+    assert_eq!(reading.await.expect("a reader").expect("text").lines().count(), 6);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "the pipe alone");
+
+    std::fs::write(path("file"), "old").expect("a file");
+    std::os::unix::fs::symlink(path("file"), path("link")).expect("a link");
+    std::fs::write(path("link.part"), "another's").expect("a file");
+    export("link").await.done();
+    assert!(path("link").is_symlink());
+    assert_eq!((lines("file"), lines("link.part")), (6, 1));
+}
