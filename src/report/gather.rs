@@ -16,17 +16,15 @@ use self::names::{Moment, Names};
 use self::visits::{VisitKey, Visits};
 use super::interval::Intervals;
 
-/// The longest video that intake takes, in milliseconds: a hand may have written of longer ones.
-const LONGEST_MS: i32 = 172_800_000;
 /// About what an entry of a table or list takes beside its text.
 const ENTRY_BYTES: usize = 48;
 /// What an interval may come to: two steps of a curve, with the content's name in what is sent.
 const PART_BYTES: usize = 160;
 
-/// What is read of an event, as [`Gathered::add`] takes it.
+/// What is read of an event, as [`Gathered::add`] takes it: whatever a hand wrote.
 pub(super) const COLUMNS: &str = "viewer_id, session_id, content_id, occurred_at, type, correct, watched, \
      CASE WHEN type = 'video.ready' AND jsonb_typeof(details -> 'duration_ms') = 'number' THEN \
-         CASE WHEN (details ->> 'duration_ms')::numeric BETWEEN 0 AND 172800000 \
+         CASE WHEN (details ->> 'duration_ms')::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 \
               THEN (details ->> 'duration_ms')::numeric::bigint END END, \
      item_id, seq, event_id, CASE WHEN type = 'item.answered' THEN answer::text END, score, elapsed_ms";
 
@@ -65,7 +63,6 @@ impl Gathered {
             _ => {}
         }
         if let Some(Intervals(mut intervals)) = row.try_get(6)? {
-            intervals.retain(|(from, to)| 0 <= *from && *to <= LONGEST_MS);
             self.parts += intervals.len();
             visit.parts.append(&mut intervals);
         }

@@ -41,7 +41,8 @@ pub enum Progress {
     Done,
 }
 
-/// Makes the summaries again, and tells how far it is. Others may help: a reporter that is there goes on with it, too.
+/// Makes the summaries again, and tells how far it is. Others may help: a reporter that is there goes on with it, too. Where
+/// another rebuild begins meanwhile, which knows of later events, it is that one that is gone on with.
 ///
 /// # Errors
 /// What was built so far stays, and a reporter goes on with it.
@@ -53,7 +54,7 @@ pub async fn rebuild(
     reports: &Reports,
     mut tell: impl FnMut(Progress),
 ) -> Result<(), ReportError> {
-    let number = loop {
+    let mut number = loop {
         match reports.begin_build(client).await {
             // It has waited already, for a step that ended just now; the next one is not to begin before.
             Err(ReportError::Busy) => Reports::roll_back(client).await,
@@ -65,6 +66,10 @@ pub async fn rebuild(
             Ok(Progress::Done) => break,
             Ok(progress) => tell(progress),
             Err(ReportError::Busy) => wait(client).await,
+            Err(error @ ReportError::Superseded) => {
+                Reports::roll_back(client).await;
+                number = reports.successor(client, number).await?.ok_or(error)?;
+            }
             Err(error) => {
                 Reports::roll_back(client).await;
                 return Err(error);
@@ -119,6 +124,14 @@ impl Reports {
             }
             State::Old => Err(ReportError::Superseded),
         }
+    }
+
+    /// The build that took the place of an earlier one.
+    async fn successor(&self, client: &Client, number: i32) -> Result<Option<i32>, ReportError> {
+        let look = self.look(client).await?;
+        Self::roll_back(client).await;
+        let later = look.builds.iter().filter(|build| build.number > number && build.state != State::Old);
+        Ok(later.map(|build| build.number).max())
     }
 
     async fn read_blocks(

@@ -1,5 +1,6 @@
 //! The role `reporter`: every organization has its turn, and none waits for another's trouble.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,13 @@ pub struct Parts {
 /// Keeps the reports of every organization current until `stop`. A turn that is under way then is given up: what it did is
 /// not done.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let reporter = Arc::new(Reporter { schedule: Mutex::new(Schedule::new(parts.period)), parts });
+    let plan = Plan {
+        schedule: Schedule::new(parts.period),
+        tenants: HashMap::new(),
+        known_since: None,
+        lag_told_at: Instant::now(),
+    };
+    let reporter = Arc::new(Reporter { plan: Mutex::new(plan), parts });
     // A task each: what one gathers keeps no other from its connection.
     let turns: JoinSet<()> = SIDES.into_iter().map(|side| Arc::clone(&reporter).work(side)).collect();
     stop.run_until_cancelled(turns.join_all()).await;
@@ -50,7 +57,47 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
 
 struct Reporter {
     parts: Parts,
-    schedule: Mutex<Schedule>,
+    plan: Mutex<Plan>,
+}
+
+/// Who has turns, and when.
+struct Plan {
+    schedule: Schedule,
+    /// Those that have a schema.
+    tenants: HashMap<OrganizationId, Tenant>,
+    /// When the snapshot that they are from was read.
+    known_since: Option<Instant>,
+    lag_told_at: Instant,
+}
+
+impl Plan {
+    /// Whose turn on this side it is, and when not: until when to wait.
+    fn next(
+        &mut self,
+        side: Side,
+        directory: &Directory,
+        now: Instant,
+    ) -> Result<(Tenant, Duration), Instant> {
+        let known_since = directory.taken_at();
+        if self.known_since != known_since {
+            let has_schema =
+                |tenant: &Tenant| matches!(tenant.organization().state, State::Active | State::Suspended);
+            let tenants = directory.record_owners().into_iter().filter(has_schema);
+            self.tenants = tenants.map(|tenant| (tenant.id(), tenant)).collect();
+            self.schedule.keep(&self.tenants.keys().copied().collect(), now);
+            self.known_since = known_since;
+        }
+        if now.saturating_duration_since(self.lag_told_at) >= TICK {
+            gauge!(REPORT_LAG_SECONDS).set(self.schedule.lag(now).as_secs_f64());
+            self.lag_told_at = now;
+        }
+        match self.schedule.next(side, now) {
+            Next::Wait(until) => Err(until),
+            Next::Turn { organization, patience } => {
+                self.tenants.get(&organization).map(|tenant| (tenant.clone(), patience)).ok_or(now)
+            }
+        }
+    }
 }
 
 impl Reporter {
@@ -58,25 +105,17 @@ impl Reporter {
         let mut backoff = Backoff::for_server();
         loop {
             self.parts.heartbeat.beat();
-            let tenants = self.tenants();
-            let ids: Vec<OrganizationId> = tenants.iter().map(Tenant::id).collect();
             let now = Instant::now();
-            let next = self.schedule().next(side, &ids, now);
-            self.tell_lag();
+            let next = self.plan().next(side, &self.parts.directory, now);
             match next {
-                Next::Wait(until) => {
-                    tokio::time::sleep(
-                        until.saturating_duration_since(now).clamp(Duration::from_millis(10), TICK),
-                    )
-                    .await;
+                Err(until) => {
+                    let wait = until.saturating_duration_since(now);
+                    tokio::time::sleep(wait.clamp(Duration::from_millis(10), TICK)).await;
                 }
-                Next::Turn { organization, patience } => {
-                    let Some(tenant) = tenants.iter().find(|tenant| tenant.id() == organization) else {
-                        continue;
-                    };
-                    let outcome = self.turn(tenant, patience).await;
-                    self.tell(tenant, &outcome);
-                    self.schedule().done(organization, &outcome, Instant::now());
+                Ok((tenant, patience)) => {
+                    let outcome = self.turn(&tenant, patience).await;
+                    self.tell(&tenant, &outcome);
+                    self.plan().schedule.done(tenant.id(), &outcome, Instant::now());
                     match outcome {
                         Err(ReportError::Server(_) | ReportError::NoConnection) => {
                             tokio::time::sleep(backoff.next()).await
@@ -86,13 +125,6 @@ impl Reporter {
                 }
             }
         }
-    }
-
-    /// Those that have a schema.
-    fn tenants(&self) -> Vec<Tenant> {
-        let mut tenants = self.parts.directory.record_owners();
-        tenants.retain(|tenant| matches!(tenant.organization().state, State::Active | State::Suspended));
-        tenants
     }
 
     async fn turn(&self, tenant: &Tenant, patience: Duration) -> Result<Turn, ReportError> {
@@ -118,7 +150,7 @@ impl Reporter {
 
     fn tell(&self, tenant: &Tenant, outcome: &Result<Turn, ReportError>) {
         let organization = tenant.slug().as_str();
-        let was_failing = self.schedule().is_failing(tenant.id());
+        let was_failing = self.plan().schedule.is_failing(tenant.id());
         let cause = |error: &ReportError| std::error::Error::source(error).map(describe);
         match outcome {
             Ok(_) => {
@@ -127,7 +159,7 @@ impl Reporter {
                 }
             }
             Err(ReportError::Busy | ReportError::Superseded) => return,
-            Err(error @ ReportError::TooLong(_)) if self.schedule().side(tenant.id()) == Side::Quick => {
+            Err(error @ ReportError::TooLong(_)) if self.plan().schedule.side(tenant.id()) == Side::Quick => {
                 tracing::debug!(organization, %error, "a turn is had again, with more patience");
             }
             Err(error @ (ReportError::Server(_) | ReportError::NoConnection)) => {
@@ -150,12 +182,8 @@ impl Reporter {
         }
     }
 
-    fn tell_lag(&self) {
-        gauge!(REPORT_LAG_SECONDS).set(self.schedule().lag(Instant::now()).as_secs_f64());
-    }
-
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

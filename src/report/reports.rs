@@ -12,8 +12,6 @@ use super::build::{self, Build, Snapshot, State};
 use crate::store::quoted;
 use crate::tenant::{Completion, RolePrefix, Tenant};
 
-/// Where nothing is new the state still says until when, this often.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// Nobody waits for a report, so a report waits for nobody.
 const LOCK_TIMEOUT_MS: u32 = 500;
 
@@ -119,7 +117,7 @@ impl Reports {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,
             now: Snapshot::read(first)?,
             // In the future: the clock went back.
-            age: Duration::try_from_secs_f64(age).unwrap_or(IDLE),
+            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
         })
     }
 

@@ -3,9 +3,9 @@
 //!
 //! A turn that takes longer than a quick one may is broken off, and had again on the patient side, whose connections are
 //! others: what one transaction stored is taken in by one, so it may take minutes, and no number of those may hold up
-//! organizations whose turns are quick.
+//! organizations whose turns are quick. There an organization stays for as long as its turns take that long.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::{ReportError, Turn};
@@ -14,8 +14,8 @@ use crate::tenant::OrganizationId;
 /// After a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a statement of a quick turn may take, and reading its slice: a few times what a slice does, and short enough that reports of others are
-/// no later than they may be.
+/// How long a statement of a quick turn may take, and reading its slice. A slice takes a third of it, and those who wait for
+/// a turn that is broken off have theirs in time all the same.
 const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 /// How much longer it is given each time that it takes too long.
 const MORE_PATIENCE: u32 = 8;
@@ -27,7 +27,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(1800);
 pub(super) enum Side {
     /// For those who are known for nothing else.
     Quick,
-    /// For those whose last turn was broken off there.
+    /// For those whose last turn was broken off there, or took as long.
     Patient,
 }
 
@@ -36,16 +36,21 @@ pub(super) enum Side {
 pub(super) struct Schedule {
     period: Duration,
     turns: HashMap<OrganizationId, Standing>,
+    /// Those whose turn is not under way, the one that is due first in front.
+    quick: BTreeSet<(Instant, OrganizationId)>,
+    patient: BTreeSet<(Instant, OrganizationId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
+    /// Of one that is under way: when it began.
     due: Instant,
-    under_way: bool,
     failures: u32,
     patience: Duration,
     /// Since when something waits.
     waiting_since: Option<Instant>,
+    /// When a turn last found out what there was to do.
+    looked_at: Instant,
 }
 
 impl Standing {
@@ -65,46 +70,62 @@ pub(super) enum Next {
 
 impl Schedule {
     pub(super) fn new(period: Duration) -> Self {
-        Self { period, turns: HashMap::new() }
+        Self { period, turns: HashMap::new(), quick: BTreeSet::new(), patient: BTreeSet::new() }
     }
 
-    /// The one of a side that has been due for longest, of those that there are.
-    pub(super) fn next(&mut self, side: Side, organizations: &[OrganizationId], now: Instant) -> Next {
-        if self.turns.len() > organizations.len() {
-            self.turns.retain(|id, _| organizations.contains(id));
-        }
+    /// From now on these have turns, and no others.
+    pub(super) fn keep(&mut self, organizations: &HashSet<OrganizationId>, now: Instant) {
+        self.turns.retain(|id, _| organizations.contains(id));
+        self.quick.retain(|(_, id)| organizations.contains(id));
+        self.patient.retain(|(_, id)| organizations.contains(id));
         for id in organizations {
-            self.turns.entry(*id).or_insert(Standing {
-                due: now,
-                under_way: false,
-                failures: 0,
-                patience: QUICK_PATIENCE,
-                waiting_since: None,
+            self.turns.entry(*id).or_insert_with(|| {
+                self.quick.insert((now, *id));
+                Standing {
+                    due: now,
+                    failures: 0,
+                    patience: QUICK_PATIENCE,
+                    waiting_since: None,
+                    looked_at: now,
+                }
             });
         }
-        let is_free = |entry: &(&OrganizationId, &mut Standing)| !entry.1.under_way && entry.1.side() == side;
-        let free = self.turns.iter_mut().filter(is_free);
-        match free.min_by_key(|(_, standing)| standing.due) {
-            Some((id, standing)) if standing.due <= now => {
-                standing.under_way = true;
-                // A turn that takes long does not put off the next one.
-                standing.due = now;
-                Next::Turn { organization: *id, patience: standing.patience }
-            }
-            Some((_, standing)) => Next::Wait(standing.due),
-            None => Next::Wait(now + self.period),
+    }
+
+    fn queue(&mut self, side: Side) -> &mut BTreeSet<(Instant, OrganizationId)> {
+        match side {
+            Side::Quick => &mut self.quick,
+            Side::Patient => &mut self.patient,
         }
+    }
+
+    /// The one of a side that has been due for longest.
+    pub(super) fn next(&mut self, side: Side, now: Instant) -> Next {
+        let idle = now + self.period;
+        let queue = self.queue(side);
+        match queue.first() {
+            Some((due, _)) if *due > now => return Next::Wait(*due),
+            Some(_) => {}
+            None => return Next::Wait(idle),
+        }
+        let Some((_, organization)) = queue.pop_first() else { return Next::Wait(idle) };
+        let Some(standing) = self.turns.get_mut(&organization) else { return Next::Wait(now) };
+        // A turn that takes long does not put off the next one.
+        standing.due = now;
+        Next::Turn { organization, patience: standing.patience }
     }
 
     /// What a turn came to.
     pub(super) fn done(&mut self, id: OrganizationId, outcome: &Result<Turn, ReportError>, now: Instant) {
         let period = self.period;
         let Some(standing) = self.turns.get_mut(&id) else { return };
-        standing.under_way = false;
         match outcome {
             Ok(turn) => {
                 standing.failures = 0;
-                standing.patience = QUICK_PATIENCE;
+                standing.looked_at = now;
+                if now.saturating_duration_since(standing.due) < QUICK_PATIENCE {
+                    standing.patience = QUICK_PATIENCE;
+                }
                 // Those that are due come first: it goes on behind them.
                 standing.due = if turn.has_more { now } else { standing.due + period };
                 standing.waiting_since = turn.behind.map(|behind| now.checked_sub(behind).unwrap_or(now));
@@ -129,6 +150,8 @@ impl Schedule {
                 standing.waiting_since.get_or_insert(now);
             }
         }
+        let (side, due) = (standing.side(), standing.due);
+        self.queue(side).insert((due, id));
     }
 
     /// Where its next turn is had.
@@ -141,9 +164,13 @@ impl Schedule {
         self.turns.get(&id).is_some_and(|standing| standing.failures > 0)
     }
 
-    /// For how long the oldest of what waits has been waiting.
+    /// For how long the oldest of what waits has been waiting. Where nobody has looked for two periods something may have
+    /// been, since the end of the first.
     pub(super) fn lag(&self, now: Instant) -> Duration {
-        let waiting = self.turns.values().filter_map(|standing| standing.waiting_since);
+        let waiting = self.turns.values().filter_map(|standing| {
+            let unseen = standing.looked_at + self.period;
+            standing.waiting_since.or((unseen + self.period < now).then_some(unseen))
+        });
         waiting.min().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
@@ -161,8 +188,14 @@ mod tests {
         [1, 2].map(|n| OrganizationId(Uuid::from_u128(n)))
     }
 
+    fn schedule(organizations: &[OrganizationId], now: Instant) -> Schedule {
+        let mut schedule = Schedule::new(PERIOD);
+        schedule.keep(&organizations.iter().copied().collect(), now);
+        schedule
+    }
+
     fn turn(schedule: &mut Schedule, now: Instant) -> Option<OrganizationId> {
-        match schedule.next(Side::Quick, &organizations(), now) {
+        match schedule.next(Side::Quick, now) {
             Next::Turn { organization, .. } => Some(organization),
             Next::Wait(_) => None,
         }
@@ -170,24 +203,22 @@ mod tests {
 
     #[test]
     fn each_has_its_turn_once_a_period() {
-        let (mut schedule, start) = (Schedule::new(PERIOD), Instant::now());
+        let start = Instant::now();
+        let mut schedule = schedule(&organizations(), start);
         let mut had: Vec<_> = std::iter::from_fn(|| turn(&mut schedule, start)).collect();
         had.sort();
         assert_eq!(had, organizations());
         for id in had {
             schedule.done(id, &Ok(NOTHING), start + Duration::from_secs(3));
         }
-        assert_eq!(
-            schedule.next(Side::Quick, &organizations(), start),
-            Next::Wait(start + PERIOD),
-            "not 10 s later still"
-        );
+        assert_eq!(schedule.next(Side::Quick, start), Next::Wait(start + PERIOD), "not 10 s later still");
         assert!(turn(&mut schedule, start + PERIOD).is_some());
     }
 
     #[test]
     fn who_has_more_to_do_goes_on_behind_those_that_are_due() {
-        let (mut schedule, start) = (Schedule::new(PERIOD), Instant::now());
+        let start = Instant::now();
+        let mut schedule = schedule(&organizations(), start);
         let first = turn(&mut schedule, start).expect("a turn");
         let later = start + Duration::from_secs(1);
         schedule.done(first, &Ok(Turn { has_more: true, behind: Some(PERIOD), ..NOTHING }), later);
@@ -201,16 +232,16 @@ mod tests {
 
     #[test]
     fn whose_schema_fails_waits_longer_each_time() {
-        let (mut schedule, mut now) = (Schedule::new(PERIOD), Instant::now());
-        let only = [organizations()[0]];
+        let mut now = Instant::now();
+        let mut schedule = schedule(&organizations()[..1], now);
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let Next::Turn { organization, .. } = schedule.next(Side::Quick, &only, now) else {
+            let Next::Turn { organization, .. } = schedule.next(Side::Quick, now) else {
                 panic!("it is due")
             };
             schedule.done(organization, &Err(ReportError::Unreadable("broken")), now);
             assert!(schedule.is_failing(organization));
             let due = now + Duration::from_secs(pause);
-            assert_eq!(schedule.next(Side::Quick, &only, now), Next::Wait(due));
+            assert_eq!(schedule.next(Side::Quick, now), Next::Wait(due));
             now = due;
         }
         assert!(schedule.lag(now) > Duration::from_secs(100), "what waits is told");
@@ -218,11 +249,47 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_forgotten() {
-        let (mut schedule, now) = (Schedule::new(PERIOD), Instant::now());
+        let now = Instant::now();
+        let mut schedule = schedule(&organizations(), now);
         let gone = turn(&mut schedule, now).expect("a turn");
         schedule.done(gone, &Err(ReportError::Unreadable("dropped")), now);
-        let left: Vec<_> = organizations().into_iter().filter(|id| *id != gone).collect();
-        schedule.next(Side::Quick, &left, now);
+        schedule.keep(&organizations().into_iter().filter(|id| *id != gone).collect(), now);
         assert_eq!(schedule.lag(now + PERIOD), Duration::ZERO);
+        assert!(turn(&mut schedule, now).is_some_and(|left| left != gone));
+        schedule.done(gone, &Ok(NOTHING), now);
+        assert_eq!(turn(&mut schedule, now + PERIOD), None, "it is gone, and the other is under way");
+    }
+
+    #[test]
+    fn where_nobody_looks_what_may_wait_is_told() {
+        let start = Instant::now();
+        let mut schedule = schedule(&organizations()[..1], start);
+        let id = turn(&mut schedule, start).expect("a turn");
+        schedule.done(id, &Ok(NOTHING), start);
+        let mut now = start + PERIOD;
+        for _ in 0..3 {
+            assert_eq!(turn(&mut schedule, now), Some(id));
+            schedule.done(id, &Err(ReportError::NoConnection), now);
+            assert_eq!(schedule.lag(now), now.saturating_duration_since(start + PERIOD));
+            now += PERIOD + Duration::from_secs(1);
+        }
+        schedule.done(id, &Ok(NOTHING), now);
+        assert_eq!(schedule.lag(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn whose_turns_take_long_stays_among_those_until_one_does_not() {
+        let start = Instant::now();
+        let mut schedule = schedule(&organizations()[..1], start);
+        let id = turn(&mut schedule, start).expect("a turn");
+        let mut now = start + QUICK_PATIENCE;
+        schedule.done(id, &Err(ReportError::TooLong(None)), now);
+        for seconds in [4, 4, 1] {
+            assert_eq!(turn(&mut schedule, now), None);
+            assert!(matches!(schedule.next(Side::Patient, now), Next::Turn { .. }));
+            schedule.done(id, &Ok(NOTHING), now + Duration::from_secs(seconds));
+            now += PERIOD;
+        }
+        assert_eq!(turn(&mut schedule, now), Some(id), "it is quick again");
     }
 }

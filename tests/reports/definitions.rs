@@ -85,7 +85,7 @@ async fn empty_intervals_and_events_without_any_leave_a_row_of_nothing() {
     );
 }
 
-/// Intake writes one list without holes, of days that there are.
+/// Intake writes one list without holes, of days that there are, and of two days of a video at most.
 #[tokio::test]
 async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
     let by_hand = |watched: &str| Row { watched: Some(watched.to_owned()), ..Row::new("video.heartbeat") };
@@ -93,6 +93,7 @@ async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
         by_hand(r#"{{"[0,1000)","[2000,3000)"},{"[500,900)",NULL}}"#).of("square"),
         by_hand(r#"{NULL,empty,"(0,1000]"}"#).of("holes"),
         Row::watched(&[(0, 1000)]).of("always").at("infinity"),
+        Row::watched(&[(-1000, 5000), (-9000, -5000)]).of("before"),
     ];
     let content =
         columns!("report_content", "content_id", "unique_ms", "watched_ms", "answers", "items", "last_at");
@@ -100,6 +101,7 @@ async fn what_a_hand_wrote_is_counted_as_far_as_it_says_something() {
         after(&rows, content).await,
         [
             "always|1000|1000|0|0|infinity",
+            "before|10000|10000|0|0|2026-11-22 12:00:00+00",
             "holes|1000|1000|0|0|2026-11-22 12:00:00+00",
             "square|2000|2400|0|0|2026-11-22 12:00:00+00",
         ]
@@ -113,6 +115,13 @@ async fn two_days_of_one_interval_are_two_rows_that_are_kept() {
     catch_up(&reports, &site.loader().await).await;
     assert_eq!(site.number("SELECT count(*) FROM org_acme.report_step").await, 2);
     assert_eq!(site.number("SELECT count(*) FROM org_acme.report_retention").await, 172_800);
+
+    // Longer than intake takes.
+    site.execute(&insert(&[Row::watched(&[(i32::MIN, 200_000_000)]), Row::ready(9_000_000_000)])).await;
+    catch_up(&reports, &site.loader().await).await;
+    let content = columns!("report_content", "unique_ms", "watched_ms", "duration_ms");
+    assert_eq!(site.texts(content).await, ["2347483648|2520283648|9000000000"]);
+    assert_eq!(site.number("SELECT count(*) FROM org_acme.report_retention").await, 200_000);
 }
 
 #[tokio::test]

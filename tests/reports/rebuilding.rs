@@ -68,6 +68,26 @@ async fn a_rebuild_that_was_given_up_half_way_is_finished_by_a_reporter() {
     is_what_it_should_be(&site).await;
 }
 
+#[tokio::test]
+async fn a_rebuild_whose_place_another_takes_goes_on_with_that_one() {
+    let (site, reports) = a_site().await;
+    let reports = reports.in_slices(small());
+    for _ in 0..10 {
+        site.execute(&insert(&some())).await;
+    }
+    let (one, other) = (site.superuser().await, site.superuser().await);
+    let begun = tokio::sync::Notify::new();
+    let first = rebuild(&one, &reports, |_| begun.notify_one());
+    let second = async {
+        begun.notified().await;
+        rebuild(&other, &reports, |_| ()).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    first.expect("the first");
+    second.expect("the second");
+    is_what_it_should_be(&site).await;
+}
+
 /// A reporter holds a build for as long as its step takes.
 #[tokio::test]
 async fn a_rebuild_waits_for_the_step_of_the_one_that_it_takes_the_place_of() {

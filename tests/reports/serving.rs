@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Row, insert};
+use super::{Row, a_site, catch_up, insert};
 use crate::harness::{Form, Service, Site, eventually, played};
 
 #[tokio::test]
@@ -102,14 +102,16 @@ async fn two_organizations_whose_turns_take_minutes_delay_no_other() {
     service.stop().await;
 }
 
+/// Who waits for reports waits for `taken_until`.
 #[tokio::test]
-async fn an_idle_organizations_state_moves_all_the_same() {
-    let site = Site::with(&["acme"]).await;
-    let service =
-        Service::ready(site.serve("--role reporter").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
-    site.execute("UPDATE org_acme.report_state SET taken_until = now() - interval '31 seconds'").await;
-    let moved =
-        "SELECT count(*) FROM org_acme.report_state WHERE taken_until > now() - interval '20 seconds'";
-    eventually("it moves", async || site.number(moved).await == 1).await;
-    service.stop().await;
+async fn each_turn_says_until_when_also_where_nothing_is_new() {
+    let (site, reports) = a_site().await;
+    let loader = site.loader().await;
+    site.execute(&insert(&[Row::new("video.played")])).await;
+    catch_up(&reports, &loader).await;
+    let (moment, until) =
+        (site.texts("SELECT now()::text").await, "SELECT taken_until::text FROM org_acme.report_state");
+    assert!(site.texts(until).await < moment);
+    catch_up(&reports, &loader).await;
+    assert!(site.texts(until).await > moment);
 }

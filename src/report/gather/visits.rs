@@ -94,12 +94,12 @@ impl Visits {
         client.execute_typed(statement, &columns).await.map(|_| ())
     }
 
-    /// By how much more often a second of a content was watched than the one before. An interval has second s if it contains
-    /// the millisecond 1000 s + 500. Second 0 is there wherever any is: a curve begins with it.
+    /// By how much more often a second of a content was watched than the one before. Second 0 is there wherever any is: a
+    /// curve begins with it.
     fn times(&self) -> HashMap<(usize, i32), i64, RandomState> {
         let mut times = HashMap::with_hasher(RandomState::default());
         for (key, visit) in &self.visits {
-            for (from, to) in visit.parts.iter().map(|(from, to)| ((from + 499) / 1000, (to + 499) / 1000)) {
+            for (from, to) in visit.parts.iter().map(|(from, to)| (second(*from), second(*to))) {
                 if from < to {
                     times.entry((key.content, 0)).or_default();
                     *times.entry((key.content, from)).or_default() += 1;
@@ -113,6 +113,25 @@ impl Visits {
 
 impl Visit {
     fn watched_ms(&self) -> i64 {
-        self.parts.iter().map(|(from, to)| i64::from(to - from)).sum()
+        self.parts.iter().map(|(from, to)| i64::from(*to) - i64::from(*from)).sum()
+    }
+}
+
+/// The first second that an interval from this millisecond on has, and that one up to it no longer has: second s is in it if
+/// the millisecond 1000 s + 500 is. There is none before 0.
+fn second(ms: i32) -> i32 {
+    i32::try_from((i64::from(ms) + 499).div_euclid(1000).max(0)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_in_an_interval_if_its_middle_is() {
+        for (ms, expected) in [(0, 0), (500, 0), (501, 1), (1500, 1), (1501, 2), (-1, 0), (i32::MIN, 0)] {
+            assert_eq!(second(ms), expected, "{ms}");
+        }
+        assert_eq!(second(i32::MAX), 2_147_484);
     }
 }

@@ -29,7 +29,7 @@ measured AS MATERIALIZED (
     SELECT viewings.*, old_unique_ms + length.gained_ms AS unique_ms
     FROM viewings
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(upper(part) - lower(part)), 0)::bigint AS gained_ms FROM unnest(gained) AS part) AS length
+        SELECT coalesce(sum(upper(part)::bigint - lower(part)), 0)::bigint AS gained_ms FROM unnest(gained) AS part) AS length
 ),
 new_sessions AS (
     INSERT INTO {schema}.report_session (build, content_id, viewer_id, session_id)
@@ -95,10 +95,11 @@ keep_contents AS (
             first_at = least(kept.first_at, excluded.first_at), last_at = greatest(kept.last_at, excluded.last_at)
 ),
 -- An interval has second s if it contains the millisecond 1000 s + 500: from (from_ms + 499) / 1000 on, and no longer
--- from (to_ms + 499) / 1000 on. Second 0 has a row wherever there is a curve, for it begins there.
+-- from (to_ms + 499) / 1000 on; there is none before 0. Second 0 has a row wherever there is a curve, for it begins there.
 -- Viewers grow by what each one's union gained; how often a second was watched, the reporter has counted.
 steps AS MATERIALIZED (
-    SELECT content_id, (lower(part) + 499) / 1000 AS from_second, (upper(part) + 499) / 1000 AS to_second
+    SELECT content_id, greatest((lower(part)::bigint + 499) / 1000, 0)::integer AS from_second,
+           greatest((upper(part)::bigint + 499) / 1000, 0)::integer AS to_second
     FROM (SELECT content_id, unnest(gained) AS part FROM measured) AS gains
 ),
 keep_steps AS (
