@@ -133,11 +133,8 @@ fn chosen(all: Vec<Organization>, only: Option<&Slug>) -> Result<Vec<Organizatio
     let Some(slug) = only else { return Ok(all.into_iter().filter(stands).collect()) };
     let found = all.into_iter().find(|one| one.slug == *slug);
     let one = found.ok_or_else(|| store::Error::NoSuchOrganization(slug.clone()))?;
-    match one.state {
-        State::Active | State::Suspended => Ok(vec![one]),
-        State::Provisioning => Err(store::Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => Err(store::Error::OrganizationRemoved(slug.clone())),
-    }
+    store::organizations::refuse_unless_standing(&one)?;
+    Ok(vec![one])
 }
 
 /// How far any schema is loaded, any record held, or all of it safe, by partition.

@@ -43,6 +43,7 @@ pub use admin::Admin;
 pub(crate) use backoff::Backoff;
 pub use connect::{connect, look};
 pub use error::Error;
+pub use grants::SUMMARIES;
 pub use installation::{Installation, installed_prefix};
 pub use migrations::{CONTROL_SCHEMA_VERSION, TENANT_SCHEMA_VERSION};
 pub use pool::{Pool, PoolError, PoolSettings, PoolState, PooledClient};

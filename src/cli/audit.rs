@@ -1,6 +1,6 @@
 //! `rollbook audit`.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ impl Arguments {
             log_identity: (log.identity().0, log.identity().1.to_owned()),
             only: self.slug.clone(),
         };
-        let bar = progress_bar();
+        let bar = output::progress_bar(Some(0), "{msg:8} {bar:40} {pos}/{len} {elapsed} (left: {eta})");
         let shown = bar.clone();
         let report = audit(&plan, move |step| show(&shown, step)).await;
         bar.finish_and_clear();
@@ -175,13 +175,6 @@ fn difference(report: &Report) -> Failure {
         })
         .collect();
     Failure::new("audit_difference", format!("the books differ: {}", lines.join("; ")))
-}
-
-/// Drawn on standard error, and only on a terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:8} {bar:40} {pos}/{len} {elapsed} (left: {eta})")
-        .expect("a template without unknown keys");
-    ProgressBar::new(0).with_style(style)
 }
 
 fn show(bar: &ProgressBar, step: Step) {

@@ -1,6 +1,5 @@
 //! `rollbook dead-letters`: events that Postgres refused.
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -177,7 +176,10 @@ impl Letters {
             true => dead_letters::replayable(&admin, &self.slug).await?,
             false => self.ids.clone(),
         };
-        let bar = ProgressBar::new(ids.len() as u64);
+        let bar = output::progress_bar(
+            Some(ids.len() as u64),
+            "{bar:40} {pos}/{len} letters {elapsed} (left: {eta})",
+        );
         let mut answers = Vec::with_capacity(ids.len());
         let mut broken_off = None;
         for id in ids {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
-use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
 
 use super::admin::AdminArguments;
@@ -96,7 +95,11 @@ impl Arguments {
         span: Span,
         out: &mut (impl Write + Send),
     ) -> Result<(), ExportError> {
-        let bar = progress_bar(self.format);
+        let template = match self.format {
+            Format::Csv => "{spinner} {bytes} {elapsed} ({bytes_per_sec})",
+            Format::Parquet => "{spinner} {human_pos} events {elapsed} ({per_sec})",
+        };
+        let bar = output::progress_bar(None, template);
         let written = match self.format {
             Format::Csv => export_csv(client, schema, span, out, |bytes| bar.inc(bytes)).await,
             Format::Parquet => export_parquet(client, schema, span, &mut *out, |rows| bar.inc(rows)).await,
@@ -183,14 +186,4 @@ impl<W: Write> Write for Harmless<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// Drawn on standard error, and only on a terminal.
-fn progress_bar(format: Format) -> ProgressBar {
-    let template = match format {
-        Format::Csv => "{spinner} {bytes} {elapsed} ({bytes_per_sec})",
-        Format::Parquet => "{spinner} {human_pos} events {elapsed} ({per_sec})",
-    };
-    let style = ProgressStyle::with_template(template).expect("a template without unknown keys");
-    ProgressBar::new_spinner().with_style(style)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -155,7 +154,10 @@ impl Drain {
 
         let mut client = store::connect(&url).await?;
         let tenant = tenant(organization)?;
-        let bar = progress_bar(held.len());
+        let bar = output::progress_bar(
+            Some(held.len() as u64),
+            "{bar:40} {pos}/{len} records {elapsed} (left: {eta})",
+        );
         // A generation that ended may still have held records, which no lane of the loader has.
         let partitions: BTreeSet<(i32, i32)> =
             held.iter().map(|record| (record.generation, record.partition)).collect();
@@ -202,11 +204,4 @@ fn tenant(organization: Organization) -> Result<Tenant, Failure> {
             Err(Failure::new("organization_removed", "the organization was removed"))
         }
     }
-}
-
-/// Drawn on standard error, and only on a terminal.
-fn progress_bar(records: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records {elapsed} (left: {eta})")
-        .expect("a template without unknown keys");
-    ProgressBar::new(records as u64).with_style(style)
 }

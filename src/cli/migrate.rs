@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::admin::AdminArguments;
@@ -64,7 +63,10 @@ impl Arguments {
             mode: if self.dry_run { Mode::DryRun } else { Mode::Apply },
         };
         let url = self.admin.database.resolve()?;
-        let bar = progress_bar(organizations.len());
+        let bar = output::progress_bar(
+            Some(organizations.len() as u64),
+            "{bar:40} {pos}/{len} {elapsed} (left: {eta}) {msg}",
+        );
         let progress = |report: &Report| {
             bar.set_message(report.organization.to_string());
             bar.inc(1);
@@ -91,13 +93,6 @@ impl Arguments {
         );
         summarize(&answers)
     }
-}
-
-/// Drawn on standard error, and only on a terminal.
-fn progress_bar(schemas: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed} (left: {eta}) {msg}")
-        .expect("a template without unknown keys");
-    ProgressBar::new(schemas as u64).with_style(style)
 }
 
 fn summarize(answers: &[Answer]) -> Result<(), Failure> {

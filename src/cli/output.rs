@@ -7,6 +7,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Failure;
@@ -124,6 +125,12 @@ fn json<T: Serialize>(value: &T) -> String {
     }
     let written = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     json.chars().map(written).collect()
+}
+
+/// A bar for work that takes long, drawn on standard error where that is a terminal. `None`: nobody knows how much there is.
+pub(super) fn progress_bar(of: Option<u64>, template: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("a template without unknown keys");
+    ProgressBar::with_draw_target(of, ProgressDrawTarget::stderr()).with_style(style)
 }
 
 /// Asks something on standard error, so that standard output stays the answer alone.

@@ -7,24 +7,10 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::build::{Build, State};
 use super::reports::Look;
 use super::{ReportError, Reports};
+use crate::store::SUMMARIES;
 
 /// Between two looks at a build that another reporter is at work on.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The tables that a build has rows in.
-const TABLES: [&str; 11] = [
-    "report_viewer_content",
-    "report_session",
-    "report_content_sum",
-    "report_step",
-    "report_viewer_item",
-    "report_item_sum",
-    "report_elapsed",
-    "report_option_sum",
-    "report_day_sum",
-    "report_day_session",
-    "report_day_content",
-];
-
 /// How far a rebuild is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -181,7 +167,7 @@ impl Reports {
     pub(super) async fn clear_up(&self, client: &Client, old: &Build) -> Result<bool, ReportError> {
         let (schema, number, cleared) = (&self.schema, old.number, self.slices.cleared);
         let mut sql = self.begin("READ COMMITTED") + &self.lock(old);
-        for table in TABLES {
+        for table in SUMMARIES {
             sql += &format!(
                 "DELETE FROM {schema}.{table} WHERE ctid = ANY (ARRAY( \
                      SELECT ctid FROM {schema}.{table} WHERE build = {number} LIMIT {cleared}));"
@@ -189,7 +175,7 @@ impl Reports {
         }
         // Its own row goes last, in a transaction that found nothing else.
         let answers = client.simple_query(&sql).await?;
-        let deleted: u64 = answers.iter().rev().filter_map(touched).take(TABLES.len()).sum();
+        let deleted: u64 = answers.iter().rev().filter_map(touched).take(SUMMARIES.len()).sum();
         let end = match deleted {
             0 => format!("DELETE FROM {schema}.report_build WHERE build = {number};"),
             _ => String::new(),

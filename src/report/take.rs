@@ -105,8 +105,8 @@ impl Reports {
             self.say_that_nothing_is_new(client, look, current).await?;
             return Ok(Slice { added: 0, is_last: true });
         }
-        let before = if is_judged_anew { self.judge_anew(current) } else { String::new() };
-        self.add_until(client, current, look, until.unwrap_or(look.now.next_txid), &before).await
+        let first = if is_judged_anew { self.judge_anew(current) } else { String::new() };
+        self.add_until(client, current, look, until.unwrap_or(look.now.next_txid), &first).await
     }
 
     async fn add_until(
@@ -115,14 +115,14 @@ impl Reports {
         current: &Build,
         look: &Look,
         until: i64,
-        before: &str,
+        first: &str,
     ) -> Result<Slice, ReportError> {
         let schema = &self.schema;
         let is_last = until == look.now.next_txid;
         let taken_until = if is_last { "now()" } else { "taken_until" };
         let rows = current.new_rows(&look.now, until);
-        let added = self.add(client, current, &self.completion.to_string(), &rows, before).await?;
-        if added == 0 && is_last && before.is_empty() {
+        let added = self.add(client, current, &self.completion.to_string(), &rows, first).await?;
+        if added == 0 && is_last && first.is_empty() {
             self.say_that_nothing_is_new(client, look, current).await?;
             return Ok(Slice { added, is_last });
         }

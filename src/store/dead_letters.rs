@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::organizations::{self, Lock};
 use super::{Admin, Error, roles};
-use crate::tenant::{Organization, Slug, State};
+use crate::tenant::{Organization, Slug};
 
 /// An event that Postgres refused, without the event.
 #[derive(Clone, Debug)]
@@ -199,11 +199,8 @@ pub async fn discard(admin: &mut Admin, slug: &Slug, only: &[i64]) -> Result<Vec
 /// An organization that has a schema.
 pub(super) async fn standing(client: &impl GenericClient, slug: &Slug) -> Result<Organization, Error> {
     let organization = organizations::find(client, slug, Lock::None).await?.organization;
-    match organization.state {
-        State::Active | State::Suspended => Ok(organization),
-        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
-    }
+    organizations::refuse_unless_standing(&organization)?;
+    Ok(organization)
 }
 
 /// What a replay needs of a letter.

@@ -6,28 +6,37 @@
 use super::change::Change;
 use super::{Error, Installation, TenantNames, roles};
 
-/// What `org_<slug>` may do, by table. It may do nothing else.
-pub(super) const WRITER: [(&str, &str); 16] = [
+/// What `org_<slug>` may do, by table, beside keeping [`SUMMARIES`].
+const WRITER: [(&str, &str); 5] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),
     ("report_state", "SELECT, UPDATE"),
     ("report_build", KEEPING),
-    ("report_viewer_content", KEEPING),
-    ("report_session", KEEPING),
-    ("report_content_sum", KEEPING),
-    ("report_step", KEEPING),
-    ("report_viewer_item", KEEPING),
-    ("report_item_sum", KEEPING),
-    ("report_elapsed", KEEPING),
-    ("report_option_sum", KEEPING),
-    ("report_day_sum", KEEPING),
-    ("report_day_session", KEEPING),
-    ("report_day_content", KEEPING),
 ];
 
-/// What keeping the summaries takes: rows of a build are written, and deleted after the next one.
+/// The summaries that the reporter keeps: tables whose rows are of a build.
+pub const SUMMARIES: [&str; 11] = [
+    "report_viewer_content",
+    "report_session",
+    "report_content_sum",
+    "report_step",
+    "report_viewer_item",
+    "report_item_sum",
+    "report_elapsed",
+    "report_option_sum",
+    "report_day_sum",
+    "report_day_session",
+    "report_day_content",
+];
+
+/// What keeping them takes: rows of a build are written, and deleted after the next one.
 const KEEPING: &str = "SELECT, INSERT, UPDATE, DELETE";
+
+/// What `org_<slug>` may do, by table. It may do nothing else.
+pub(super) fn of_writer() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WRITER.into_iter().chain(SUMMARIES.map(|table| (table, KEEPING)))
+}
 
 /// The tables and views of schema `$1`, found by what depends on it: for that there is an index, and `pg_class`, which has
 /// none by schema, is as long as all schemas together.
@@ -56,8 +65,8 @@ async fn are_complete(
     installation: &Installation,
     names: &TenantNames,
 ) -> Result<bool, Error> {
-    let tables: Vec<String> = WRITER.iter().map(|(table, _)| format!("{}.{table}", names.schema)).collect();
-    let privileges: Vec<&str> = WRITER.iter().map(|(_, privileges)| *privileges).collect();
+    let tables: Vec<String> = of_writer().map(|(table, _)| format!("{}.{table}", names.schema)).collect();
+    let privileges: Vec<&str> = of_writer().map(|(_, privileges)| privileges).collect();
     let sql = format!(
         "SELECT has_schema_privilege($2, $1, 'USAGE') AND has_schema_privilege($3, $1, 'USAGE') \
              AND pg_has_role($3, $4, 'MEMBER') AND pg_has_role($5, $2, 'MEMBER') \
@@ -95,8 +104,7 @@ fn statements(installation: &Installation, names: &TenantNames, relations: &[Str
         (roles::quoted(&names.schema), roles::quoted(&names.writer), roles::quoted(&names.reader));
     let readers = roles::quoted(&installation.readers_role());
     let relations = relations.join(", ");
-    let writer_grants: String = WRITER
-        .iter()
+    let writer_grants: String = of_writer()
         .map(|(table, privileges)| format!("GRANT {privileges} ON {schema}.{table} TO {writer};\n"))
         .collect();
     format!(

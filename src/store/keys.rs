@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::organizations::{self, Lock};
 use super::{Admin, Error};
-use crate::tenant::{OrganizationId, Slug, State, WriteKey};
+use crate::tenant::{OrganizationId, Slug, WriteKey};
 
 /// A key that was just made: the only time that it is there to be shown.
 #[derive(Debug)]
@@ -40,11 +40,7 @@ pub struct ListedKey {
 pub async fn add(admin: &mut Admin, slug: &Slug, label: Option<&str>) -> Result<NewKey, Error> {
     let change = admin.begin().await?;
     let organization = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
-    match organization.state {
-        State::Active | State::Suspended => {}
-        State::Provisioning => return Err(Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => return Err(Error::OrganizationRemoved(slug.clone())),
-    }
+    organizations::refuse_unless_standing(&organization)?;
     let new = insert(&change, organization.id, label).await?;
     let what = json!({ "key_id": new.id, "label": label });
     change.record("key.add", Some(organization.id), &what).await?;

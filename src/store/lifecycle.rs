@@ -27,7 +27,7 @@ pub async fn resume(admin: &mut Admin, slug: &Slug) -> Result<Described, Error> 
 async fn move_to(admin: &mut Admin, slug: &Slug, to: State, action: &str) -> Result<Described, Error> {
     let change = admin.begin().await?;
     let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
-    refuse_unless_standing(&found)?;
+    organizations::refuse_unless_standing(&found.organization)?;
     if found.organization.state != to {
         let id = found.organization.id;
         let sql = "UPDATE rollbook.organization SET state = $2 WHERE id = $1";
@@ -68,7 +68,7 @@ pub enum RateLimit {
 pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<Described, Error> {
     let change = admin.begin().await?;
     let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
-    refuse_unless_standing(&found)?;
+    organizations::refuse_unless_standing(&found.organization)?;
 
     let old = &found.organization;
     let name = changes.name.as_ref().unwrap_or(&found.name);
@@ -112,13 +112,4 @@ pub async fn record_rebuild(admin: &mut Admin, organization: OrganizationId) -> 
     let change = admin.begin().await?;
     change.record("report.rebuild", Some(organization), &json!({})).await?;
     change.commit().await
-}
-
-fn refuse_unless_standing(found: &Described) -> Result<(), Error> {
-    let slug = &found.organization.slug;
-    match found.organization.state {
-        State::Active | State::Suspended => Ok(()),
-        State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
-        State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
-    }
 }

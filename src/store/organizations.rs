@@ -48,8 +48,18 @@ pub async fn show(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
 /// [`Error::OrganizationProvisioning`], [`Error::OrganizationRemoved`], and as [`show`].
 pub async fn standing(admin: &Admin, slug: &Slug) -> Result<Described, Error> {
     let one = show(admin, slug).await?;
-    match one.organization.state {
-        State::Active | State::Suspended => Ok(one),
+    refuse_unless_standing(&one.organization)?;
+    Ok(one)
+}
+
+/// Refuses one that has no complete schema.
+///
+/// # Errors
+/// [`Error::OrganizationProvisioning`], [`Error::OrganizationRemoved`].
+pub fn refuse_unless_standing(organization: &Organization) -> Result<(), Error> {
+    let Organization { slug, state, .. } = organization;
+    match state {
+        State::Active | State::Suspended => Ok(()),
         State::Provisioning => Err(Error::OrganizationProvisioning(slug.clone())),
         State::Removed => Err(Error::OrganizationRemoved(slug.clone())),
     }

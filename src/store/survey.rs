@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use tokio_postgres::{Error, GenericClient, Transaction};
 
-use super::grants::WRITER;
+use super::grants::of_writer;
 use super::migrations::{self, TENANT_SCHEMA_VERSION};
 use super::organizations::Described;
 use super::provision::PIN;
@@ -87,7 +87,7 @@ async fn furnished<'a>(
                ORDER BY at";
     let column =
         |name: fn(&TenantNames) -> &str| -> Vec<&str> { asked.iter().map(|one| name(&one.names)).collect() };
-    let (tables, privileges): (Vec<&str>, Vec<&str>) = WRITER.into_iter().unzip();
+    let (tables, privileges): (Vec<&str>, Vec<&str>) = of_writer().unzip();
     let rows = client
         .query(
             sql,

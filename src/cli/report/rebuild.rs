@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::admin::AdminArguments;
@@ -45,7 +45,10 @@ impl Arguments {
         }
         let reports = Reports::new(&organization.schema_name, admin.owner(), organization.completion);
         let reports = reports.with_patience(PATIENCE);
-        let (bar, started) = (progress_bar(), Instant::now());
+        let (bar, started) = (
+            output::progress_bar(Some(1), "{bar:40} {percent} % {elapsed} (left: {eta}) {msg}"),
+            Instant::now(),
+        );
         let client = admin.client();
         let rebuilt = rebuild(client, &reports, |progress| show(&bar, progress)).await;
         let rebuilt = match rebuilt {
@@ -81,11 +84,4 @@ fn failure(error: &ReportError) -> Failure {
         ReportError::TooLong(_) | ReportError::Schema(_) | ReportError::Unreadable(_) => "schema_refuses",
     };
     Failure::new(code, chain(error))
-}
-
-/// Drawn on standard error, and only on a terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {percent} % {elapsed} (left: {eta}) {msg}")
-        .expect("a template without unknown keys");
-    ProgressBar::new(1).with_style(style)
 }

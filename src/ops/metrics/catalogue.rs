@@ -103,7 +103,7 @@ pub const FRESHNESS: &str = "rollbook_freshness_seconds";
 pub const DB_CONNECTIONS: &str = "rollbook_db_connections";
 /// Lines of the process's own log that could not be written.
 pub const STDERR_LINES_LOST: &str = "rollbook_stderr_lines_lost_total";
-/// Whether a role would take work now; label `role`: `intake`, `loader`.
+/// Whether a role would take work now; label `role`: `intake`, `loader`, `reporter`.
 pub const READY: &str = "rollbook_ready";
 /// Always 1; label `version`.
 pub const BUILD_INFO: &str = "rollbook_build_info";
