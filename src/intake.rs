@@ -56,6 +56,7 @@ use budget::Budget;
 use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
+use patience::LAST_WORDS;
 use places::Places;
 use publish::COMPLAINT_PERIOD;
 use turn::Turns;
@@ -104,6 +105,8 @@ struct Intake {
     tasks: TaskTracker,
     /// No more requests.
     closing: CancellationToken,
+    /// No more of the bodies that are still on their way.
+    last_call: CancellationToken,
     /// No more patience.
     killed: CancellationToken,
 }
@@ -151,6 +154,7 @@ impl Server {
             complaints: Arc::new(Complaints::once_in(COMPLAINT_PERIOD)),
             tasks,
             closing: CancellationToken::new(),
+            last_call: CancellationToken::new(),
             killed: CancellationToken::new(),
             settings,
             directory,
@@ -161,10 +165,16 @@ impl Server {
 }
 
 impl Intake {
-    /// Waits for what is in flight, and no longer than `limit`.
+    /// Waits for what is in flight, and no longer than `limit`. Whose body is still on its way shortly before is told so while
+    /// there is time to hear it.
     async fn finish(&self, limit: Duration) {
         self.tasks.close();
-        if timeout(limit, self.tasks.wait()).await.is_err() {
+        let last_words = LAST_WORDS.min(limit / 2);
+        if timeout(limit - last_words, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        self.last_call.cancel();
+        if timeout(last_words, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 unfinished = self.tasks.len(),
                 "the drain's time is up; what was unfinished is dropped"

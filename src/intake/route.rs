@@ -157,7 +157,8 @@ async fn judge(
     {
         intake.limiter.refuse_if_empty(welcome.organization())?;
     }
-    let mut arriving = Arriving::new(body, batch.allowance(), receipt.started, visitor.sent_away());
+    let (started, sent_away) = (receipt.started, visitor.sent_away());
+    let mut arriving = Arriving::new(body, batch.allowance(), started, sent_away, &intake.last_call);
     let (tenant, judged, charge) = if batch.is_streamed() {
         let stream = batch.stream(&intake.directory);
         let (tenant, judged) = stream.read(intake, owner, &mut arriving, &mut reservation).await?;
