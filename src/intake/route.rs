@@ -185,7 +185,7 @@ async fn judge(
     if owner == Owner::Strangers {
         // The body has named a live key.
         visitor.shows_key(tenant.id());
-        reservation = reservation.move_to(&intake.budget, bytes)?;
+        reservation = reservation.move_to(&intake.budget, Owner::Organization(tenant.id()), bytes)?;
     } else {
         reservation.set(bytes)?;
     }
@@ -200,13 +200,14 @@ fn admit(intake: &Intake, owner: Owner, body_bytes: usize) -> Result<Reservation
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
     }
-    if intake.turns.are_late(owner, intake.budget.is_short()) {
+    if intake.turns.are_late(owner, intake.budget.is_short(owner)) {
         return Err(Problem::Overloaded);
     }
-    match owner {
-        Owner::Organization(_) => intake.budget.reserve(body_bytes),
-        Owner::Strangers => intake.strangers.reserve(body_bytes),
-    }
+    let budget = match owner {
+        Owner::Organization(_) => &intake.budget,
+        Owner::Strangers => &intake.strangers,
+    };
+    budget.reserve(owner, body_bytes)
 }
 
 fn check_route(head: &Parts) -> Result<(), Problem> {
