@@ -1,14 +1,15 @@
 //! The door: a request comes in, verdicts go out.
 //!
 //! One file a step: `accept` a connection → `route` a request → `body` read and `unpack`ed → `decode`d into its
-//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`; NDJSON takes these steps while
-//! it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there; `route` and `batch` are
-//! where their order is read.
+//! envelope → `resolve`d to a tenant → `check`ed event by event → `publish`ed → `reply`; NDJSON that is not packed takes
+//! these steps while it arrives, in `lines`. `problem` is the one table of what can keep a request from getting there;
+//! `route` and `batch` are where their order is read.
 //!
 //! Invariants: nothing is acknowledged that the log did not acknowledge. Once the log was asked, nothing but its
 //! answer decides, whether or not the client is still there. Memory is bounded by `budget` and by the number of
 //! connections. A stranger, who has shown no live key, takes nothing from those who have: its `places` are theirs when they
-//! need them, its `allowance` and its `budget` are its own, and at work its `turn` comes last.
+//! need them, its `allowance` and its `budget` are its own, and at work its `turn` comes last. An organization takes nothing
+//! from the others either: of `budget` and `places` it gets no more than leaves some to the next one, and turns go round.
 //!
 //! What an event may be is [`crate::event`]'s concern, whose it is is [`crate::tenant`]'s.
 
@@ -56,14 +57,13 @@ use budget::Budget;
 use connection::Protocol;
 use limit::Limiter;
 use meter::Meter;
+use patience::LAST_WORDS;
 use places::Places;
 use publish::COMPLAINT_PERIOD;
 use turn::Turns;
 
 /// The accept loop turns every second, whatever comes in.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
-/// For all decoders and begun lines together that wait for more of their body.
-const UNPACKED_BYTES: u32 = 16 * 1024 * 1024;
 /// What dropped connections get to notice it.
 const AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -94,8 +94,6 @@ struct Intake {
     budget: Budget,
     /// For all others.
     strangers: Budget,
-    /// For what waits for more of its body unpacked: decoders, and lines that are not complete.
-    unpacked: Budget,
     turns: Turns,
     limiter: Limiter,
     meter: Arc<Meter>,
@@ -104,6 +102,8 @@ struct Intake {
     tasks: TaskTracker,
     /// No more requests.
     closing: CancellationToken,
+    /// No more of the bodies that are still on their way.
+    last_call: CancellationToken,
     /// No more patience.
     killed: CancellationToken,
 }
@@ -144,13 +144,13 @@ impl Server {
             places: Places::new(settings.connections),
             budget: Budget::new(settings.in_flight_bytes),
             strangers: Budget::new(settings.strangers_in_flight_bytes),
-            unpacked: Budget::new(UNPACKED_BYTES),
             turns: Turns::new(Handle::current().metrics().num_workers()),
             limiter: Limiter::new(settings.default_rate_limit),
             meter: Arc::new(Meter::new()),
             complaints: Arc::new(Complaints::once_in(COMPLAINT_PERIOD)),
             tasks,
             closing: CancellationToken::new(),
+            last_call: CancellationToken::new(),
             killed: CancellationToken::new(),
             settings,
             directory,
@@ -161,10 +161,16 @@ impl Server {
 }
 
 impl Intake {
-    /// Waits for what is in flight, and no longer than `limit`.
+    /// Waits for what is in flight, and no longer than `limit`. Whose body is still on its way shortly before is told so while
+    /// there is time to hear it.
     async fn finish(&self, limit: Duration) {
         self.tasks.close();
-        if timeout(limit, self.tasks.wait()).await.is_err() {
+        let last_words = LAST_WORDS.min(limit / 2);
+        if timeout(limit - last_words, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        self.last_call.cancel();
+        if timeout(last_words, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 unfinished = self.tasks.len(),
                 "the drain's time is up; what was unfinished is dropped"

@@ -117,7 +117,7 @@ async fn whoever_goes_away_leaves_nothing_behind_and_gets_all_of_a_batch_in_or_n
     let site = Site::set_up().await;
     let acme = site.organization("acme").await;
     // A leak of a few requests would be felt.
-    let serve = site.serve("--role intake").env("ROLLBOOK_IN_FLIGHT_BYTES", "16000000");
+    let serve = site.serve("--role intake").env("ROLLBOOK_IN_FLIGHT_BYTES", "32000000");
     let service = Service::ready(serve).await;
     let files = {
         service.post(&acme, Form::Json, &played(1)).await.accepts(1);
@@ -138,7 +138,7 @@ async fn whoever_goes_away_leaves_nothing_behind_and_gets_all_of_a_batch_in_or_n
     assert!(after < before + MOST_GROWTH, "{before} bytes grew to {after}");
     eprintln!("{before} bytes after one round, {after} after two");
 
-    // All the room there is, is free again: 28 bodies of the largest size would not fit beside a leak.
+    // All the room that an organization may have is free again: 28 bodies of the largest size would not fit beside a leak.
     let held = join_all((0..28).map(async |_| {
         let mut wire = Wire::open(service.intake().address()).await.expect("a listener");
         let headers = [("content-type", "application/json"), ("content-length", "524288")];

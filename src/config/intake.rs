@@ -16,7 +16,8 @@ pub struct IntakeArgs {
     #[arg(long, env = "ROLLBOOK_HTTP_ADDR", value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 
-    /// Connections open at a time. One more is answered 503 and closed.
+    /// Connections open at a time. One more takes the place of one that has shown no key or rests; where there is none, it
+    /// is answered 503 and closed.
     #[arg(long, env = "ROLLBOOK_HTTP_CONNECTIONS", value_name = "N", default_value_t = 4_096,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub http_connections: u32,
@@ -56,7 +57,8 @@ pub struct IntakeArgs {
     pub max_unpacked_bytes: u32,
 
     /// Bytes of all unanswered requests together, each counted with its body and 16 KiB more. Past this, requests
-    /// are answered 503: it is what bounds intake's memory.
+    /// are answered 503: it is what bounds intake's memory. Those of one organization hold at most as much of it as is
+    /// still free: half when it is alone.
     #[arg(long, env = "ROLLBOOK_IN_FLIGHT_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub in_flight_bytes: u32,

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::patience::Patience;
 use super::{Intake, connection};
 use crate::ops::Heartbeat;
 use crate::ops::listener::Listener;
@@ -41,7 +42,8 @@ fn begin(intake: &Arc<Intake>, stream: TcpStream) {
     // Replies are written whole; waiting for more to send only delays them. A socket that is gone says so later.
     let _ = stream.set_nodelay(true);
     let of_connection = Arc::clone(intake);
-    if let Some(visitor) = intake.places.enter() {
+    let patience = Patience::new(intake.settings.header_timeout, intake.settings.idle_timeout);
+    if let Some(visitor) = intake.places.enter(Arc::new(patience)) {
         intake.tasks.spawn(connection::serve(of_connection, stream, visitor));
     } else if let Some(place) = intake.places.leave() {
         intake.tasks.spawn(async move {

@@ -9,14 +9,14 @@ use hyper::http::request::Parts;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::allowance::{Allowance, SizeLimit};
+use super::allowance::Allowance;
 use super::check::{Judged, Judging};
 use super::content_type::Form;
 use super::lines::Stream;
 use super::problem::Problem;
 use super::resolve::{self, Authorized};
 use super::turn::Owner;
-use super::unpack::{Encoding, Unpacker};
+use super::unpack::Encoding;
 use crate::config::intake::Bodies;
 use crate::event::{Clock, Envelope, UnixMillis};
 use crate::tenant::{Directory, Tenant};
@@ -71,9 +71,9 @@ impl Batch {
     }
 
     /// Whether it is judged while it arrives. A stranger's lines are few: they are kept until they are all there, and no
-    /// decoder waits for more of them.
+    /// turn is taken for a part of them. What is packed is kept as it is sent: no decoder waits for more of it.
     pub(super) fn is_streamed(&self) -> bool {
-        self.form == Form::Lines && self.authorized.is_some()
+        self.form == Form::Lines && self.encoding == Encoding::Identity && self.authorized.is_some()
     }
 
     /// How much work a body of this size is at most.
@@ -97,10 +97,8 @@ impl Batch {
             Form::Json => Envelope::from_json(&unpacked)?,
             Form::Protobuf => Envelope::from_protobuf(&unpacked)?,
             Form::Lines => {
-                let plain = Unpacker::new(Encoding::Identity, SizeLimit::unpacked(usize::MAX));
-                let mut stream =
-                    Stream::begin(self.receipt, &self.head.headers, self.authorized, directory, plain);
-                stream.feed(unpacked);
+                let mut stream = self.stream(directory);
+                stream.feed(&unpacked);
                 let (tenant, judged) = stream.finish()?;
                 let charged = charge(&tenant, judged.outcomes.len())?;
                 return Ok((tenant, judged, charged));
@@ -114,10 +112,9 @@ impl Batch {
         Ok((tenant, judging.finish(), charged))
     }
 
-    /// Begins to judge NDJSON piece by piece.
+    /// Begins to judge NDJSON, of which all or only a part may be there.
     pub(super) fn stream(self, directory: &Directory) -> Stream {
-        let unpacker = Unpacker::new(self.encoding, self.allowance.unpacked);
-        Stream::begin(self.receipt, &self.head.headers, self.authorized, directory, unpacker)
+        Stream::begin(self.receipt, &self.head.headers, self.authorized, directory)
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Arriving<'r> {
     started: Instant,
     /// Its connection's place is wanted for another one.
     sent_away: &'r CancellationToken,
+    /// The drain is about to end.
+    last_call: &'r CancellationToken,
     wire_bytes: usize,
 }
 
@@ -32,8 +34,9 @@ impl<'r> Arriving<'r> {
         allowance: Allowance,
         started: Instant,
         sent_away: &'r CancellationToken,
+        last_call: &'r CancellationToken,
     ) -> Self {
-        Self { body, allowance, started, sent_away, wire_bytes: 0 }
+        Self { body, allowance, started, sent_away, last_call, wire_bytes: 0 }
     }
 
     /// The next piece; `None` when it is all there.
@@ -41,13 +44,14 @@ impl<'r> Arriving<'r> {
     /// # Cancel safety
     /// No piece is lost. Nothing was accepted yet: a request that goes away half-way leaves nothing behind.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let (limit, sent_away) = (self.allowance.timeout, self.sent_away);
+        let (limit, sent_away, last_call) = (self.allowance.timeout, self.sent_away, self.last_call);
         let end = self.started + limit;
         let next = async {
             tokio::select! {
                 biased;
                 next = self.next_chunk() => next,
                 () = sent_away.cancelled() => Err(Problem::Overloaded),
+                () = last_call.cancelled() => Err(Problem::Draining),
             }
         };
         timeout_at(end, next).await.unwrap_or(Err(Problem::SlowBody { limit }))

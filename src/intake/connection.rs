@@ -59,14 +59,14 @@ pub(super) fn protocol(settings: &IntakeSettings, tasks: TaskTracker) -> Protoco
 /// Serves one connection until it ends, until patience does, until its place is given to another one, or through a drain.
 pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream, visitor: Visitor) {
     let visitor = Arc::new(visitor);
-    let patience = Arc::new(Patience::new(&intake.settings));
+    let patience = Arc::clone(visitor.patience());
     let io = TokioIo::new(Timed { stream, patience: Arc::clone(&patience) });
     let service = service_fn(|request: Request<Incoming>| {
         let busy = patience.begin(request.version() == Version::HTTP_2);
         visitor.asks();
         let (intake, visitor) = (Arc::clone(&intake), Arc::clone(&visitor));
         async move {
-            let response = route::answer(&intake, request, &visitor).await;
+            let response = route::answer(&intake, request, &visitor, &busy).await;
             drop(busy);
             Ok::<_, Infallible>(response)
         }
@@ -94,9 +94,9 @@ pub(super) async fn serve(intake: Arc<Intake>, stream: TcpStream, visitor: Visit
             }
             () = intake.killed.cancelled() => return,
             () = visitor.sent_away().cancelled(), if leaving.is_none() => {
-                // A request whose body is still on its way is answered: see `body`.
+                // A request whose body is still on its way is answered: see `body`. A reply may still be on its way, too.
                 leaving = intake.places.leave();
-                if leaving.is_none() || !patience.is_busy() {
+                if leaving.is_none() || !patience.has_served() {
                     return;
                 }
                 is_ending = true;

@@ -1,4 +1,5 @@
-//! The envelope of a batch: cut out of its body, or read from its headers.
+//! What surrounds the events where the body has no place for it, and what is wrong with it where it has one. The envelope
+//! of a body is cut out in [`crate::event`].
 
 use hyper::HeaderMap;
 

@@ -84,8 +84,10 @@ fn judge(
     head.headers = headers.clone();
     let batch = Batch::open(receipt, &Arc::new(head), key, wire.len(), &Bodies::new(limits))?;
     if batch.is_streamed() {
+        // Where a body arrives, its size on the wire is limited to no more than that.
+        batch.allowance().unpacked.check(wire.len())?;
         let mut stream = batch.stream(directory);
-        wire.chunks(piece_bytes).for_each(|piece| stream.feed(Bytes::copy_from_slice(piece)));
+        wire.chunks(piece_bytes).for_each(|piece| stream.feed(piece));
         return stream.finish().map(|(_, judged)| judged);
     }
     let unpacked = batch.unpack(wire)?;

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::intake::IntakeSettings;
-
 /// What a connection gets to finish writing when patience is at its end.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// No first byte of a next request yet.
@@ -32,17 +30,17 @@ pub(super) struct Patience {
     head_since_ms: AtomicU64,
 }
 
-/// A request in flight: nobody is being waited for.
+/// A request in flight, until the last of its parts ends: its reply is made, and what is left of its body is read away.
 pub(super) struct Busy {
     patience: Arc<Patience>,
 }
 
 impl Patience {
-    pub(super) fn new(settings: &IntakeSettings) -> Self {
+    pub(super) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
         Self {
             opened: Instant::now(),
-            header_timeout: settings.header_timeout,
-            idle_timeout: settings.idle_timeout,
+            header_timeout,
+            idle_timeout,
             in_flight: AtomicU32::new(0),
             has_served: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
@@ -59,9 +57,11 @@ impl Patience {
         Busy { patience: Arc::clone(self) }
     }
 
-    /// Whether a request is in flight.
-    pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0
+    /// Since when no request is in flight; `None` while one is.
+    pub(super) fn resting_since(&self) -> Option<Instant> {
+        let is_busy = self.in_flight.load(Ordering::Relaxed) > 0;
+        let rested = || Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
+        (!is_busy).then(|| self.opened + rested())
     }
 
     /// Whether a request ever came.
@@ -104,6 +104,13 @@ impl Patience {
     }
 }
 
+impl Clone for Busy {
+    fn clone(&self) -> Self {
+        self.patience.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { patience: Arc::clone(&self.patience) }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.patience.idle_since_ms.store(self.patience.now_ms(), Ordering::Relaxed);
@@ -117,16 +124,7 @@ mod tests {
     use super::*;
 
     fn patience() -> Arc<Patience> {
-        Arc::new(Patience {
-            opened: Instant::now(),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            in_flight: AtomicU32::new(0),
-            has_served: AtomicBool::new(false),
-            is_http2: AtomicBool::new(false),
-            idle_since_ms: AtomicU64::new(0),
-            head_since_ms: AtomicU64::new(NOT_BEGUN),
-        })
+        Arc::new(Patience::new(Duration::from_secs(10), Duration::from_secs(75)))
     }
 
     /// Follows the advice until it is to give up; whole seconds from now to then.
@@ -162,6 +160,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(30)).await;
         patience.bytes_arrived();
         assert_eq!(seconds_of(&patience).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_refused_body_is_not_the_beginning_of_the_next_request() {
+        let patience = patience();
+        let busy = patience.begin(false);
+        let reading_away = busy.clone();
+        drop(busy);
+        patience.bytes_arrived();
+        assert_eq!(patience.resting_since(), None);
+        drop(reading_away);
+        assert_eq!(seconds_of(&patience).await, 75);
     }
 
     #[tokio::test(start_paused = true)]

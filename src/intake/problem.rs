@@ -85,10 +85,8 @@ pub(super) struct Row {
 enum Again {
     /// Not before something else has changed.
     Never,
-    /// After so many seconds at least.
+    /// After so many seconds at least; later where the problem itself says so.
     AfterSeconds(u64),
-    /// When the problem itself says.
-    AfterItsWait,
 }
 
 /// Makes [`TABLE`] and [`Problem::row`] of one list. A variant that is not in it does not compile; so none goes uncounted.
@@ -127,7 +125,7 @@ table! {
     Self::UnsupportedEncoding => UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The content encoding is not supported", Again::Never;
     Self::SlowBody { .. } => REQUEST_TIMEOUT, "slow_body", "The body took too long", Again::Never;
     Self::BodyTooLarge(_) => PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", Again::Never;
-    Self::RateLimited { .. } => TOO_MANY_REQUESTS, "rate_limited", "The organization sends too much", Again::AfterItsWait;
+    Self::RateLimited { .. } => TOO_MANY_REQUESTS, "rate_limited", "The organization sends too much", Again::AfterSeconds(1);
     Self::Starting => SERVICE_UNAVAILABLE, "starting", "The service is starting", Again::AfterSeconds(1);
     Self::Overloaded => SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded", Again::AfterSeconds(1);
     Self::LogUnavailable | Self::LogRefuses(_) => SERVICE_UNAVAILABLE, "log_unavailable", "The log is unavailable", Again::AfterSeconds(5);
@@ -138,13 +136,11 @@ impl Problem {
     /// When to come back, in whole seconds, where coming back helps. Jittered by up to double, so that clients that
     /// were refused together do not return together.
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
-        let least = match (self.row().again, self) {
-            (Again::Never, _) => return None,
-            (Again::AfterItsWait, Self::RateLimited { wait, .. }) => {
-                wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-            }
-            (Again::AfterItsWait, _) => 1,
-            (Again::AfterSeconds(seconds), _) => seconds,
+        let Again::AfterSeconds(least) = self.row().again else { return None };
+        let least = if let Self::RateLimited { wait, .. } = self {
+            least.max(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+        } else {
+            least
         };
         Some(least + rand::random_range(0..=least))
     }

@@ -114,7 +114,7 @@ impl Unsettled {
     /// The log's word on the record that holds these of the accepted events.
     fn hear(&self, events: &Range<usize>, published: Result<(), PublishError>) {
         let mut asked = self.lock();
-        // The log may answer after everybody has given it up.
+        // Given up after the log's longest wait: whatever kept its answer may let it come after all.
         let Some(batch) = &mut *asked else { return };
         batch.unanswered.retain(|unanswered| unanswered != events);
         match published {

@@ -18,8 +18,14 @@ use super::problem::Problem;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Takes over what is left of a body, unless no client would be helped by it.
-pub(super) fn read_away(intake: &Arc<Intake>, headers: &HeaderMap, body: Incoming, problem: &Problem) {
+/// Takes over what is left of a body, unless no client would be helped by it, and keeps `until_then` meanwhile.
+pub(super) fn read_away(
+    intake: &Arc<Intake>,
+    headers: &HeaderMap,
+    body: Incoming,
+    problem: &Problem,
+    until_then: impl Send + 'static,
+) {
     // Who waits for `100 Continue` sends nothing when refused, and reading would ask for it.
     let is_waiting = headers.contains_key(EXPECT);
     // A client that was too slow gets no more time.
@@ -29,6 +35,7 @@ pub(super) fn read_away(intake: &Arc<Intake>, headers: &HeaderMap, body: Incomin
         intake.tasks.spawn(async move {
             // However it ends, the connection is closed behind it if there was more.
             let _ = closing.run_until_cancelled(timeout(LONGEST, drop_bytes(body))).await;
+            drop(until_then);
         });
     }
 }

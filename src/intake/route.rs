@@ -16,6 +16,7 @@ use super::body::Arriving;
 use super::budget::Reservation;
 use super::check::Judged;
 use super::limit::Charge;
+use super::patience::Busy;
 use super::places::Visitor;
 use super::problem::Problem;
 use super::read_away::read_away;
@@ -35,13 +36,14 @@ pub(super) async fn answer(
     intake: &Arc<Intake>,
     request: Request<Incoming>,
     visitor: &Visitor,
+    busy: &Busy,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let receipt = Receipt { id: request_id(&head.headers), at: UnixMillis::now(), started: Instant::now() };
     let head = Arc::new(head);
     let mut response = match unmetered(intake, &head) {
         Some(response) => response,
-        None => match take(intake, &head, body, receipt, visitor).await {
+        None => match take(intake, &head, body, receipt, visitor, busy).await {
             Ok(response) => {
                 intake.meter.count_answered(receipt.started.elapsed());
                 response
@@ -63,7 +65,7 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
     let (head, body) = request.into_parts();
     let mut response = unmetered(intake, &head).unwrap_or_else(|| {
         let problem = Problem::Overloaded;
-        read_away(intake, &head.headers, body, &problem);
+        read_away(intake, &head.headers, body, &problem, ());
         refuse(intake, &problem, request_id(&head.headers), started)
     });
     cors::allow_reading(response.headers_mut());
@@ -114,10 +116,12 @@ async fn take(
     mut body: Incoming,
     receipt: Receipt,
     visitor: &Visitor,
+    busy: &Busy,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let judged = judge(intake, head, &mut body, receipt, visitor).await;
     if let Err(problem) = &judged {
-        read_away(intake, &head.headers, body, problem);
+        // That is still this request's, and not yet the next one's beginning.
+        read_away(intake, &head.headers, body, problem, busy.clone());
     }
     let Accepted { tenant, judged, charge, reservation } = judged?;
     let (outcomes, reservation) = publish::publish(intake, tenant, judged, charge, reservation).await?;
@@ -148,8 +152,8 @@ async fn judge(
     let mut reservation = admit(intake, owner, declared_bytes)?;
     check_route(head)?;
     let batch = Batch::open(receipt, head, key, declared_bytes, &intake.settings.bodies)?;
-    if owner != Owner::Strangers {
-        visitor.shows_key();
+    if let Owner::Organization(id) = owner {
+        visitor.shows_key(id);
     }
     // How many events there are, and so how long to wait, is told by the body: only a flood is refused without it.
     if intake.turns.are_waited_for(owner)
@@ -157,7 +161,8 @@ async fn judge(
     {
         intake.limiter.refuse_if_empty(welcome.organization())?;
     }
-    let mut arriving = Arriving::new(body, batch.allowance(), receipt.started, visitor.sent_away());
+    let (started, sent_away) = (receipt.started, visitor.sent_away());
+    let mut arriving = Arriving::new(body, batch.allowance(), started, sent_away, &intake.last_call);
     let (tenant, judged, charge) = if batch.is_streamed() {
         let stream = batch.stream(&intake.directory);
         let (tenant, judged) = stream.read(intake, owner, &mut arriving, &mut reservation).await?;
@@ -179,8 +184,8 @@ async fn judge(
     let bytes = judged.most_bytes();
     if owner == Owner::Strangers {
         // The body has named a live key.
-        visitor.shows_key();
-        reservation = reservation.move_to(&intake.budget, bytes)?;
+        visitor.shows_key(tenant.id());
+        reservation = reservation.move_to(&intake.budget, Owner::Organization(tenant.id()), bytes)?;
     } else {
         reservation.set(bytes)?;
     }
@@ -195,13 +200,15 @@ fn admit(intake: &Intake, owner: Owner, body_bytes: usize) -> Result<Reservation
     if intake.closing.is_cancelled() {
         return Err(Problem::Draining);
     }
-    if intake.turns.are_late(owner, intake.budget.is_short()) {
+    // Mostly nothing waits, and nobody needs to know how much room there is.
+    if intake.turns.are_waited_for(owner) && intake.turns.are_late(owner, intake.budget.is_short(owner)) {
         return Err(Problem::Overloaded);
     }
-    match owner {
-        Owner::Organization(_) => intake.budget.reserve(body_bytes),
-        Owner::Strangers => intake.strangers.reserve(body_bytes),
-    }
+    let budget = match owner {
+        Owner::Organization(_) => &intake.budget,
+        Owner::Strangers => &intake.strangers,
+    };
+    budget.reserve(owner, body_bytes)
 }
 
 fn check_route(head: &Parts) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ mod client;
 mod connections;
 mod drain;
 mod lines;
+mod neighbours;
 mod order;
 mod replies;
 mod strangers;

@@ -1,10 +1,9 @@
-//! `Content-Encoding`: unpacked as it arrives or in one go, and never further than the cap.
+//! `Content-Encoding`: a body is unpacked in one go when all of it is there, and never further than the cap. No decoder ever
+//! waits: so there are no more of them than turns at work.
 //!
 //! Each decoder's own memory is bounded as well: gzip's window is 32 KiB, zstd's and all that brotli allocates are capped
-//! below, and brotli's large-window extension is refused. What a decoder holds while more of its body is waited for can be
-//! asked, and is counted (see [`super::lines`]).
+//! below, and brotli's large-window extension is refused.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
-use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_frame_content_size};
 
 use super::allowance::SizeLimit;
 use super::problem::Problem;
@@ -28,8 +27,6 @@ const BROTLI_MOST_BYTES: usize = 10 * 1024 * 1024;
 /// Text of events packs about tenfold; a guess that is wrong costs a copy.
 const USUAL_RATIO: usize = 8;
 const GZIP_WINDOW_BITS: u8 = 15;
-/// Its window and its tables.
-const GZIP_BYTES: usize = 48 * 1024;
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +38,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// How much a body of this size usually unpacks to.
-    fn likely_bytes(self, wire_bytes: usize) -> usize {
-        if self == Self::Identity { wire_bytes } else { wire_bytes.saturating_mul(USUAL_RATIO) }
-    }
-
-    /// How much it can unpack to.
+    /// How much a body of this size can unpack to.
     pub(super) fn most_bytes(self, wire_bytes: usize, limit: SizeLimit) -> usize {
         if self == Self::Identity { wire_bytes } else { limit.bytes() }
     }
@@ -75,9 +67,19 @@ impl Encoding {
 
     /// Unpacks a whole body; no more than the limit comes out.
     pub(super) fn unpack(self, wire: Bytes, limit: SizeLimit) -> Result<Bytes, Problem> {
-        let mut unpacker = Unpacker::new(self, limit);
-        let unpacked = unpacker.feed(wire)?;
-        unpacker.finish().map(|()| unpacked)
+        let Some(decoder) = Decoder::of(self) else {
+            limit.check(wire.len())?;
+            return Ok(wire);
+        };
+        let likely_bytes = wire.len().saturating_mul(USUAL_RATIO);
+        let mut unpacked = Vec::with_capacity(likely_bytes.min(limit.bytes()));
+        match decoder.unpack(&wire, limit.bytes(), &mut unpacked) {
+            Ok(()) => Ok(Bytes::from(unpacked)),
+            Err(Fault::TooLarge) => Err(Problem::BodyTooLarge(limit)),
+            Err(Fault::Malformed) => {
+                Err(Problem::BadBody(format!("the body is not complete and well-formed {}", self.name())))
+            }
+        }
     }
 
     fn name(self) -> &'static str {
@@ -90,158 +92,107 @@ impl Encoding {
     }
 }
 
-/// Unpacks one body piece by piece.
-pub(super) struct Unpacker {
-    encoding: Encoding,
-    /// The most that may come out, and how much of that is left.
-    limit: SizeLimit,
-    left: usize,
-    decoder: Decoder,
-    /// The body may end here.
-    is_complete: bool,
-}
-
 enum Decoder {
-    Identity,
     Gzip(Decompress),
     Zstd(DCtx<'static>),
     Brotli(Box<BrotliState<Counted, Counted, Counted>>, Counted),
 }
 
-impl Unpacker {
-    pub(super) fn new(encoding: Encoding, limit: SizeLimit) -> Self {
-        let decoder = Decoder::new(encoding);
-        Self { encoding, limit, left: limit.bytes(), decoder, is_complete: encoding == Encoding::Identity }
-    }
+/// Why a body cannot be unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    TooLarge,
+    Malformed,
+}
 
-    /// What the next piece unpacks to. After an error no more can be unpacked.
-    pub(super) fn feed(&mut self, wire: Bytes) -> Result<Bytes, Problem> {
-        let unpacked = if self.encoding == Encoding::Identity {
-            wire
-        } else {
-            let mut unpacked = Vec::with_capacity(self.encoding.likely_bytes(wire.len()).min(self.left));
-            self.unpack(&wire, &mut unpacked).map_err(|_| self.failed())?;
-            Bytes::from(unpacked)
-        };
-        match self.left.checked_sub(unpacked.len()) {
-            Some(left) => self.left = left,
-            None => return Err(self.too_large()),
-        }
-        Ok(unpacked)
-    }
-
-    /// How much a piece of this size can unpack to.
-    pub(super) fn most_bytes(&self, wire_bytes: usize) -> usize {
-        self.encoding.most_bytes(wire_bytes, self.limit)
-    }
-
-    /// The body has ended.
-    pub(super) fn finish(self) -> Result<(), Problem> {
-        if self.is_complete { Ok(()) } else { Err(self.malformed()) }
-    }
-
-    /// Bytes so far.
-    pub(super) fn unpacked_bytes(&self) -> usize {
-        self.limit.bytes() - self.left
-    }
-
-    /// The decoder's own memory.
-    pub(super) fn held_bytes(&self) -> usize {
-        match &self.decoder {
-            Decoder::Identity => 0,
-            Decoder::Gzip(_) => GZIP_BYTES,
-            Decoder::Zstd(context) => context.sizeof(),
-            Decoder::Brotli(state, counted) => size_of_val(&**state) + counted.bytes(),
+impl Decoder {
+    /// `None`: nothing is packed.
+    fn of(encoding: Encoding) -> Option<Self> {
+        match encoding {
+            Encoding::Identity => None,
+            Encoding::Gzip => Some(Self::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS))),
+            Encoding::Zstd => {
+                let mut context = DCtx::create();
+                context
+                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
+                    .expect("a window within zstd's own bounds");
+                Some(Self::Zstd(context))
+            }
+            Encoding::Brotli => {
+                let counted = Counted::default();
+                let state = BrotliState::new_strict(counted.clone(), counted.clone(), counted.clone());
+                Some(Self::Brotli(Box::new(state), counted))
+            }
         }
     }
 
-    /// Unpacks all of `wire` to the end of `out`, or until that is too long.
-    fn unpack(&mut self, mut wire: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    /// Unpacks all of `wire` to the end of `out`, or until that is more than `most_bytes`.
+    fn unpack(mut self, mut wire: &[u8], most_bytes: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut is_complete = false;
         // What is complete holds nothing back.
-        while !(wire.is_empty() && self.is_complete) && out.len() <= self.left {
+        while !(wire.is_empty() && is_complete) && out.len() <= most_bytes {
             if out.len() == out.capacity() {
                 // The guess was wrong, and all that there may be is room for the rest; one more than the limit is enough to
                 // know. Doubling would leave the allocator with pages of every size, on every thread.
-                out.reserve_exact(self.left + 1 - out.len());
+                out.reserve_exact(most_bytes + 1 - out.len());
             }
             let before = out.len();
-            let (taken, is_complete) = self.decoder.step(wire, self.is_complete, out)?;
-            self.is_complete = is_complete;
+            let stepped = self.step(wire, is_complete, out);
+            let (taken, may_end) = stepped.ok_or_else(|| self.fault(wire, most_bytes - before))?;
+            is_complete = may_end;
             wire = &wire[taken..];
             // Room that was not used shows that all that could come out came out.
             if wire.is_empty() && out.len() < out.capacity() {
                 break;
             }
             if taken == 0 && out.len() == before {
-                return Err(io::ErrorKind::InvalidData.into());
+                return Err(Fault::Malformed);
             }
         }
-        Ok(())
-    }
-
-    fn failed(&self) -> Problem {
-        match &self.decoder {
-            Decoder::Brotli(_, counted) if counted.has_refused() => self.too_large(),
-            _ => self.malformed(),
+        match out.len() {
+            length if length > most_bytes => Err(Fault::TooLarge),
+            _ if is_complete => Ok(()),
+            _ => Err(Fault::Malformed),
         }
     }
 
-    fn too_large(&self) -> Problem {
-        Problem::BodyTooLarge(self.limit)
-    }
-
-    fn malformed(&self) -> Problem {
-        Problem::BadBody(format!("the body is not complete and well-formed {}", self.encoding.name()))
-    }
-}
-
-impl Decoder {
-    fn new(encoding: Encoding) -> Self {
-        match encoding {
-            Encoding::Identity => Self::Identity,
-            Encoding::Gzip => Self::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS)),
-            Encoding::Zstd => {
-                let mut context = DCtx::create();
-                context
-                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
-                    .expect("a window within zstd's own bounds");
-                Self::Zstd(context)
-            }
-            Encoding::Brotli => {
-                let counted = Counted::default();
-                let state = BrotliState::new_strict(counted.clone(), counted.clone(), counted.clone());
-                Self::Brotli(Box::new(state), counted)
-            }
-        }
-    }
-
-    /// Fills what is free in `out`. Gives the bytes taken from `wire`, and whether the body may end behind them.
-    fn step(&mut self, wire: &[u8], was_complete: bool, out: &mut Vec<u8>) -> io::Result<(usize, bool)> {
+    /// Fills what is free in `out`. Gives the bytes taken from `wire`, and whether the body may end behind them; `None` where
+    /// it cannot go on.
+    fn step(&mut self, wire: &[u8], was_complete: bool, out: &mut Vec<u8>) -> Option<(usize, bool)> {
         match self {
-            Self::Identity => {
-                out.extend_from_slice(wire);
-                Ok((wire.len(), true))
-            }
             Self::Gzip(inflate) => {
                 if was_complete {
                     // Several of them in a row are one body.
                     *inflate = Decompress::new_gzip(GZIP_WINDOW_BITS);
                 }
                 let before = inflate.total_in();
-                let status = inflate.decompress_vec(wire, out, FlushDecompress::None)?;
+                let status = inflate.decompress_vec(wire, out, FlushDecompress::None).ok()?;
                 let taken = usize::try_from(inflate.total_in() - before).unwrap_or(usize::MAX);
-                Ok((taken, status == Status::StreamEnd))
+                Some((taken, status == Status::StreamEnd))
             }
             Self::Zstd(context) => {
                 let (mut input, end) = (InBuffer::around(wire), out.len());
-                let left = context
-                    .decompress_stream(&mut OutBuffer::around_pos(out, end), &mut input)
-                    .map_err(|code| io::Error::other(get_error_name(code)))?;
-                Ok((input.pos(), left == 0))
+                let left =
+                    context.decompress_stream(&mut OutBuffer::around_pos(out, end), &mut input).ok()?;
+                Some((input.pos(), left == 0))
             }
-            Self::Brotli(..) if was_complete => Err(io::ErrorKind::InvalidData.into()),
+            Self::Brotli(..) if was_complete => None,
             Self::Brotli(state, _) => brotli(state, wire, out),
         }
+    }
+
+    /// Why it could not go on with `wire`. What needs more memory than a decoder gets is too large where it cannot be within
+    /// the limit: what unpacks in one piece needs as much as it comes to.
+    fn fault(&self, wire: &[u8], most_bytes: usize) -> Fault {
+        let is_too_large = match self {
+            Self::Gzip(_) => false,
+            // It refuses at the head of a frame, which mostly says how much is in it.
+            Self::Zstd(_) => get_frame_content_size(wire).ok().flatten().is_some_and(|declared| {
+                usize::try_from(declared).is_ok_and(|declared| declared > most_bytes)
+            }),
+            Self::Brotli(_, counted) => counted.has_refused(),
+        };
+        if is_too_large { Fault::TooLarge } else { Fault::Malformed }
     }
 }
 
@@ -250,7 +201,7 @@ fn brotli(
     state: &mut BrotliState<Counted, Counted, Counted>,
     wire: &[u8],
     out: &mut Vec<u8>,
-) -> io::Result<(usize, bool)> {
+) -> Option<(usize, bool)> {
     let mut end = out.len();
     out.resize(out.capacity(), 0);
     let (mut input_left, mut taken) = (wire.len(), 0);
@@ -267,9 +218,9 @@ fn brotli(
     );
     out.truncate(end);
     match result {
-        BrotliResult::ResultSuccess => Ok((taken, true)),
-        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok((taken, false)),
-        BrotliResult::ResultFailure => Err(io::ErrorKind::InvalidData.into()),
+        BrotliResult::ResultSuccess => Some((taken, true)),
+        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Some((taken, false)),
+        BrotliResult::ResultFailure => None,
     }
 }
 

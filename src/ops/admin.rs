@@ -1,6 +1,9 @@
 //! The operator's listener: `/metrics`, `/healthz`, `/readyz`.
 
+mod guests;
+
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +16,18 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::health::{self, Health};
 use super::listener::Listener;
 use super::metrics::{Exporter, exposition};
+use guests::{Guest, Guests};
 
-/// Scrapers and probes are few; the next one waits.
-const MAX_CONNECTIONS: usize = 64;
-/// For a request's headers, and between two requests. No interval at which anybody scrapes, for then the next request
-/// meets the connection's end, and more than the five minutes after which Prometheus closes its own: who asks closes.
+/// For a connection's first request.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// For the next request, its headers among them. No interval at which anybody scrapes, for then the next request meets the
+/// connection's end, and more than the five minutes after which Prometheus closes its own: who asks closes.
 const PATIENCE: Duration = Duration::from_secs(370);
 
 /// What the operator's listener answers from.
@@ -46,29 +49,32 @@ impl Admin {
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let admin = Arc::new(self);
         let mut listener = Listener::new(listener, "operator");
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let guests = Guests::default();
         let connections = TaskTracker::new();
-        while let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await {
-            let Some(stream) = stop.run_until_cancelled(listener.accept()).await else { break };
-            let (admin, stop) = (Arc::clone(&admin), stop.clone());
-            connections.spawn(async move {
-                let _slot = slot;
-                stop.run_until_cancelled(admin.serve(stream)).await;
-            });
+        while let Some(stream) = stop.run_until_cancelled(listener.accept()).await {
+            let (admin, guest) = (Arc::clone(&admin), guests.enter(&stop));
+            connections.spawn(async move { admin.serve(stream, guest).await });
         }
         connections.close();
         connections.wait().await;
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service =
-            service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(&request).await));
-        let served = hyper::server::conn::http1::Builder::new()
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin, guest: Guest) {
+        let service = service_fn(async |request: Request<Incoming>| {
+            guest.asks();
+            Ok::<_, Infallible>(self.answer(&request).await)
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => Some(served),
+            () = guest.asks_nothing_for(FIRST_PATIENCE) => None,
+            () = guest.sent_away() => None,
+        };
+        if let Some(Err(error)) = served {
             tracing::debug!(%error, "an operator's connection ended early");
         }
     }
@@ -130,8 +136,9 @@ mod tests {
             pages: None,
         };
         let (mut scraper, stream) = duplex(64 * 1024);
-        let serving = tokio::spawn(async move { admin.serve(stream).await });
-        for seconds in [15, 30, 60, 120, 300] {
+        let guest = Guests::default().enter(&CancellationToken::new());
+        let serving = tokio::spawn(async move { admin.serve(stream, guest).await });
+        for seconds in [5, 15, 30, 60, 120, 300] {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             scraper.write_all(b"GET /healthz HTTP/1.1\r\nhost: admin\r\n\r\n").await.expect("it is open");
             let mut reply = [0; 1024];
@@ -140,6 +147,80 @@ mod tests {
         }
         drop(scraper);
         serving.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_first_request_does_not_come_is_closed_soon() {
+        for trickled in ["", "GET /healthz HTTP/1.1\r\nx: and so on"] {
+            let admin = Admin {
+                exporter: Exporter::install().expect("the only recorder"),
+                health: Health::new(),
+                pages: None,
+            };
+            let (mut silent, stream) = duplex(64 * 1024);
+            let guest = Guests::default().enter(&CancellationToken::new());
+            let serving = tokio::spawn(async move {
+                let started = tokio::time::Instant::now();
+                admin.serve(stream, guest).await;
+                started.elapsed()
+            });
+            for byte in trickled.bytes() {
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                // It is closed before the last of them.
+                let _ = silent.write_all(&[byte]).await;
+            }
+            assert_eq!(serving.await.expect("no panic"), FIRST_PATIENCE);
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_for_nothing_keep_no_probe_waiting() {
+        let admin = Admin {
+            exporter: Exporter::install().expect("the only recorder"),
+            health: Health::new(),
+            pages: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(admin.run(listener, stop.clone()));
+        let mut probing = TcpStream::connect(address).await.expect("a listener");
+        let mut others = Vec::new();
+        for at in 0..3 * guests::MOST_GUESTS {
+            let mut other = TcpStream::connect(address).await.expect("a listener");
+            match at % 3 {
+                // Silent, trickling, or trickling after a request that was answered.
+                0 => {}
+                1 => other.write_all(b"GET /hea").await.expect("an open connection"),
+                _ => {
+                    is_alive(&mut other).await;
+                    other.write_all(b"GET /hea").await.expect("an open connection");
+                }
+            }
+            others.push(other);
+            is_alive(&mut TcpStream::connect(address).await.expect("a listener")).await;
+            // Who asks now and then is kept.
+            is_alive(&mut probing).await;
+        }
+        stop.cancel();
+        running.await.expect("no panic");
+    }
+
+    async fn is_alive(stream: &mut TcpStream) {
+        let asked = async {
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: admin\r\n\r\n")
+                .await
+                .expect("an open connection");
+            let mut reply = [0; 1024];
+            let length = stream.read(&mut reply).await.expect("a reply");
+            assert!(
+                reply[..length].starts_with(b"HTTP/1.1 200 "),
+                "{}",
+                String::from_utf8_lossy(&reply[..length])
+            );
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer in time");
     }
 
     #[tokio::test]

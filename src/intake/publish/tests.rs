@@ -9,6 +9,7 @@ use super::*;
 use crate::config::intake::REQUEST_BYTES;
 use crate::intake::budget::Budget;
 use crate::intake::limit::Limiter;
+use crate::intake::turn::Owner;
 use crate::log::LogRefusal;
 use crate::tenant::{Directory, Organization, OrganizationId, Snapshot, State, WriteKey};
 
@@ -65,12 +66,16 @@ impl Around {
                     problem: Problem::LogUnavailable,
                 },
                 charge: self.limiter.charge(&self.tenant, 300).expect("tokens"),
-                reservation: self.budget.reserve(100).expect("room"),
+                reservation: self.budget.reserve(self.owner(), 100).expect("room"),
                 client,
                 drain: self.tasks.token(),
             })),
         };
         (batch, settled)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Organization(self.tenant.id())
     }
 
     /// How many tokens are there, within what a slow test gets back meanwhile.
@@ -80,7 +85,8 @@ impl Around {
     }
 
     fn has_all_its_room(&self) -> bool {
-        self.budget.reserve(0).is_ok_and(|mut all| all.set((BUDGET_BYTES - REQUEST_BYTES) as usize).is_ok())
+        let all = (BUDGET_BYTES - REQUEST_BYTES) as usize;
+        self.budget.reserve(self.owner(), 0).is_ok_and(|mut reservation| reservation.set(all).is_ok())
     }
 }
 

@@ -112,6 +112,23 @@ async fn headers_that_never_end_are_cut_off_and_resting_connections_are_not() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_refused_body_is_not_taken_for_headers_that_never_end() {
+    let (room, acme) = room_of_one(&["--header-timeout-ms", "300"], "connections_rest").await;
+    let mut wire = Wire::open(room.address).await;
+    let refused =
+        Asking::batch(&acme, "{").with("content-type", "text/html").with("content-length", "100000");
+    wire.write(&refused.bytes()).await;
+    assert_eq!(wire.reply().await.code(), "unsupported_type");
+    wire.write(&vec![b' '; 99_999]).await;
+    // Two others use the time up.
+    for _ in 0..2 {
+        Wire::open(room.address).await.closed().await;
+    }
+    wire.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
+    assert_eq!(wire.reply().await.code(), "ok");
+}
+
+#[tokio::test]
 async fn a_connection_that_rests_for_too_long_is_closed() {
     let (room, acme) = room_of_one(&["--idle-timeout-ms", "200"], "connections_idle").await;
     let mut wire = Wire::open(room.address).await;

@@ -97,14 +97,26 @@ async fn who_is_connected_when_the_drain_begins_may_still_ask_and_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_never_finishes_is_dropped_when_the_time_is_up() {
+async fn whose_body_does_not_come_in_time_is_told_so_before_the_time_is_up() {
     let (room, acme) = room_of_one(&["--body-timeout-ms", "60000"], "drain_limit").await;
-    let mut wire = Wire::open(room.address).await;
-    wire.write(&Asking::batch(&acme, "{").with("content-length", "100").bytes()).await;
+    let json = Asking::batch(&acme, "{").with("content-length", "100");
+    let keyless = json.clone().with("authorization", "").with("content-type", "text/plain");
+    let mut waiting = Vec::new();
+    for asking in [json.clone(), json.with("content-type", "application/x-ndjson"), keyless] {
+        let mut wire = Wire::open(room.address).await;
+        wire.write(&asking.bytes()).await;
+        waiting.push(wire);
+    }
     assert_eq!(Asking::get("/healthz").send(room.address).await.status, 200);
     let started = Instant::now();
     room.stop.cancel();
-    wire.closed().await;
+    for mut wire in waiting {
+        let reply = wire.reply().await;
+        assert_eq!((reply.status, reply.code().as_str()), (503, "draining"));
+        assert!(reply.header("retry-after").is_some());
+        assert_eq!(reply.header("connection"), Some("close"));
+        wire.closed().await;
+    }
     room.server.await.expect("no panic").expect("a clean end");
     assert!(started.elapsed() < Duration::from_secs(8));
 }

@@ -98,9 +98,9 @@ async fn what_is_found_late_weighs_as_if_it_had_been_found_at_once() {
 
 #[tokio::test]
 async fn lines_that_were_judged_are_not_kept() {
-    // Room for five of these bodies, or for many requests that keep no more than what will be said.
+    // An organization has room for two of these bodies, or for many requests that keep no more than what will be said.
     let flags =
-        ["--max-unpacked-bytes", "1048576", "--in-flight-bytes", "1064960", "--body-timeout-ms", "60000"];
+        ["--max-unpacked-bytes", "1048576", "--in-flight-bytes", "2000000", "--body-timeout-ms", "60000"];
     let (room, acme) = room_of_one(&flags, "lines_kept").await;
     let half = format!("{{\"id\":\"{}\"}}\n", "x".repeat(1_000)).repeat(200);
     let mut wires = Vec::new();
@@ -145,27 +145,41 @@ async fn what_will_be_said_of_judged_lines_is_counted() {
 }
 
 #[tokio::test]
-async fn decoders_that_wait_are_counted_and_shut_nobody_else_out() {
-    let (room, acme) = room_of_one(&["--body-timeout-ms", "60000"], "lines_decoders").await;
-    // Incompressible, so that the decoder has begun to give when half of it came.
-    let bytes: Vec<u8> = (0..100_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    let mut packed = zstd::stream::Encoder::new(Vec::new(), 1).expect("in memory");
-    packed.window_log(23).expect("a window that zstd knows");
-    std::io::Write::write_all(&mut packed, &bytes).expect("in memory");
-    let packed = packed.finish().expect("in memory");
+async fn packed_bodies_that_wait_keep_what_arrived_of_them_and_no_decoder() {
+    // A quarter of the windows that the beginnings below ask for.
+    let flags = ["--body-timeout-ms", "60000", "--in-flight-bytes", "16777216"];
+    let (room, acme) = room_of_one(&flags, "lines_packed").await;
+    let packed = zstd::encode_all("{}\n".repeat(400).as_bytes(), 3).expect("in memory");
+    let (first, second) = packed.split_at(packed.len() / 2);
+    // The head of a frame, which asks for a window of 8 MiB.
+    let head = b"\x28\xb5\x2f\xfd\x00\x68";
     let mut waiting = Vec::new();
-    for _ in 0..8 {
+    for beginning in [first, head].into_iter().cycle().take(20) {
         let mut wire = Wire::open(room.address).await;
-        wire.write(&[begun(&acme, "zstd").bytes(), chunk(&packed[..packed.len() / 2])].concat()).await;
+        wire.write(&[begun(&acme, "zstd").bytes(), chunk(beginning)].concat()).await;
         waiting.push(wire);
     }
-    let refused = std::pin::pin!(async {
-        let replies = waiting.iter_mut().map(|wire| Box::pin(wire.reply()));
-        let (reply, ..) = futures_util::future::select_all(replies).await;
-        reply
-    });
-    assert_eq!(refused.await.code(), "overloaded", "eight windows of 8 MiB are more than decoders may have");
-    assert_eq!(Asking::batch(&acme, refused_batch(1)).send(room.address).await.code(), "ok");
-    let gzipped = begun(&acme, "gzip");
-    assert_eq!(in_two(&room, &gzipped, &gzip(b"{}\n"), &gzip(b"{}\n")).await.code(), "ok");
+    for (encoding, body) in [("zstd", packed.clone()), ("gzip", gzip(b"{}\n"))] {
+        let (first, second) = body.split_at(body.len() / 2);
+        assert_eq!(in_two(&room, &begun(&acme, encoding), first, second).await.code(), "ok");
+    }
+    for (at, mut wire) in waiting.into_iter().enumerate() {
+        wire.write(&[chunk(second), b"0\r\n\r\n".to_vec()].concat()).await;
+        assert_eq!(wire.reply().await.code(), if at % 2 == 0 { "ok" } else { "bad_body" });
+    }
+}
+
+#[tokio::test]
+async fn lines_that_are_not_complete_are_counted() {
+    let flags = ["--in-flight-bytes", "4194304", "--body-timeout-ms", "60000"];
+    let (room, acme) = room_of_one(&flags, "lines_begun").await;
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut wire = Wire::open(room.address).await;
+        wire.write(&[begun(&acme, "").bytes(), chunk(&[b'x'; 400_000])].concat()).await;
+        waiting.push(wire);
+    }
+    let replies = waiting.iter_mut().map(|wire| Box::pin(wire.reply()));
+    let (reply, ..) = futures_util::future::select_all(replies).await;
+    assert_eq!(reply.code(), "overloaded", "ten lines of 400 KB are more than one may hold of 4 MiB");
 }

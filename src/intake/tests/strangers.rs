@@ -258,7 +258,12 @@ async fn a_stranger_whose_place_is_needed_is_told_so_where_it_waits_for_a_reply(
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(reply.header("retry-after").is_some());
     waiting.closed().await;
-    // The last place is left to strangers.
+    // The last place is left to strangers, and the others have requests under way.
+    for wire in &mut known {
+        let asking = Asking::batch(&acme, "").with("content-length", "100").with("expect", "100-continue");
+        wire.write(&asking.bytes()).await;
+        assert_eq!(wire.reply().await.status, 100);
+    }
     assert_eq!(Asking::batch(&acme, refused_batch(1)).send(room.address).await.code(), "overloaded");
     silent.write(&Asking::batch(&acme, refused_batch(1)).bytes()).await;
     assert_eq!(silent.reply().await.code(), "ok");
