@@ -58,6 +58,11 @@ impl Process {
             last_reread: (0, 0),
         }
     }
+
+    /// Whether partitions are being given up.
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
 }
 
 impl World {

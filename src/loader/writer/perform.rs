@@ -17,7 +17,7 @@ use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
-use crate::loader::server::{SYNCHRONOUS, ServerIdentity};
+use crate::loader::server::{SYNCHRONOUS, ServerIdentity, Use};
 use crate::loader::trail::trail;
 use crate::tenant::OrganizationId;
 
@@ -38,7 +38,7 @@ impl Performed {
     fn refused(shared: &Shared, refusal: Refusal) -> Self {
         let refused = match refusal {
             Refusal::Server(reason) => {
-                shared.condition.server.lost(&reason);
+                shared.condition.server.lost(Use::Writing, &reason);
                 Refused::Server
             }
             Refusal::Again(reason) => Refused::Again(reason),
