@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::Unanswered;
 use super::continuity::Beginnings;
-use super::dispatcher::{Dispatcher, Overdue};
+use super::dispatcher::{Dispatcher, Overdue, TookLong};
 use super::lane::Turn;
 use super::partition::LaneKey;
 use super::schedule::LaneId;
+use super::server::Use;
 use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
 use crate::log::{ConsumeError, Consumer, Delivery, Discontinuity, LogRecord, Readable};
@@ -174,7 +175,11 @@ impl<'a> ReceiveLoop<'a> {
     /// Gives writers what they can do now.
     fn dispatch(&mut self) {
         let now = Instant::now();
-        for overdue in self.dispatcher.overdue(now) {
+        let TookLong { overdue, is_servers } = self.dispatcher.overdue(now);
+        if let Some(reason) = is_servers {
+            self.shared.condition.server.lost(Use::Writing, &reason);
+        }
+        for overdue in overdue {
             match overdue {
                 Overdue::Moved(work) => tracing::debug!(work, "a slow transaction goes on beside the others"),
                 Overdue::GiveUp(work) => self.connections.give_up(work),

@@ -81,7 +81,7 @@ struct Ahead {
 }
 
 /// Batches end at either of these; the record that passes one is the last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::loader) struct BatchLimits {
     /// Events.
     pub(in crate::loader) rows: usize,

@@ -3,8 +3,10 @@
 use prost::Message as _;
 
 use super::super::holding::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use super::super::lane::{BatchLimits, Turn};
 use super::super::position::Watermark;
 use super::super::writer::{Fates, Refusal, WriteError};
+use super::driver::Driver;
 use super::events::{bad_event, event, events, log_record, record, record_bytes, source};
 use super::site::{POSITION, Site, record_id};
 use crate::event::{Event, proto};
@@ -12,7 +14,7 @@ use crate::log::record::RecordView;
 use crate::tenant::OrganizationId;
 
 /// Everything that is held fits.
-const ALL: i64 = 1 << 30;
+const ALL: usize = 1 << 30;
 
 /// Holds a record of acme's, as a lane does; gives its id.
 async fn hold_one(site: &Site, offset: i64, events: &[Event<'_>]) -> uuid::Uuid {
@@ -23,10 +25,14 @@ async fn hold_one(site: &Site, offset: i64, events: &[Event<'_>]) -> uuid::Uuid 
     RecordView::parse(&bytes).expect("a record of ours").record_id
 }
 
-async fn drain(site: &Site, most_bytes: i64) -> Result<Option<Fates>, DrainError> {
+async fn drain(site: &Site, bytes: usize) -> Result<Option<Fates>, DrainError> {
+    drain_up_to(site, BatchLimits { rows: usize::MAX, bytes }).await
+}
+
+async fn drain_up_to(site: &Site, limits: BatchLimits) -> Result<Option<Fates>, DrainError> {
     let mut loader = site.loader().await;
     let drained =
-        drain_some(&mut loader, &site.statements("acme"), site.id("acme"), POSITION, most_bytes).await?;
+        drain_some(&mut loader, &site.statements("acme"), site.id("acme"), POSITION, limits).await?;
     Ok(drained.map(|drained| drained.fates))
 }
 
@@ -386,4 +392,75 @@ async fn a_hold_is_committed_synchronously_where_the_servers_default_is_not() {
     site.through_a_lane(&shared, vec![record(site.id("acme"), 7, &[event(1)])]).await;
     // Asked at the commit.
     assert_eq!(site.texts("SELECT said FROM public.told").await, ["on"]);
+}
+
+#[tokio::test]
+async fn a_drain_takes_as_many_rows_as_it_may_and_one_record_at_least() {
+    let site = Site::with(&["acme"]).await;
+    for offset in 0..5_i64 {
+        let ids = 100 * u128::from(offset.unsigned_abs());
+        hold_one(&site, offset, &events(ids..ids + 10)).await;
+    }
+    for (rows, taken) in [(1, 10), (10, 10), (11, 20)] {
+        let limits = BatchLimits { rows, bytes: ALL };
+        assert_eq!(drain_up_to(&site, limits).await.expect("drained"), stored(taken), "{rows}");
+    }
+    assert_eq!(site.held().await.len(), 1);
+}
+
+/// Each row takes fifty milliseconds, and a statement a second at most: what is held as a whole would never be drained.
+#[tokio::test]
+async fn what_takes_too_long_as_a_whole_is_drained_in_parts() {
+    let site = Site::with(&["acme"]).await;
+    let acme = site.id("acme");
+    site.execute(
+        "CREATE FUNCTION org_acme.slow() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN PERFORM pg_catalog.pg_sleep(0.05); RETURN NEW; END'; \
+         CREATE TRIGGER slow BEFORE INSERT ON org_acme.event FOR EACH ROW EXECUTE FUNCTION org_acme.slow()",
+    )
+    .await;
+    let shared = site.shared_with(site.organizations(), |settings| {
+        settings.batch_rows = 60;
+        settings.lock_timeout = std::time::Duration::from_millis(500);
+        settings.statement_timeout = std::time::Duration::from_secs(1);
+    });
+    let mut driver = Driver::new(&shared);
+    driver.give_all((0..12_u32).map(|offset| {
+        let ids = 100 * u128::from(offset);
+        record(acme, offset.into(), &events(ids..ids + 5))
+    }));
+    driver.until("they are drained", |driver| driver.turns_of(acme).contains(&&Turn::Drained)).await;
+    let turns = driver.turns_of(acme);
+    assert!(
+        matches!(turns[..], [Turn::Held(reason), Turn::Drained] if reason.starts_with("57014: ")),
+        "{turns:?}"
+    );
+    assert_eq!((site.held().await.len(), site.totals("acme").await), (0, vec!["3|12|60|0|0".to_owned()]));
+}
+
+/// Records go on coming without a pause: there is always one pending.
+#[tokio::test]
+async fn a_schema_that_is_well_again_is_drained_though_its_records_go_on_coming() {
+    let site = Site::with(&["acme"]).await;
+    let acme = site.id("acme");
+    site.execute("ALTER TABLE org_acme.event RENAME TO away").await;
+    let shared = site.shared(site.organizations());
+    let mut driver = Driver::new(&shared);
+    driver.give(record(acme, 0, &[event(0)]));
+    driver.until("it is held", |driver| !driver.turns_of(acme).is_empty()).await;
+    site.execute("ALTER TABLE org_acme.away RENAME TO event").await;
+    let mut next = 1_u32;
+    while !driver.turns_of(acme).contains(&&Turn::Drained) {
+        driver.give(record(acme, next.into(), &[event(next.into())]));
+        next += 1;
+        let given = i64::from(next);
+        driver
+            .until("all but the last is safe", |driver| {
+                driver.partition().low_water() >= given - 1 || driver.turns_of(acme).len() > 1
+            })
+            .await;
+        assert!(next < 100_000, "it is never drained");
+    }
+    driver.until_all_is_safe().await;
+    assert_eq!(site.contents("acme").await[0], i64::from(next));
 }
