@@ -254,6 +254,8 @@ impl Performing<'_> {
                 Ok(Performed::well(Told::Held(Kept::confirmed())))
             }
             HoldOutcome::OrganizationRemoved => Ok(Performed::well(Told::Gone(Nobody::Removed))),
+            // The snapshot of organizations is another server's, or older. Their bytes are kept.
+            HoldOutcome::OrganizationUnknown => Ok(Performed::well(Told::Gone(Nobody::Unknown))),
         }
     }
 
