@@ -173,7 +173,7 @@ impl Lane {
         self.queue.low_water()
     }
 
-    /// When intake received the oldest record in memory that is not safe.
+    /// When intake received the oldest record that is not safe, in memory or left in the log.
     pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
         self.queue.oldest_received_at()
     }

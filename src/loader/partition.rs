@@ -159,7 +159,7 @@ impl Partition {
         self.places.iter().map(|place| place.next_offset)
     }
 
-    /// When intake received the oldest record in memory that is not safe.
+    /// When intake received the oldest record that is not safe, in memory or left in the log.
     pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
         self.lanes.values().filter_map(Lane::oldest_received_at).min()
     }

@@ -26,7 +26,7 @@ use crate::log::{ConsumeError, Consumer, Delivery, Discontinuity, LogRecord, Rea
 use crate::tenant::OrganizationId;
 use anchors::Anchored;
 use closing::Closing;
-use looks::{Found, Looking};
+use looks::{Found, Looking, Reading};
 use measure::Moving;
 use rereading::{Reread, Rereader};
 
@@ -279,16 +279,7 @@ impl<'a> ReceiveLoop<'a> {
                 self.end(Ended::Rewound)
             }
             Found::Drained(Ok(()) | Err(Unanswered::Lost)) => {}
-            Found::Discontinuities(found) => {
-                self.is_looking_at_log = false;
-                for (partition, discontinuity) in found {
-                    match discontinuity {
-                        Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
-                        _ => self.stop(partition, &discontinuity),
-                    }
-                }
-                self.stop_at_damage();
-            }
+            Found::Discontinuities(found) => self.found_discontinuities(found),
             Found::Held(found) => self.found_held(found),
             Found::Generation(found) => self.found_generation(found),
             Found::Reached(next) => {
@@ -306,6 +297,20 @@ impl<'a> ReceiveLoop<'a> {
             }
             Found::Anchored(anchored) => self.anchored(anchored),
         }
+    }
+
+    fn found_discontinuities(&mut self, found: Vec<(Reading, Discontinuity)>) {
+        self.is_looking_at_log = false;
+        for (reading, discontinuity) in found {
+            let partition = reading.partition;
+            let is_read = self.dispatcher.partition(partition).map(|read| Reading::of((partition, read)));
+            match discontinuity {
+                _ if is_read != Some(reading) => {}
+                Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
+                _ => self.stop(partition, &discontinuity),
+            }
+        }
+        self.stop_at_damage();
     }
 
     fn found_held(&mut self, found: Result<Vec<(i32, OrganizationId)>, Unanswered>) {

@@ -247,6 +247,27 @@ fn a_lane_that_left_a_record_leaves_what_comes_behind_it() {
 }
 
 #[test]
+fn a_lane_that_left_everything_in_the_log_is_as_late_as_that() {
+    let received = |offset: i64| Waiting { received_at: UnixMillis(10 * offset), ..record(offset) };
+    let mut lane = Lane::new();
+    for offset in 3..6 {
+        assert_eq!(lane.arrive(received(offset), Room::None), Arrival::Left);
+    }
+    assert_eq!(lane.oldest_received_at(), Some(UnixMillis(30)));
+    lane.begin_to_catch_up(6);
+    lane.catch_up(3, [3, 4].map(received), 5, |_, _| Room::Free);
+    assert_eq!(lane.oldest_received_at(), Some(UnixMillis(30)), "in memory now");
+    lane.begin(ALL, First::Pending);
+    let receipt = Receipt::committed(2, None, watermark(5));
+    lane.told(Told::Flushed { receipt, met_duplicates: false }, Instant::now());
+    assert_eq!(
+        (lane.left_from(), lane.oldest_received_at()),
+        (Some(5), Some(UnixMillis(40))),
+        "no later than the next"
+    );
+}
+
+#[test]
 fn a_lane_that_catches_up_takes_what_it_left_and_then_what_came_meanwhile() {
     let mut lane = lane_with(&[0]);
     leave(&mut lane, [1, 2]);

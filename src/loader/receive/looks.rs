@@ -10,6 +10,7 @@ use super::super::ask::Unanswered;
 use super::super::continuity::{self, Beginnings};
 use super::super::generation;
 use super::super::holding::{drain_former_generations, lanes_with_held};
+use super::super::partition::Partition;
 use super::{Anchored, ReceiveLoop, Reread};
 use crate::log::{Assignment, Discontinuity, Remembered};
 use crate::tenant::OrganizationId;
@@ -18,8 +19,8 @@ use crate::tenant::OrganizationId;
 pub(super) enum Found {
     /// Where partitions begin that the group gave us.
     Beginnings(Assignment, Beginnings),
-    /// Partitions that must not be read on.
-    Discontinuities(HashMap<i32, Discontinuity>),
+    /// Partitions that must not be read on, if they are read as they were then.
+    Discontinuities(Vec<(Reading, Discontinuity)>),
     /// Records that an earlier owner held have to be drained though nothing new comes for their organizations.
     Held(Result<Vec<(i32, OrganizationId)>, Unanswered>),
     /// The generation of the log that is declared.
@@ -32,6 +33,19 @@ pub(super) enum Found {
     Reread(Reread),
     /// Anchors were to be moved.
     Anchored(Anchored),
+}
+
+/// One time that a partition is read. A look may outlive it: the partition is another loader's then, or ours anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) partition: i32,
+    reading: u64,
+}
+
+impl Reading {
+    pub(super) fn of((number, partition): (i32, &Partition)) -> Self {
+        Self { partition: number, reading: partition.reading() }
+    }
 }
 
 impl ReceiveLoop<'_> {
@@ -58,8 +72,13 @@ impl ReceiveLoop<'_> {
             return;
         }
         self.is_looking_at_log = true;
+        let readings: Vec<Reading> = self.dispatcher.partitions().map(Reading::of).collect();
         let log = self.log.clone();
-        self.looks.spawn(async move { Found::Discontinuities(continuity::look(&log, remembered).await) });
+        self.looks.spawn(async move {
+            let found = continuity::look(&log, remembered).await;
+            let of = |reading: Reading| Some((reading, found.get(&reading.partition).copied()?));
+            Found::Discontinuities(readings.into_iter().filter_map(of).collect())
+        });
     }
 
     /// Where the next records stand of partitions that are at rest below their end: what lies between are marks of the

@@ -150,7 +150,8 @@ async fn perform_unless(
     tokio::pin!(performing);
     tokio::select! {
         performed = &mut performing => return performed,
-        () = give_up.cancelled() => canceller.cancel().await,
+        // Its own connection may come to nothing where the server says nothing; what is cancelled is told by its end alone.
+        () = give_up.cancelled() => drop(tokio::time::timeout(CANCEL_GRACE, canceller.cancel()).await),
     }
     match tokio::time::timeout(CANCEL_GRACE, performing).await {
         // It was quicker than its cancelling.
