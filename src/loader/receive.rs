@@ -22,11 +22,10 @@ use super::schedule::LaneId;
 use super::server::Use;
 use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
-use crate::log::{ConsumeError, Consumer, Delivery, Discontinuity, LogRecord, Readable};
-use crate::tenant::OrganizationId;
+use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Readable};
 use anchors::Anchored;
 use closing::Closing;
-use looks::{Found, Looking, Reading};
+use looks::{Found, Looking};
 use measure::Moving;
 use rereading::{Reread, Rereader};
 
@@ -296,49 +295,6 @@ impl<'a> ReceiveLoop<'a> {
                 self.look_at_log();
             }
             Found::Anchored(anchored) => self.anchored(anchored),
-        }
-    }
-
-    fn found_discontinuities(&mut self, found: Vec<(Reading, Discontinuity)>) {
-        self.is_looking_at_log = false;
-        for (reading, discontinuity) in found {
-            let partition = reading.partition;
-            let is_read = self.dispatcher.partition(partition).map(|read| Reading::of((partition, read)));
-            match discontinuity {
-                _ if is_read != Some(reading) => {}
-                Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
-                _ => self.stop(partition, &discontinuity),
-            }
-        }
-        self.stop_at_damage();
-    }
-
-    fn found_held(&mut self, found: Result<Vec<(i32, OrganizationId)>, Unanswered>) {
-        if self.looking_for_held.end() && self.ending.is_none() {
-            self.look_for_held();
-        }
-        match found {
-            Ok(lanes) => {
-                for (partition, organization) in lanes {
-                    let lane = LaneId { partition, key: LaneKey::Organization(organization) };
-                    self.dispatcher.found_held(lane, Instant::now());
-                }
-            }
-            Err(Unanswered::OtherServer) => self.end(Ended::Rewound),
-            Err(Unanswered::Lost) => {}
-        }
-    }
-
-    fn found_generation(&mut self, found: Result<Option<i32>, Unanswered>) {
-        self.is_looking_at_generation = false;
-        match found {
-            Ok(Some(generation)) if generation != self.shared.generation => {
-                tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
-                self.end(Ended::NewGeneration);
-            }
-            Err(Unanswered::OtherServer) => self.end(Ended::Rewound),
-            // Asked again in a while.
-            Ok(_) | Err(Unanswered::Lost) => {}
         }
     }
 }

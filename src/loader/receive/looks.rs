@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_postgres::Client;
 
@@ -10,8 +11,9 @@ use super::super::ask::Unanswered;
 use super::super::continuity::{self, Beginnings};
 use super::super::generation;
 use super::super::holding::{drain_former_generations, lanes_with_held};
-use super::super::partition::Partition;
-use super::{Anchored, ReceiveLoop, Reread};
+use super::super::partition::{LaneKey, Partition};
+use super::super::schedule::LaneId;
+use super::{Anchored, Ended, ReceiveLoop, Reread};
 use crate::log::{Assignment, Discontinuity, Remembered};
 use crate::tenant::OrganizationId;
 
@@ -125,6 +127,49 @@ impl ReceiveLoop<'_> {
     pub(super) fn drain_former_generations(&mut self) {
         let shared = Arc::clone(&self.shared);
         self.looks.spawn(async move { Found::Drained(drain_former_generations(&shared).await) });
+    }
+
+    pub(super) fn found_discontinuities(&mut self, found: Vec<(Reading, Discontinuity)>) {
+        self.is_looking_at_log = false;
+        for (reading, discontinuity) in found {
+            let partition = reading.partition;
+            let is_read = self.dispatcher.partition(partition).map(|read| Reading::of((partition, read)));
+            match discontinuity {
+                _ if is_read != Some(reading) => {}
+                Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
+                _ => self.stop(partition, &discontinuity),
+            }
+        }
+        self.stop_at_damage();
+    }
+
+    pub(super) fn found_held(&mut self, found: Result<Vec<(i32, OrganizationId)>, Unanswered>) {
+        if self.looking_for_held.end() && self.ending.is_none() {
+            self.look_for_held();
+        }
+        match found {
+            Ok(lanes) => {
+                for (partition, organization) in lanes {
+                    let lane = LaneId { partition, key: LaneKey::Organization(organization) };
+                    self.dispatcher.found_held(lane, Instant::now());
+                }
+            }
+            Err(Unanswered::OtherServer) => self.end(Ended::Rewound),
+            Err(Unanswered::Lost) => {}
+        }
+    }
+
+    pub(super) fn found_generation(&mut self, found: Result<Option<i32>, Unanswered>) {
+        self.is_looking_at_generation = false;
+        match found {
+            Ok(Some(generation)) if generation != self.shared.generation => {
+                tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
+                self.end(Ended::NewGeneration);
+            }
+            Err(Unanswered::OtherServer) => self.end(Ended::Rewound),
+            // Asked again in a while.
+            Ok(_) | Err(Unanswered::Lost) => {}
+        }
     }
 }
 
