@@ -10,10 +10,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use metrics::SharedString;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::LoaderSettings;
@@ -24,6 +25,7 @@ use crate::store::{Backoff, Pool};
 use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
 
 mod anchor;
+mod ask;
 mod condition;
 mod continuity;
 pub mod direct;
@@ -50,13 +52,14 @@ mod trail;
 mod trips;
 mod writer;
 
+use ask::ask;
 pub use condition::Condition;
 use dispatcher::DispatcherLimits;
 pub use holding::drain;
 use lane::BatchLimits;
 pub use lane::LONGEST_PROBE;
 use receive::{Ended, ReceiveLoop, Remembered};
-use server::ServerIdentity;
+use server::{ServerIdentity, Use};
 use writer::Refusal;
 
 /// Both have to beat.
@@ -148,10 +151,12 @@ impl Shared {
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     outcome::start_counting();
     let mut remembered = Remembered::default();
+    let mut begins = Begins::First;
     loop {
-        let waiting = parts.heartbeats.beating(ready_to_start(&parts));
+        let waiting = parts.heartbeats.beating(ready_to_start(&parts, begins));
         let Some(ready) = stop.run_until_cancelled(waiting).await else { return Ok(()) };
         let (generation, identity) = ready?;
+        begins = Begins::Again;
         let consumer = parts.log.consumer(&parts.consumer).context("beginning to read the log")?;
         let shared = Arc::new(Shared {
             settings: parts.settings.clone(),
@@ -173,29 +178,49 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     }
 }
 
+/// Which beginning of the process this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// Where the control schema is not there, a person forgot `rollbook setup`: the process ends, and says so.
+    First,
+    /// It was there: Postgres is being restored, and intake goes on meanwhile. The loader waits.
+    Again,
+}
+
 /// Waits until Postgres answers, and gives the generation of the log and the server that says so.
-async fn ready_to_start(parts: &Parts) -> anyhow::Result<(i32, ServerIdentity)> {
+async fn ready_to_start(parts: &Parts, begins: Begins) -> anyhow::Result<(i32, ServerIdentity)> {
     // Records before the first snapshot would belong to nobody that we know.
-    while parts.directory.taken_at().is_none() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    snapshot_since(&parts.directory, None).await;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
-        match begun_with(&parts.pool).await {
-            Ok((Some(generation), identity)) => return Ok((generation, identity)),
-            Ok((None, _)) => anyhow::bail!("no log is declared: run `rollbook setup`"),
-            Err(Refusal::Schema(reason) | Refusal::Slow(reason)) => {
+        let asked_at = Instant::now();
+        match ask(&parts.pool, &parts.condition, Use::Reading, begun_with).await {
+            Ok(begun_with) => {
+                // A former server's organizations are not this one's: an organization that was removed there may live here.
+                if begins == Begins::Again {
+                    snapshot_since(&parts.directory, Some(asked_at)).await;
+                }
+                return Ok(begun_with);
+            }
+            Err(Refusal::Schema(reason)) if begins == Begins::First => {
                 anyhow::bail!("the control schema cannot be read: {reason}")
             }
-            Err(Refusal::Server(reason) | Refusal::Again(reason)) => parts.condition.server.lost(&reason),
+            // The condition has been told.
+            Err(Refusal::Server(_) | Refusal::Again(_) | Refusal::Slow(_) | Refusal::Schema(_)) => {}
         }
         tokio::time::sleep(backoff.next()).await;
     }
 }
 
-async fn begun_with(pool: &Pool) -> Result<(Option<i32>, ServerIdentity), Refusal> {
-    let client = pool.get().await?;
-    let begun_with = (generation::current(&client).await?, ServerIdentity::of(&*client).await?);
-    client.give_back();
-    Ok(begun_with)
+/// Waits for a snapshot of organizations, no older than this.
+async fn snapshot_since(directory: &Directory, at: Option<Instant>) {
+    while directory.taken_at() < at || directory.taken_at().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn begun_with(client: &mut Client) -> Result<(i32, ServerIdentity), Refusal> {
+    let none = || Refusal::Schema("no log is declared: run `rollbook setup`".to_owned());
+    let generation = generation::current(client).await?.ok_or_else(none)?;
+    Ok((generation, ServerIdentity::of(&*client).await?))
 }

@@ -33,6 +33,7 @@ mod servers;
 
 mod anchor;
 mod behind;
+mod closing;
 mod duplicates;
 mod embedded;
 mod group;

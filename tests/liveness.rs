@@ -71,3 +71,40 @@ async fn a_loader_that_waits_for_postgres_at_its_start_is_not_stuck() {
     .await;
     assert_eq!(service.admin.get("/readyz").await.status, 503);
 }
+
+/// Most of what is there times out: that may be the server, so it is said, and nobody restarts the process for it. It goes on
+/// for as long as time-outs are taken for the server's: they are held in the end.
+#[tokio::test]
+async fn ten_locked_organizations_turn_readyz_and_not_healthz_and_are_held_in_the_end() {
+    let site = Site::set_up().await;
+    let intake = Service::ready(site.serve("--role intake")).await;
+    let mut organizations = Vec::new();
+    for n in 0..10 {
+        organizations.push(site.organization(&format!("school{n}")).await);
+    }
+    for organization in &organizations {
+        eventually("its key is known", async || {
+            intake.post(organization, Form::Json, &played(1)).await.status == 200
+        })
+        .await;
+    }
+    let tables: Vec<String> =
+        organizations.iter().map(|organization| format!("org_{}.event", organization.slug)).collect();
+    let locker = site.superuser().await;
+    let lock = format!("BEGIN; LOCK TABLE {}", tables.join(", "));
+    locker.batch_execute(&lock).await.expect("a lock");
+    let loader = Service::start(site.serve("--role loader")).await;
+    let is_held = "SELECT count(*) FROM rollbook.held_record";
+    eventually("it is unready", async || {
+        loader.admin.get("/readyz").await.json.to_string().contains("55P03")
+    })
+    .await;
+    eventually("all are held", async || {
+        let reply = loader.admin.get("/healthz").await;
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        site.number(is_held).await == 10
+    })
+    .await;
+    drop(locker);
+    loader.becomes_ready().await;
+}

@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio_postgres::Client;
+
 use super::Shared;
 use super::anchor;
+use super::ask::ask;
 use super::position::Watermark;
-use super::writer::Refusal;
+use super::server::Use;
 use crate::log::{Discontinuity, PartitionEnds, Readable, Remembered, ScanError, Scanner};
 use crate::store::Backoff;
 
@@ -39,13 +42,12 @@ pub(super) enum Beginnings {
 pub(super) async fn beginnings(shared: &Shared, log: &Readable, partitions: &[i32]) -> Beginnings {
     let mut backoff = Backoff::for_server();
     let anchors = loop {
-        match read_anchors(shared, partitions).await {
+        let read = async |client: &mut Client| anchor::read(client, shared.generation, partitions).await;
+        match ask(&shared.pool, &shared.condition, Use::Reading, read).await {
             Ok(anchors) => break anchors,
-            Err(refused) => shared.condition.server.lost(refused.reason()),
+            Err(_) => tokio::time::sleep(backoff.next()).await,
         }
-        tokio::time::sleep(backoff.next()).await;
     };
-    shared.condition.server.answered();
     if anchors.server != shared.identity {
         return Beginnings::OtherServer;
     }
@@ -79,13 +81,6 @@ pub(super) async fn look(log: &Readable, remembered: Vec<Remembered>) -> HashMap
     }
     tokio::time::sleep(SECOND_LOOK).await;
     verify(log, &remembered).await
-}
-
-async fn read_anchors(shared: &Shared, partitions: &[i32]) -> Result<anchor::Anchors, Refusal> {
-    let mut client = shared.pool.get().await?;
-    let anchors = anchor::read(&mut client, shared.generation, partitions).await?;
-    client.give_back();
-    Ok(anchors)
 }
 
 async fn ends(log: &Readable, partitions: &[i32]) -> HashMap<i32, PartitionEnds> {

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use tokio_postgres::Client;
 
+use super::lane::Expected;
 use super::position::{Position, Watermark};
-use super::writer::{Expected, Flushed, Limits, Prepared, Source, Statements, Way, flush};
+use super::writer::{Flushed, Prepared, Source, Statements, Way, flush};
 use crate::config::loader::LoaderSettings;
 use crate::tenant::{OrganizationId, RolePrefix, Tenant};
 
 /// A partition that no log has.
 const POSITION: Position = Position { generation: 1, partition: 0 };
-const NO_LIMITS: Limits = Limits { rows: usize::MAX, bytes: usize::MAX };
 
 /// Records made ready to be written.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl DirectBatch {
     pub fn new(organization: OrganizationId, first_offset: i64, records: Vec<Bytes>) -> anyhow::Result<Self> {
         let count = records.len();
         let sources = (first_offset..).zip(records).map(|(offset, bytes)| Source { offset, bytes });
-        let prepared = Prepared::take(organization, POSITION, sources, NO_LIMITS)?;
+        let prepared = Prepared::take(organization, POSITION, sources)?;
         let prepared = prepared.ok_or_else(|| anyhow::anyhow!("no records"))?;
         anyhow::ensure!(prepared.records() == count, "a record is unfit");
         Ok(Self { prepared })
@@ -98,7 +98,7 @@ impl DirectWriter {
             DirectWay::Copy => Way::Direct,
             DirectWay::AskFirst => Way::AskFirst,
         };
-        let expected = Expected::Known(self.watermark);
+        let expected = Expected::Watermark(self.watermark);
         match flush(client, &self.statements, expected, &batch.prepared, way).await? {
             Flushed::Committed(committed) => {
                 self.watermark = Some(committed.to);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::lane::{Arrival, BatchLimits, Refused, Room, Task, Told, Turn, Waiting, Wants};
+use super::lane::{Arrival, BatchLimits, First, Refused, Room, Task, Told, Turn, Waiting, Wants};
 use super::partition::{LaneKey, Partition};
 use super::position::{Position, Watermark};
 use super::schedule::{LaneId, Schedule, Side};
@@ -23,8 +23,8 @@ mod tests;
 mod under_way;
 
 pub(super) use catching_up::{Brought, Stretch};
-pub(super) use under_way::Overdue;
 use under_way::{Doubt, UnderWay};
+pub(super) use under_way::{Overdue, TookLong};
 
 /// What the dispatcher keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -179,9 +179,13 @@ impl Dispatcher {
     /// What a writer's work came to.
     pub(super) fn told(&mut self, work: u64, told: Told, now: Instant) {
         if let Told::Refused(Refused::Slow(reason)) = told {
-            self.doubt(work, reason, now);
-            return;
+            return self.doubt(work, reason, now);
         }
+        self.settle(work, told, now);
+    }
+
+    /// The same, beyond doubt.
+    fn settle(&mut self, work: u64, told: Told, now: Instant) {
         let Some(under_way) = self.finish(work, &told, now) else { return };
         let is_same = |partition: &&mut Partition| partition.reading() == under_way.reading;
         let Some(partition) = self.partitions.get_mut(&under_way.lane.partition).filter(is_same) else {
@@ -272,7 +276,8 @@ impl Dispatcher {
             }
             Wants::Nothing => return None,
         }
-        let task = lane.begin(self.limits.batch);
+        let first = if is_closing { First::Pending } else { First::DueDrain(now) };
+        let task = lane.begin(self.limits.batch, first);
         let records: Vec<Waiting> = lane.first(task.records()).cloned().collect();
         let under_way = UnderWay {
             lane: id,

@@ -10,7 +10,7 @@
 //!   then is passed over.
 //! - At most one task is under way.
 //! - A lane whose schema was not looked at opens it, and while records are held it does not go live: newer records are
-//!   held behind them.
+//!   held behind them. Drains that are due go first: what is pending comes after all that they touch.
 //! - A lane without room leaves a record in the log and every later one behind it, and takes them again from there, in
 //!   order ([`Lane::catch_up`]). Leaving is always safe, so memory is bounded whatever the log brings.
 //! - [`Lane::low_water`] is the lowest offset that is not safe, in memory or left in the log.
@@ -25,6 +25,7 @@ mod answer;
 mod digest;
 mod queue;
 mod rule;
+mod size;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub(super) use queue::{Arrival, BatchLimits, Room, Waiting};
 #[cfg(test)]
 pub(super) use rule::SWITCHED_OFF;
 pub(super) use rule::{Rule, keeps};
+pub(super) use size::Size;
 pub(super) use task::{Expected, Kept, Nobody, Receipt, Refused, Task, Told, Turn, Wants};
 
 /// The longest pause between two drains that are tried.
@@ -65,6 +67,22 @@ struct Held {
     pause: Duration,
 }
 
+/// What a lane does first that has both records pending and records held before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The drain, if its time has come by this moment: it touches only what comes before everything pending. A schema that
+    /// is well again is found out however much goes on coming.
+    DueDrain(Instant),
+    /// What is pending is held: the partition is to be given up, and what is held already is the next owner's as well.
+    Pending,
+}
+
+impl First {
+    fn is_drain(self, held: &Held) -> bool {
+        matches!(self, Self::DueDrain(now) if held.probe_at <= now)
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
@@ -76,6 +94,7 @@ pub(super) struct Lane {
     not_before: Option<Instant>,
     races: u32,
     flushes_without_duplicates: u32,
+    size: Size,
     /// The highest watermark that the database ever confirmed to this lane.
     confirmed: Option<Watermark>,
     /// The same of the lane that was here before all was read again from the anchor: only to tell people.
@@ -93,6 +112,7 @@ impl Lane {
             not_before: None,
             races: 0,
             flushes_without_duplicates: 0,
+            size: Size::default(),
             confirmed: None,
             before: None,
         }
@@ -153,7 +173,7 @@ impl Lane {
         self.queue.low_water()
     }
 
-    /// When intake received the oldest record in memory that is not safe.
+    /// When intake received the oldest record that is not safe, in memory or left in the log.
     pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
         self.queue.oldest_received_at()
     }
@@ -236,8 +256,9 @@ impl Lane {
     }
 
     /// A writer is there: what it has to do. The caller asks [`Lane::wants`] before.
-    pub(super) fn begin(&mut self, limits: BatchLimits) -> Task {
-        let records = self.queue.batch(limits);
+    pub(super) fn begin(&mut self, limits: BatchLimits, first: First) -> Task {
+        let at_once = self.size.of(limits);
+        let records = self.queue.batch(at_once);
         let task = match &self.state {
             State::Closed if records == 0 => Task::Open,
             State::Closed | State::WentBack => Task::Flush {
@@ -250,7 +271,7 @@ impl Lane {
                 expected: Expected::Watermark(*watermark),
                 look_for_duplicates: self.flushes_without_duplicates < FLUSHES_WITHOUT_DUPLICATES,
             },
-            State::Held(_) if records == 0 => Task::Drain,
+            State::Held(held) if records == 0 || first.is_drain(held) => Task::Drain { rows: at_once.rows },
             State::Held(held) => {
                 Task::Hold { records: self.queue.batch(limits.for_keeping()), reason: held.reason.clone() }
             }

@@ -9,6 +9,7 @@
 //! | `Begins`, `Revoked` | `receive.rs`: `begin`; `revoked` and what becomes of writers that are not waited for |
 //! | `Arrives`, `ReadsAgain`, `Brought`, `FindsHeld` | `dispatcher.rs`: `arrive`, `found_held`; `dispatcher/catching_up.rs` |
 //! | `WritesAll`, `WritesOne` | `Dispatcher::next`, with a batch of all that is pending, or of one record; then `writer/perform.rs` up to its first wait |
+//! | `DrainsFirst`, `DrainsOneFirst` | the same of a held lane whose drain is due though records are pending |
 //! | `Locks`, `Commits` | `writer/flush.rs` and `held_record.rs`: the watermark's lock, and what follows; the commit |
 //! | `MovesAnchor` | `receive/anchors.rs` and `anchor.rs` |
 //! | `BeginsAgain` | `receive.rs`: `Ended::Rewound` |

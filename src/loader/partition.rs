@@ -159,7 +159,7 @@ impl Partition {
         self.places.iter().map(|place| place.next_offset)
     }
 
-    /// When intake received the oldest record in memory that is not safe.
+    /// When intake received the oldest record that is not safe, in memory or left in the log.
     pub(super) fn oldest_received_at(&self) -> Option<UnixMillis> {
         self.lanes.values().filter_map(Lane::oldest_received_at).min()
     }
@@ -191,7 +191,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::loader::lane::{BatchLimits, Kept, Told};
+    use crate::loader::lane::{BatchLimits, First, Kept, Told};
 
     const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
 
@@ -209,7 +209,7 @@ mod tests {
         let mut partition = partition_with(5);
         assert_eq!((partition.low_water(), partition.safe_place()), (0, None));
         let lane = partition.lane_or_new(LaneKey::Undecodable);
-        lane.begin(ALL);
+        lane.begin(ALL, First::Pending);
         lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
         assert_eq!(partition.low_water(), 5);
         assert_eq!(partition.safe_place().map(|place| place.next_offset), Some(5));
@@ -219,7 +219,7 @@ mod tests {
     fn an_anchor_moves_on_though_not_all_that_was_read_is_safe() {
         let mut partition = partition_with(3);
         let lane = partition.lane_or_new(LaneKey::Undecodable);
-        lane.begin(ALL);
+        lane.begin(ALL, First::Pending);
         for offset in 3..5 {
             partition.arrive(LaneKey::Undecodable, Waiting::undecodable(offset, Bytes::new()), Room::Free);
         }
@@ -236,7 +236,7 @@ mod tests {
         partition.reach(7);
         assert_eq!((partition.low_water(), partition.safe_place()), (0, None));
         let lane = partition.lane_or_new(LaneKey::Undecodable);
-        lane.begin(ALL);
+        lane.begin(ALL, First::Pending);
         lane.told(Told::WrittenDown(Kept::confirmed()), Instant::now());
         assert_eq!(partition.safe_place(), Some(Watermark { next_offset: 7, last_record_id: Uuid::nil() }));
     }

@@ -13,17 +13,19 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::Unanswered;
 use super::continuity::Beginnings;
-use super::dispatcher::{Dispatcher, Overdue};
+use super::dispatcher::{Dispatcher, Overdue, TookLong};
 use super::lane::Turn;
 use super::partition::LaneKey;
 use super::schedule::LaneId;
+use super::server::Use;
 use super::writer::{Connections, Finished};
 use super::{Heartbeats, Parts, Shared};
-use crate::log::{ConsumeError, Consumer, Delivery, Discontinuity, LogRecord, Readable};
+use crate::log::{ConsumeError, Consumer, Delivery, LogRecord, Readable};
 use anchors::Anchored;
 use closing::Closing;
-use looks::Found;
+use looks::{Found, Looking};
 use measure::Moving;
 use rereading::{Reread, Rereader};
 
@@ -77,6 +79,8 @@ pub(super) struct ReceiveLoop<'a> {
     looks: JoinSet<Found>,
     is_looking_at_log: bool,
     is_looking_for_gaps: bool,
+    is_looking_at_generation: bool,
+    looking_for_held: Looking,
     ending: Option<Ended>,
 }
 
@@ -104,6 +108,8 @@ impl<'a> ReceiveLoop<'a> {
             looks: JoinSet::new(),
             is_looking_at_log: false,
             is_looking_for_gaps: false,
+            is_looking_at_generation: false,
+            looking_for_held: Looking::default(),
             ending: None,
         }
     }
@@ -116,13 +122,17 @@ impl<'a> ReceiveLoop<'a> {
         loop {
             self.dispatch();
             self.release_what_is_closed();
-            let asks_again_at =
-                self.dispatcher.asks_again_at().into_iter().chain(self.closing.deadline()).min();
+            // While anchors are written nothing is released, whatever the time: what comes of them turns the loop.
+            let deadline = self.closing.deadline().filter(|_| !self.anchoring.is_writing());
+            let asks_again_at = self.dispatcher.asks_again_at().into_iter().chain(deadline).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ended::Stopped),
                 finished = self.connections.next_finished() => self.finished(finished?),
-                () = sleep_until(asks_again_at), if asks_again_at.is_some() => {}
+                Some(found) = self.looks.join_next() => {
+                    self.found(found.context("a look of the loader failed")?);
+                }
+                // A tick is over once it is taken, and must come between any number of records.
                 _ = commit.tick() => {
                     self.heartbeats.turns.beat();
                     self.anchor();
@@ -130,15 +140,12 @@ impl<'a> ReceiveLoop<'a> {
                     if self.consumer.has_commits_to_repeat() {
                         self.consumer.commit(&[]);
                     }
+                    // A loader that has nothing to write would hear of the end of an outage much later.
+                    if self.shared.condition.server.trouble().is_some() && self.ending.is_none() {
+                        self.look_for_held();
+                    }
                     self.measure();
                 }
-                Some(found) = self.looks.join_next() => {
-                    self.found(found.context("a look of the loader failed")?);
-                }
-                delivery = self.consumer.next() => match delivery {
-                    Some(delivery) => self.deliveries(delivery),
-                    None => break,
-                },
                 _ = look_for_held.tick(), if self.ending.is_none() => {
                     self.look_for_held();
                     self.drain_former_generations();
@@ -147,6 +154,13 @@ impl<'a> ReceiveLoop<'a> {
                     self.look_at_log();
                     self.look_at_generation();
                 }
+                delivery = self.consumer.next() => match delivery {
+                    Some(delivery) => self.deliveries(delivery),
+                    None => break,
+                },
+                // Only wakes the loop, which does at each turn what it is for. So it comes after all work: a moment that has
+                // passed and stays is ready at each turn, and would keep from it whatever stands behind.
+                () = sleep_until(asks_again_at), if asks_again_at.is_some() => {}
             }
         }
         let remembered = self.anchoring.remembered(&self.dispatcher);
@@ -160,7 +174,11 @@ impl<'a> ReceiveLoop<'a> {
     /// Gives writers what they can do now.
     fn dispatch(&mut self) {
         let now = Instant::now();
-        for overdue in self.dispatcher.overdue(now) {
+        let TookLong { overdue, is_servers } = self.dispatcher.overdue(now);
+        if let Some(reason) = is_servers {
+            self.shared.condition.server.lost(Use::Writing, &reason);
+        }
+        for overdue in overdue {
             match overdue {
                 Overdue::Moved(work) => tracing::debug!(work, "a slow transaction goes on beside the others"),
                 Overdue::GiveUp(work) => self.connections.give_up(work),
@@ -255,28 +273,14 @@ impl<'a> ReceiveLoop<'a> {
             Found::Beginnings(assignment, Beginnings::Known(beginnings)) if self.ending.is_none() => {
                 self.begin(&assignment, &beginnings);
             }
-            Found::Beginnings(_, Beginnings::OtherServer) | Found::OtherServer => self.end(Ended::Rewound),
-            Found::Beginnings(..) | Found::Nothing => {}
-            Found::Discontinuities(found) => {
-                self.is_looking_at_log = false;
-                for (partition, discontinuity) in found {
-                    match discontinuity {
-                        Discontinuity::Damaged { offset } => drop(self.damaged.insert(partition, offset)),
-                        _ => self.stop(partition, &discontinuity),
-                    }
-                }
-                self.stop_at_damage();
+            Found::Beginnings(_, Beginnings::Known(_)) => {}
+            Found::Beginnings(_, Beginnings::OtherServer) | Found::Drained(Err(Unanswered::OtherServer)) => {
+                self.end(Ended::Rewound)
             }
-            Found::Held(lanes) => {
-                for (partition, organization) in lanes {
-                    let lane = LaneId { partition, key: LaneKey::Organization(organization) };
-                    self.dispatcher.found_held(lane, Instant::now());
-                }
-            }
-            Found::NewGeneration(generation) => {
-                tracing::warn!(generation, "a new generation of the log was declared; beginning again there");
-                self.end(Ended::NewGeneration);
-            }
+            Found::Drained(Ok(()) | Err(Unanswered::Lost)) => {}
+            Found::Discontinuities(found) => self.found_discontinuities(found),
+            Found::Held(found) => self.found_held(found),
+            Found::Generation(found) => self.found_generation(found),
             Found::Reached(next) => {
                 self.is_looking_for_gaps = false;
                 next.into_iter().for_each(|(partition, offset)| self.dispatcher.reach(partition, offset));

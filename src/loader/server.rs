@@ -45,23 +45,44 @@ pub(super) struct Server {
     outage: Mutex<Option<Outage>>,
 }
 
+/// What a connection was wanted for. A server that is read-only, or whose disk is full, answers readers as ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To look at something.
+    Reading,
+    /// To store, hold, write down or move something: it waits until that can be done.
+    Writing,
+}
+
 #[derive(Debug)]
 struct Outage {
     since: Instant,
     reason: String,
     said_at: Instant,
+    /// A writer met it, and waits: only a write ends it.
+    is_of_writing: bool,
+    /// A reader has had an answer since it was met last.
+    has_answered: bool,
 }
 
 impl Server {
-    /// A lane could not get at it.
-    pub(super) fn lost(&self, reason: &str) {
+    /// It could not be used.
+    pub(super) fn lost(&self, what_for: Use, reason: &str) {
         let now = Instant::now();
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        let outage = match &mut *outage {
-            Some(outage) if now.duration_since(outage.said_at) < REPEAT => return,
-            Some(outage) => outage,
-            none => none.insert(Outage { since: now, reason: String::new(), said_at: now }),
-        };
+        let is_new = outage.is_none();
+        let outage = outage.get_or_insert_with(|| Outage {
+            since: now,
+            reason: String::new(),
+            said_at: now,
+            is_of_writing: false,
+            has_answered: false,
+        });
+        outage.is_of_writing |= what_for == Use::Writing;
+        outage.has_answered = false;
+        if !is_new && now.duration_since(outage.said_at) < REPEAT {
+            return;
+        }
         reason.clone_into(&mut outage.reason);
         outage.said_at = now;
         let elapsed_s = now.duration_since(outage.since).as_secs();
@@ -69,10 +90,21 @@ impl Server {
     }
 
     /// A transaction went through.
-    pub(super) fn answered(&self) {
-        if let Some(outage) = self.outage.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let elapsed_s = outage.since.elapsed().as_secs();
-            tracing::info!(elapsed_s, "Postgres answers again");
+    pub(super) fn answered(&self, what_for: Use) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *outage {
+            Some(outage) if outage.is_of_writing && what_for == Use::Reading => outage.has_answered = true,
+            _ => end(&mut outage),
+        }
+    }
+
+    /// No writer waits any more: what it waited for is another loader's, or done. Then a reader's answer is as good.
+    pub(super) fn nothing_waits(&self) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *outage {
+            Some(Outage { has_answered: true, .. }) => end(&mut outage),
+            Some(outage) => outage.is_of_writing = false,
+            None => {}
         }
     }
 
@@ -80,5 +112,48 @@ impl Server {
     pub(super) fn trouble(&self) -> Option<String> {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         outage.as_ref().map(|outage| outage.reason.clone())
+    }
+}
+
+fn end(outage: &mut Option<Outage>) {
+    if let Some(outage) = outage.take() {
+        let elapsed_s = outage.since.elapsed().as_secs();
+        tracing::info!(elapsed_s, "Postgres answers again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_that_a_reader_met_ends_with_any_answer() {
+        for answer in [Use::Reading, Use::Writing] {
+            let server = Server::default();
+            server.lost(Use::Reading, "gone");
+            assert_eq!(server.trouble().as_deref(), Some("gone"));
+            server.answered(answer);
+            assert_eq!(server.trouble(), None, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_that_a_writer_met_ends_with_a_write_or_once_nothing_waits_to_be_written() {
+        let server = Server::default();
+        server.lost(Use::Writing, "read-only");
+        server.answered(Use::Reading);
+        assert!(server.trouble().is_some(), "a standby answers readers, too");
+        server.nothing_waits();
+        assert_eq!(server.trouble(), None);
+
+        server.lost(Use::Writing, "gone");
+        server.nothing_waits();
+        assert!(server.trouble().is_some(), "nobody has answered yet");
+        server.answered(Use::Reading);
+        assert_eq!(server.trouble(), None);
+
+        server.lost(Use::Writing, "read-only");
+        server.answered(Use::Writing);
+        assert_eq!(server.trouble(), None);
     }
 }

@@ -5,6 +5,7 @@
 mod accepted;
 mod anchors;
 mod crowding;
+mod draining;
 mod driver;
 mod events;
 mod fairness;

@@ -1,7 +1,8 @@
 //! When many schemas are slow at once, it is the server.
 //!
 //! A lock or a statement that took too long is one organization's trouble, and its records are held. But a server whose
-//! disk stands still does that to all of them, and holding everything would make it worse.
+//! disk stands still does that to all of them, and holding everything would make it worse. Not for ever, though: most of
+//! the organizations may be locked on a server that is well, and then their records are held in the end.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,6 +13,10 @@ use super::partition::LaneKey;
 const FEWEST: usize = 10;
 /// What happened within this time happened at once: somewhat more than the longest statement takes.
 const AT_ONCE: Duration = Duration::from_secs(15);
+/// For so long at a time it is the server; then it is each of them.
+const LONGEST_BLAME: Duration = Duration::from_secs(30);
+/// After so long without a time-out it may be the server again. Longer than any that is held waits for its next drain.
+const FORGIVEN: Duration = Duration::from_secs(60);
 /// A transaction that passed so lately says that the server is well.
 const LATELY: Duration = Duration::from_secs(2);
 
@@ -22,6 +27,14 @@ pub(super) struct Trips {
     sweep_at: usize,
     /// The last two of different organizations that passed.
     passed: [Option<(LaneKey, Instant)>; 2],
+    blamed: Option<Blamed>,
+}
+
+/// Time-outs that most organizations had.
+#[derive(Clone, Copy, Debug)]
+struct Blamed {
+    since: Instant,
+    last: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +58,18 @@ impl Trips {
         self.tried(key, true, now);
     }
 
-    /// Whether it is the server: most of at least ten organizations tripped.
-    pub(super) fn are_most(&mut self, now: Instant) -> bool {
+    /// Whether it is the server: most of at least ten organizations tripped, and not for too long already.
+    pub(super) fn are_servers(&mut self, now: Instant) -> bool {
+        if !self.are_most(now) {
+            return false;
+        }
+        let is_going_on = |blamed: &Blamed| now.saturating_duration_since(blamed.last) < FORGIVEN;
+        let since = self.blamed.filter(is_going_on).map_or(now, |blamed| blamed.since);
+        self.blamed = Some(Blamed { since, last: now });
+        now.saturating_duration_since(since) < LONGEST_BLAME
+    }
+
+    fn are_most(&mut self, now: Instant) -> bool {
         self.lately.retain(|_, tried| now.saturating_duration_since(tried.at) < AT_ONCE);
         let tripped = self.lately.values().filter(|tried| tried.has_tripped).count();
         tripped >= FEWEST && tripped * 2 > self.lately.len()
@@ -97,6 +120,25 @@ mod tests {
         assert!(!trips.are_most(now));
         trips.tripped(organization(10), now);
         assert!(trips.are_most(now), "eleven of twenty are most of them");
+    }
+
+    #[test]
+    fn it_is_the_server_for_half_a_minute_and_then_each_of_them_until_they_are_well_again() {
+        let (mut trips, mut now) = (Trips::default(), Instant::now());
+        let begun = now;
+        let mut trip = |now| {
+            (0..10).for_each(|n| trips.tripped(organization(n), now));
+            trips.are_servers(now)
+        };
+        while now < begun + LONGEST_BLAME {
+            assert!(trip(now));
+            now += Duration::from_secs(5);
+        }
+        for _ in 0..20 {
+            assert!(!trip(now), "it is the same trouble");
+            now += Duration::from_secs(30);
+        }
+        assert!(trip(now + FORGIVEN), "another one");
     }
 
     #[test]

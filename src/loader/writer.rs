@@ -25,11 +25,11 @@ pub(super) use connections::{Connections, Finished};
 pub(super) use copy::COLUMNS;
 #[cfg(test)]
 pub(super) use flush::FlushError;
-pub(super) use flush::{Expected, Flushed, any_held, enter, flush, store, watermark};
+pub(super) use flush::{Flushed, any_held, enter, flush, store, watermark};
 pub(super) use insert::{insert_rows, statement as insert_statement};
 #[cfg(test)]
 pub(super) use perform::perform;
-pub(super) use prepared::{Limits, Prepared, Source, Unfit, UnfitRecord};
+pub(super) use prepared::{Prepared, Source, Unfit, UnfitRecord};
 pub(super) use refusal::Refusal;
 #[cfg(test)]
 pub(super) use rows::Row;

@@ -7,7 +7,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rollbook::config::log::{KafkaSettings, LogKind};
 
-use super::{Clients, Ground};
+use super::{Clients, Ground, Passage};
 use crate::harness::{eventually, played};
 
 /// What a call to Kafka may take.
@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 on_each_log![
     a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_again,
+    a_loader_waits_for_a_postgres_that_is_being_restored,
     a_postgres_that_was_restored_while_no_loader_ran_gets_what_it_forgot_from_the_log_again,
 ];
 
@@ -128,4 +129,35 @@ async fn a_postgres_that_was_restored_while_no_loader_ran_gets_what_it_forgot_fr
     let _next = ground.loader().await;
     let all = ground.reckon(Clients::new()).await;
     assert_eq!((all.stored, all.duplicate), (601, 0), "{all:?}");
+}
+
+/// It is another server, and what is restored comes piece by piece: the control schema is not there yet, and then without the
+/// log that it speaks of.
+async fn a_loader_waits_for_a_postgres_that_is_being_restored(log: LogKind) {
+    let ground = Ground::on(log, &["acme"]).await;
+    let (intake, mut loader) = ground.running().await;
+    ground.first().insist(&played(10)).await;
+    eventually("all is loaded", async || ground.rows("acme").await == 10).await;
+    ground.loader_to_postgres.set(Passage::Refused);
+    ground.postgres().stop();
+    ground.postgres().start();
+    ground.execute("ALTER TABLE rollbook.log RENAME TO log_to_come").await;
+    ground.loader_to_postgres.set(Passage::Open);
+    ground.first().insist(&played(10)).await;
+    let unready = async |because: &str| {
+        let reply = loader.admin.get("/readyz").await;
+        reply.json.to_string().contains(because)
+    };
+    eventually("the loader waits", async || unready("42P01").await).await;
+    ground.execute("CREATE TABLE rollbook.log (LIKE rollbook.log_to_come)").await;
+    ground.execute(&format!("GRANT SELECT ON rollbook.log TO {}", ground.role("loader"))).await;
+    eventually("the loader waits on", async || unready("no log is declared").await).await;
+    assert_eq!(loader.admin.get("/healthz").await.status, 200);
+    ground.first().insist(&played(10)).await;
+    assert!(!loader.has_ended(), "{}", loader.said());
+    ground.execute("DROP TABLE rollbook.log; ALTER TABLE rollbook.log_to_come RENAME TO log").await;
+    loader.becomes_ready().await;
+    let all = ground.reckon(Clients::new()).await;
+    assert_eq!((all.stored, all.duplicate), (31, 0), "{all:?}");
+    drop(intake);
 }

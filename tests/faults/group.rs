@@ -124,6 +124,28 @@ async fn a_loader_without_partitions_is_ready_for_as_long_as_the_group_answers_i
     }
 }
 
+/// Nothing comes meanwhile, so that only what they ask by themselves tells them of the outage, and of its end.
+#[tokio::test]
+async fn a_loader_with_nothing_to_do_and_one_without_partitions_are_ready_again_after_an_outage_of_postgres()
+{
+    let ground = Ground::with(&["acme"]).await;
+    ground.delete_topic().await;
+    ground.rollbook("setup").env("ROLLBOOK_LOG_PARTITIONS", "1").run().await.done();
+    let (idle, spare) = (ground.loader().await, ground.loader().await);
+    ground.loader_to_postgres.set(Passage::Refused);
+    ground.loader_to_postgres.cut();
+    for loader in [&idle, &spare] {
+        // They ask four times a minute.
+        eventually("the loader notices", async || loader.said().contains("Postgres cannot be used")).await;
+        assert_eq!(loader.admin.get("/readyz").await.status, 503);
+        assert_eq!(loader.admin.get("/healthz").await.status, 200);
+    }
+    ground.loader_to_postgres.set(Passage::Open);
+    for loader in [&idle, &spare] {
+        loader.becomes_ready().await;
+    }
+}
+
 #[tokio::test]
 async fn a_loader_that_is_not_told_where_to_begin_asks_again_and_goes_on() {
     let ground = Ground::with(&["acme"]).await;

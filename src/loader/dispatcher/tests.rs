@@ -165,12 +165,16 @@ fn slow_work_moves_aside_and_is_given_up_where_there_is_no_room_for_it() {
     let works: Vec<Work> = std::iter::from_fn(|| dispatcher.next(now)).collect();
     assert_eq!(works.len(), 2);
     let later = now + millis(200);
-    assert_eq!(dispatcher.overdue(later)[..], [Overdue::Moved(works[0].id)]);
+    assert_eq!(dispatcher.overdue(later).overdue[..], [Overdue::Moved(works[0].id)]);
     let third = dispatcher.next(later).expect("a writer is free");
     dispatcher.told(third.id, stored(&third), later);
     (3..5).for_each(|one| arrive_all(&mut dispatcher, lane(0, one), 0..1, later));
     assert!(dispatcher.next(later).is_some(), "now both are busy, and another waits");
-    assert_eq!(dispatcher.overdue(later + millis(200))[..], [Overdue::GiveUp(works[1].id)], "others pass");
+    assert_eq!(
+        dispatcher.overdue(later + millis(200)).overdue[..],
+        [Overdue::GiveUp(works[1].id)],
+        "others pass"
+    );
 }
 
 /// Found by the simulator: all writers were at slow schemas, and so nothing could pass that would have shown it.
@@ -180,11 +184,14 @@ fn one_writer_goes_on_trying_others_where_all_are_slow() {
     (1..=3).for_each(|one| arrive_all(&mut dispatcher, lane(0, one), 0..1, now));
     while dispatcher.next(now).is_some() {}
     now += millis(200);
-    assert!(matches!(dispatcher.overdue(now)[..], [Overdue::Moved(_)]), "the slow side is full with it");
+    assert!(
+        matches!(dispatcher.overdue(now).overdue[..], [Overdue::Moved(_)]),
+        "the slow side is full with it"
+    );
     assert!(dispatcher.next(now).is_some());
     arrive(&mut dispatcher, lane(0, 4), 4, now);
     assert!(dispatcher.next(now).is_none(), "all writers are at slow schemas");
-    let given_up = dispatcher.overdue(now + millis(200));
+    let given_up = dispatcher.overdue(now + millis(200)).overdue;
     assert!(matches!(given_up[..], [Overdue::GiveUp(_)]), "one, and not both: {given_up:?}");
     assert_eq!(dispatcher.next(now + millis(200)).map(|work| work.lane), Some(lane(0, 4)));
 }
@@ -232,4 +239,50 @@ fn a_time_out_is_the_schemas_once_the_others_do_not_say_so_too() {
     assert!(dispatcher.take_turns().is_empty(), "it may be the server");
     dispatcher.overdue(now + DOUBT);
     assert_eq!(dispatcher.take_turns(), [(lane(0, 1), Turn::Held("lock timeout".to_owned()))]);
+}
+
+/// Ten organizations lock their tables on a server that is well, as another's transactions show all along.
+#[test]
+fn most_organizations_that_time_out_are_the_servers_trouble_which_is_said_and_are_held_after_a_while() {
+    let (mut dispatcher, begun) = (dispatcher(11, 11), Instant::now());
+    dispatcher.limits.memory_bytes = 100 * COST;
+    (0..10).for_each(|one| arrive_all(&mut dispatcher, lane(0, one), 0..1, begun));
+    let mut now = begun;
+    let mut held = Vec::new();
+    for offset in 1.. {
+        arrive(&mut dispatcher, lane(0, 100), offset, now);
+        while let Some(work) = dispatcher.next(now) {
+            let told = match work.lane == lane(0, 100) {
+                true => stored(&work),
+                false if matches!(work.task, Task::Flush { .. }) => {
+                    Told::Refused(Refused::Slow("lock timeout".to_owned()))
+                }
+                false => break,
+            };
+            dispatcher.told(work.id, told, now);
+        }
+        now += DOUBT;
+        let is_servers = dispatcher.overdue(now).is_servers;
+        held.extend(dispatcher.take_turns());
+        if !held.is_empty() {
+            break;
+        }
+        assert_eq!(is_servers.as_deref(), Some("lock timeout"), "after {:?}", now - begun);
+        assert!(now < begun + millis(60_000), "for ever");
+        now += millis(2_000);
+    }
+    assert!(now > begun + millis(30_000), "{:?}", now - begun);
+    let is_held = |(_, turn): &(LaneId, Turn)| *turn == Turn::Held("lock timeout".to_owned());
+    assert!(held.len() == 10 && held.iter().all(is_held), "{held:?}");
+}
+
+/// What was cancelled has heard nothing of the server.
+#[test]
+fn work_that_is_put_back_says_nothing_about_the_server() {
+    let (mut dispatcher, now) = (dispatcher(2, 1), Instant::now());
+    (1..=3).for_each(|one| arrive_all(&mut dispatcher, lane(0, one), 0..1, now));
+    let works: Vec<Work> = std::iter::from_fn(|| dispatcher.next(now)).collect();
+    dispatcher.told(works[0].id, Told::Refused(Refused::Server), now);
+    dispatcher.told(works[1].id, Told::PutBack, now);
+    assert!(dispatcher.next(now).is_none(), "it is away still");
 }

@@ -41,6 +41,15 @@ pub(in crate::loader) enum Overdue {
     GiveUp(u64),
 }
 
+/// What became of what took too long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::loader) struct TookLong {
+    /// Work that goes on.
+    pub(in crate::loader) overdue: Vec<Overdue>,
+    /// Most organizations timed out, with this reason: it is the server, and people should hear of it.
+    pub(in crate::loader) is_servers: Option<String>,
+}
+
 /// A time-out that is not judged yet.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
@@ -51,14 +60,15 @@ pub(super) struct Doubt {
 
 impl Dispatcher {
     /// What is to be done about work that took too long.
-    pub(in crate::loader) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
-        self.settle_doubts(now);
+    pub(in crate::loader) fn overdue(&mut self, now: Instant) -> TookLong {
+        let is_servers = self.settle_doubts(now);
         let is_overdue =
             |under_way: &UnderWay| under_way.side == Some(Side::Fast) && self.patience_ends(under_way) <= now;
         let mut overdue: Vec<u64> =
             self.under_way.iter().filter(|(_, one)| is_overdue(one)).map(|(id, _)| *id).collect();
         overdue.sort_unstable();
-        overdue.into_iter().filter_map(|id| self.move_aside(id, now)).collect()
+        let overdue = overdue.into_iter().filter_map(|id| self.move_aside(id, now)).collect();
+        TookLong { overdue, is_servers }
     }
 
     /// A writer is free again: what its work says about the server, and about who is slow.
@@ -77,7 +87,8 @@ impl Dispatcher {
                 self.outage.lost(work, now);
                 return Some(under_way);
             }
-            Told::PutBack => false,
+            // Nobody has heard whether the server answers.
+            Told::PutBack | Told::Unconfirmed => return Some(under_way),
             Told::Flushed { .. } | Told::Drained => true,
             _ => false,
         };
@@ -143,14 +154,19 @@ impl Dispatcher {
         self.doubts.push_back(Doubt { until: now + DOUBT, work, reason });
     }
 
-    fn settle_doubts(&mut self, now: Instant) {
-        while self.doubts.front().is_some_and(|doubt| doubt.until <= now) {
-            let Some(doubt) = self.doubts.pop_front() else { return };
-            let refused = match self.trips.are_most(now) {
-                true => Refused::Server,
-                false => Refused::Schema(doubt.reason),
+    /// Gives the reason of the last time-out that was the server's, if any was.
+    fn settle_doubts(&mut self, now: Instant) -> Option<String> {
+        let mut is_servers = None;
+        while let Some(doubt) = self.doubts.pop_front_if(|doubt| doubt.until <= now) {
+            let refused = match self.trips.are_servers(now) {
+                true => {
+                    is_servers = Some(doubt.reason);
+                    Refused::Server
+                }
+                false => Refused::Slow(doubt.reason),
             };
-            self.told(doubt.work, Told::Refused(refused), now);
+            self.settle(doubt.work, Told::Refused(refused), now);
         }
+        is_servers
     }
 }

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::drain_held::drain_some;
 use crate::config::loader::LoaderSettings;
+use crate::loader::lane::{BatchLimits, Size};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::refuse_version;
 use crate::loader::position::Position;
@@ -50,18 +51,23 @@ pub async fn drain_partition(
     refuse_version(tenant).map_err(NotDrained::Refused)?;
     let statements = Statements::new(tenant, roles, settings);
     let position = Position { generation, partition };
-    let most_bytes = i64::try_from(settings.hold_bytes()).unwrap_or(i64::MAX);
+    let all = BatchLimits { rows: settings.batch_rows, bytes: settings.hold_bytes() };
+    let mut size = Size::default();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut waits = 0;
     loop {
-        match drain_some(client, &statements, tenant.id(), position, most_bytes).await {
+        let limits = size.of(all);
+        match drain_some(client, &statements, tenant.id(), position, limits).await {
             Ok(None) => return Ok(()),
             Ok(Some(drained)) => {
                 each(&drained);
+                size.passed();
                 waits = 0;
                 backoff.reset();
             }
             Err(error) => match Refusal::from(error) {
+                // Many records may take too long where one does not. A person waits: the smallest is tried at once.
+                Refusal::Slow(_) if limits.rows > 1 => size.was_too_much(1),
                 Refusal::Schema(reason) | Refusal::Slow(reason) => return Err(NotDrained::Refused(reason)),
                 Refusal::Server(reason) => return Err(NotDrained::Server(reason)),
                 Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),

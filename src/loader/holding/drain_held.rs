@@ -4,11 +4,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Transaction};
 
 use super::unreadable::{Unreadable, write_down};
+use crate::loader::lane::BatchLimits;
 use crate::loader::position::{Position, Watermark};
 use crate::loader::trail::trail;
 use crate::loader::writer::{
-    Fates, Limits, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError, enter,
-    store,
+    Fates, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError, enter, store,
 };
 use crate::tenant::OrganizationId;
 
@@ -63,26 +63,25 @@ pub struct Drained {
     pub unreadable: usize,
 }
 
-/// Stores the first held records of a lane, up to `most_bytes` of them (at least one), in one transaction. `None`: none
-/// are held.
+/// Stores the first held records of a lane, up to the limits (one at least), in one transaction. `None`: none are held.
 pub(in crate::loader) async fn drain_some(
     client: &mut Client,
     statements: &Statements,
     organization: OrganizationId,
     position: Position,
-    most_bytes: i64,
+    limits: BatchLimits,
 ) -> Result<Option<Drained>, DrainError> {
-    /// A byte is too little for two records, and enough for one.
-    const ONE_RECORD: i64 = 1;
+    /// The record that passes a limit is the last.
+    const ONE_RECORD: BatchLimits = BatchLimits { rows: 1, bytes: 1 };
     let at_once = Manner::AtOnce(Way::AskFirst);
-    let refused = match attempt(client, statements, organization, position, most_bytes, at_once).await {
+    let refused = match attempt(client, statements, organization, position, limits, at_once).await {
         Err(DrainError::Write(refused)) if refused.is_of_rows() => refused,
         drained => return drained,
     };
     tracing::debug!(organization.id = %organization, %refused, "looking for the refused rows among the held ones");
-    match attempt(client, statements, organization, position, most_bytes, Manner::Halving).await {
+    match attempt(client, statements, organization, position, limits, Manner::Halving).await {
         // Too many for one flush may be few in each of its records, and those of one record alone stand in nobody's way.
-        Err(DrainError::Write(WriteError::TooManyDead { .. })) if most_bytes > ONE_RECORD => {
+        Err(DrainError::Write(WriteError::TooManyDead { .. })) if limits != ONE_RECORD => {
             attempt(client, statements, organization, position, ONE_RECORD, Manner::Halving).await
         }
         drained => drained,
@@ -94,7 +93,7 @@ async fn attempt(
     statements: &Statements,
     organization: OrganizationId,
     position: Position,
-    most_bytes: i64,
+    limits: BatchLimits,
     manner: Manner,
 ) -> Result<Option<Drained>, DrainError> {
     let transaction = client.transaction().await?;
@@ -103,7 +102,7 @@ async fn attempt(
     if statements.are_for_another(draining.transaction.client()).await? {
         return Err(WriteError::OtherServer.into());
     }
-    let rows = draining.first_held(most_bytes).await?;
+    let rows = draining.first_held(limits).await?;
     let held: Vec<Held<'_>> =
         rows.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();
     let stored = draining.store(&held, manner).await?;
@@ -141,23 +140,26 @@ impl Draining<'_> {
         if locked.get(0) { Ok(()) } else { Err(DrainError::Busy) }
     }
 
-    /// Offset and bytes of the first held records, as many as `most_bytes` allow, and one at least.
-    async fn first_held(&self, most_bytes: i64) -> Result<Vec<Row>, Error> {
+    /// Offset and bytes of the first held records, as many as the limits allow, and one at least.
+    async fn first_held(&self, limits: BatchLimits) -> Result<Vec<Row>, Error> {
         const FIRST: &str = "SELECT log_offset, record FROM ( \
-                 SELECT log_offset, record, \
-                     sum(octet_length(record)) OVER (ORDER BY log_offset) - octet_length(record) AS bytes_before \
-                 FROM (SELECT log_offset, record FROM rollbook.held_record \
+                 SELECT log_offset, record, sum(events) OVER before_it - events AS rows_before, \
+                     sum(octet_length(record)) OVER before_it - octet_length(record) AS bytes_before \
+                 FROM (SELECT log_offset, record, events FROM rollbook.held_record \
                      WHERE generation = $1 AND partition = $2 AND organization_id = $3 \
                      ORDER BY log_offset LIMIT 1000) AS first \
-             ) AS measured WHERE bytes_before < $4 ORDER BY log_offset";
-        self.transaction.query_typed(FIRST, &self.of_the_lane((&most_bytes, Type::INT8))).await
+                 WINDOW before_it AS (ORDER BY log_offset) \
+             ) AS measured WHERE rows_before < $4 AND bytes_before < $5 ORDER BY log_offset";
+        let [rows, bytes] = [limits.rows, limits.bytes].map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let [generation, partition, organization] = self.of_the_lane();
+        let limits: [Parameter<'_>; 2] = [(&rows, Type::INT8), (&bytes, Type::INT8)];
+        let [rows, bytes] = limits;
+        self.transaction.query_typed(FIRST, &[generation, partition, organization, rows, bytes]).await
     }
 
     /// Writes, in the organization's role, those that can be decoded and that the watermark does not cover, and moves it.
     /// Those behind an unfit one are the next transaction's.
     async fn store(&self, held: &[Held<'_>], manner: Manner) -> Result<Stored, DrainError> {
-        /// What is drained at a time is bounded where it is read.
-        const ALL_OF_THEM: Limits = Limits { rows: usize::MAX, bytes: usize::MAX };
         let nothing = Stored { records: 0, undecodable: Vec::new(), fates: Fates::default() };
         if held.is_empty() {
             return Ok(nothing);
@@ -168,7 +170,7 @@ impl Draining<'_> {
         let mut stored = Stored { records: covered, ..nothing };
         let batch = loop {
             let rest = held[stored.records..].iter().cloned();
-            match Prepared::take(self.organization, self.position, rest, ALL_OF_THEM) {
+            match Prepared::take(self.organization, self.position, rest) {
                 Ok(batch) => break batch,
                 Err(UnfitRecord { why: Unfit::Undecodable, .. }) => stored.undecodable.push(stored.records),
                 Err(unfit @ UnfitRecord { why: Unfit::Foreign { .. } | Unfit::Newer { .. }, .. }) => {
@@ -196,7 +198,9 @@ impl Draining<'_> {
         if !unreadable.is_empty() {
             write_down(&self.transaction, &unreadable).await?;
         }
-        self.transaction.execute_typed(DELETE, &self.of_the_lane((&last.offset, Type::INT8))).await?;
+        let [generation, partition, organization] = self.of_the_lane();
+        let last = (&last.offset as &(dyn ToSql + Sync), Type::INT8);
+        self.transaction.execute_typed(DELETE, &[generation, partition, organization, last]).await?;
         self.transaction.commit().await?;
         let unreadable = stored.undecodable.len();
         Ok(Some(Drained { records: stored.records, fates: stored.fates, unreadable }))
@@ -214,12 +218,11 @@ impl Draining<'_> {
     }
 
     /// `$1` to `$3` name the lane.
-    fn of_the_lane<'b>(&'b self, fourth: Parameter<'b>) -> [Parameter<'b>; 4] {
+    fn of_the_lane(&self) -> [Parameter<'_>; 3] {
         [
             (&self.position.generation, Type::INT4),
             (&self.position.partition, Type::INT4),
             (&self.organization.0, Type::UUID),
-            fourth,
         ]
     }
 }

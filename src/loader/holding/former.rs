@@ -7,19 +7,19 @@ use tokio_postgres::types::Type;
 
 use super::drain::drain_partition;
 use crate::loader::Shared;
+use crate::loader::ask::Unanswered;
 use crate::loader::outcome::Outcomes;
-use crate::loader::writer::Refusal;
 use crate::tenant::{OrganizationId, RecordOwner};
 
 /// Tries once to drain all of them. What a schema still refuses stays held until the next time.
-pub(in crate::loader) async fn drain_former_generations(shared: &Shared) -> Result<(), Refusal> {
+pub(in crate::loader) async fn drain_former_generations(shared: &Shared) -> Result<(), Unanswered> {
     const FORMER: &str = "SELECT DISTINCT generation, partition, organization_id FROM rollbook.held_record \
          WHERE generation < $1 ORDER BY generation";
     // One that is still at it tries everything that this one would.
     let Ok(_alone) = shared.draining_former.try_lock() else { return Ok(()) };
-    let client = shared.pool.get().await?;
-    let former = client.query_typed(FORMER, &[(&shared.generation, Type::INT4)]).await?;
-    client.give_back();
+    let former = shared
+        .read(async |client| Ok(client.query_typed(FORMER, &[(&shared.generation, Type::INT4)]).await?))
+        .await?;
     for row in former {
         let (generation, partition): (i32, i32) = (row.get(0), row.get(1));
         let organization = OrganizationId(row.get(2));
@@ -28,7 +28,8 @@ pub(in crate::loader) async fn drain_former_generations(shared: &Shared) -> Resu
         let outcomes = Outcomes::new(shared.label(organization));
         let mut begun = Instant::now();
         let place = (generation, partition);
-        let mut client = shared.pool.get().await?;
+        // Bounded by its own time-outs; where it fails, that is said, and the next look finds out about the server.
+        let Ok(mut client) = shared.pool.get().await else { return Err(Unanswered::Lost) };
         let drained =
             drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {
                 outcomes.drained(drained, begun.elapsed());

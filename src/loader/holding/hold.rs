@@ -21,6 +21,8 @@ pub(in crate::loader) enum HoldOutcome {
     Held,
     /// The organization was removed: nothing is held for it.
     OrganizationRemoved,
+    /// This database has no such organization: it went back to before there was one. Nothing is held.
+    OrganizationUnknown,
 }
 
 /// Holds records in one statement, as the loader's own role.
@@ -55,9 +57,12 @@ pub(in crate::loader) async fn hold(
         .await?;
     // The trigger passes over records of a removed organization; the state, read after it, says whether it did.
     const STATE: &str = "SELECT state = 'removed' FROM rollbook.organization WHERE id = $1";
-    // Its row stays for ever: no row is no answer, and never a reason to let records go.
-    let is_removed = client.query_typed_one(STATE, &[(&organization.0, Type::UUID)]).await?.get(0);
-    Ok(if is_removed { HoldOutcome::OrganizationRemoved } else { HoldOutcome::Held })
+    let is_removed = client.query_typed_opt(STATE, &[(&organization.0, Type::UUID)]).await?;
+    Ok(match is_removed.map(|row| row.get(0)) {
+        Some(false) => HoldOutcome::Held,
+        Some(true) => HoldOutcome::OrganizationRemoved,
+        None => HoldOutcome::OrganizationUnknown,
+    })
 }
 
 /// The lanes of these partitions that have held records: they have to be opened though nothing new comes for them.

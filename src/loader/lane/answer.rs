@@ -32,7 +32,11 @@ impl Lane {
                 // No watermark shows that it is written down: opening asks whether the server is still the same.
                 self.unconfirmed(now);
             }
-            Told::Drained => self.drained(now),
+            Told::Drained => {
+                self.size.passed();
+                self.drain_again(now);
+            }
+            Told::Cleared => self.drain_again(now),
             Told::NoneHeld => self.close(),
             Told::Gone(nobody) => {
                 self.look = false;
@@ -65,6 +69,7 @@ impl Lane {
     fn flushed(&mut self, receipt: Receipt, met_duplicates: bool) {
         self.queue.remove_first(receipt.records());
         self.races = 0;
+        self.size.passed();
         self.flushes_without_duplicates =
             if met_duplicates { 0 } else { self.flushes_without_duplicates.saturating_add(1) };
         self.go_live(Some(receipt.watermark()));
@@ -106,15 +111,29 @@ impl Lane {
             Refused::Server => {}
             Refused::NotYet => self.not_before = Some(now + SNAPSHOT_PAUSE),
             Refused::Again(reason) => match task {
-                Task::Drain => self.still_held(reason, now),
+                // It says nothing of why they are held.
+                Task::Drain { .. } => self.put_off(now),
                 _ if self.races == MOST_RACES => self.hold(reason, now, FIRST_PROBE),
                 _ => {
                     self.not_before = Some(now + RACE_PAUSE * 2_u32.pow(self.races));
                     self.races += 1;
                 }
             },
-            Refused::Schema(reason) | Refused::Slow(reason) => self.still_held(reason, now),
+            Refused::Schema(reason) => self.still_held(reason, now),
+            Refused::Slow(reason) => {
+                self.was_too_much(task);
+                self.still_held(reason, now);
+            }
         }
+    }
+
+    fn was_too_much(&mut self, task: &Task) {
+        let rows = match task {
+            Task::Flush { records, .. } => self.queue.first(*records).map(|record| record.events).sum(),
+            Task::Drain { rows } => *rows,
+            Task::Open | Task::Hold { .. } | Task::WriteDown { .. } => return,
+        };
+        self.size.was_too_much(rows);
     }
 
     fn hold(&mut self, reason: String, now: Instant, pause: Duration) {
@@ -130,8 +149,7 @@ impl Lane {
         match &mut self.state {
             State::Held(held) => {
                 held.reason = reason;
-                held.pause = (held.pause * 2).min(LONGEST_PROBE);
-                held.probe_at = now + held.pause;
+                self.put_off(now);
             }
             State::Closed | State::Live(_) => self.hold(reason, now, FIRST_PROBE),
             // The control schema's own table refuses: the same once more.
@@ -139,8 +157,16 @@ impl Lane {
         }
     }
 
-    /// One transaction of a drain was committed; the next one may find more.
-    fn drained(&mut self, now: Instant) {
+    /// The next drain waits for longer than the last one did.
+    fn put_off(&mut self, now: Instant) {
+        if let State::Held(held) = &mut self.state {
+            held.pause = (held.pause * 2).min(LONGEST_PROBE);
+            held.probe_at = now + held.pause;
+        }
+    }
+
+    /// The next drain may find more, or what this one was kept from.
+    fn drain_again(&mut self, now: Instant) {
         if let State::Held(held) = &mut self.state {
             held.probe_at = now;
             held.pause = FIRST_PROBE;

@@ -20,7 +20,7 @@ impl Lane {
                 Task::Flush { expected: Expected::Watermark(watermark), .. } => 200 + place(*watermark),
                 Task::Open => 0,
                 Task::Hold { .. } => 1,
-                Task::Drain => 2,
+                Task::Drain { .. } => 2,
                 Task::WriteDown { .. } => 3,
             };
             (expected, task.records())

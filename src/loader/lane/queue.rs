@@ -64,11 +64,13 @@ struct Left {
     from: i64,
     /// What the first of it takes in memory, as far as the lane has seen it.
     first_cost: usize,
+    /// When intake received it, or one before it.
+    received_at: UnixMillis,
 }
 
 impl Left {
     fn at(record: &Waiting) -> Option<Self> {
-        Some(Self { from: record.offset, first_cost: record.cost() })
+        Some(Self { from: record.offset, first_cost: record.cost(), received_at: record.received_at })
     }
 }
 
@@ -81,7 +83,7 @@ struct Ahead {
 }
 
 /// Batches end at either of these; the record that passes one is the last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::loader) struct BatchLimits {
     /// Events.
     pub(in crate::loader) rows: usize,
@@ -161,7 +163,7 @@ impl Queue {
         to: i64,
         mut room: impl FnMut(usize, &Waiting) -> Room,
     ) {
-        let Some(Left { from: left_from, .. }) = self.left else { return };
+        let Some(Left { from: left_from, mut received_at, .. }) = self.left else { return };
         if keeps(Rule::CatchUpWithoutGap) && left_from < from {
             return self.drop_ahead();
         }
@@ -173,6 +175,7 @@ impl Queue {
                 self.left = Left::at(&record);
                 return self.drop_ahead();
             }
+            received_at = record.received_at;
             self.push(record);
         }
         match self.ahead.take() {
@@ -185,7 +188,7 @@ impl Queue {
             ahead => {
                 self.ahead = ahead;
                 self.drop_ahead();
-                self.left = Some(Left { from: left_from.max(to), first_cost: 0 });
+                self.left = Some(Left { from: left_from.max(to), first_cost: 0, received_at });
             }
         }
     }
@@ -212,9 +215,10 @@ impl Queue {
         self.pending.front().map(|record| record.offset).or(left_from)
     }
 
-    /// When intake received the oldest record in memory that is not safe.
+    /// When intake received the oldest record that is not safe, in memory or left in the log.
     pub(in crate::loader) fn oldest_received_at(&self) -> Option<UnixMillis> {
-        self.pending.front().map(|record| record.received_at)
+        let left = self.left.map(|left| left.received_at);
+        self.pending.front().map(|record| record.received_at).or(left)
     }
 
     /// What the records in memory take there, in bytes.

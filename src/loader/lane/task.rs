@@ -37,7 +37,10 @@ pub(in crate::loader) enum Task {
         reason: String,
     },
     /// Store the first held records.
-    Drain,
+    Drain {
+        /// Up to so many events of them, and one record at least.
+        rows: usize,
+    },
     /// Write the first pending records down as unreadable.
     WriteDown {
         /// How many.
@@ -50,8 +53,8 @@ pub(in crate::loader) enum Task {
 /// Where a flush expects the watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::loader) enum Expected {
-    /// The lane has not read it: the flush opens the schema, and writes if nothing is held, nothing is covered, and the
-    /// watermark is no lower than this one, which the database once confirmed.
+    /// The lane has not read it: the flush opens the schema, and writes if nothing is held, none of the batch is covered, and
+    /// the watermark is no lower than this one, which the database once confirmed: what is lower was forgotten.
     AtLeast(Option<Watermark>),
     /// Where the lane left it (`None`: there is none yet).
     Watermark(Option<Watermark>),
@@ -135,6 +138,8 @@ pub(in crate::loader) enum Told {
     Undecodable(Kept),
     /// Held records were stored and are held no longer.
     Drained,
+    /// What stood in a drain's way was ended. Nothing was drained.
+    Cleared,
     /// A drain found none.
     NoneHeld,
     /// There is no schema.
@@ -158,7 +163,7 @@ pub(in crate::loader) enum Refused {
     Again(String),
     /// The schema: its records are held.
     Schema(String),
-    /// The same, unless most others say so, too: then it is the server.
+    /// The same, because it took too long: less is tried at a time. Unless most others say so, too: then it is the server.
     Slow(String),
 }
 
@@ -169,7 +174,7 @@ impl Task {
             Self::Flush { records, .. } | Self::Hold { records, .. } | Self::WriteDown { records, .. } => {
                 *records
             }
-            Self::Open | Self::Drain => 0,
+            Self::Open | Self::Drain { .. } => 0,
         }
     }
 }

@@ -57,6 +57,13 @@ pub(super) enum What {
     WritesOne {
         organization: usize,
     },
+    /// A held lane drains though records are pending.
+    DrainsFirst {
+        organization: usize,
+    },
+    DrainsOneFirst {
+        organization: usize,
+    },
     Arrives,
     MovesAnchor,
     ReadsAgain {

@@ -5,7 +5,7 @@ use super::rule::{Rule, keeps};
 use super::state::{Config, Faults, LATER, Loader, Open, Run, State, key, next_offset, record};
 use super::step::{Next, What};
 use crate::loader::lane::{
-    self, BatchLimits, Expected, Kept, Nobody, Receipt, Refused, Room, Task, Told, Wants,
+    self, BatchLimits, Expected, First, Kept, Nobody, Receipt, Refused, Room, Task, Told, Wants,
 };
 
 const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
@@ -119,8 +119,10 @@ impl At<'_> {
                 None => {
                     let wants = self.reader.lane(organization).map(|lane| lane.wants(*LATER));
                     if wants == Some(Wants::Writer) {
-                        self.begin(organization, true, offer);
-                        self.begin(organization, false, offer);
+                        for is_all in [true, false] {
+                            self.begin(organization, is_all, First::Pending, offer);
+                            self.begin(organization, is_all, First::DueDrain(*LATER), offer);
+                        }
                     } else if self.reader.lane(organization).is_some_and(lane::Lane::went_back) {
                         let mut next = self.state.clone();
                         next.loaders[self.loader] = None;
@@ -164,18 +166,28 @@ impl At<'_> {
     }
 
     /// The lane's next task, up to the first moment at which another can come in between.
-    fn begin(&self, organization: usize, is_all: bool, offer: &mut impl FnMut(What, Next)) {
+    fn begin(&self, organization: usize, is_all: bool, first: First, offer: &mut impl FnMut(What, Next)) {
         let mut next = self.state.clone();
         if !keeps(Rule::IdentityGoesWithConnection) {
             next.loader_mut(self.loader).identity = next.database.identity;
         }
         let lane = next.loader_mut(self.loader).lane_mut(organization);
-        let task = lane.begin(if is_all { ALL } else { ONE });
+        let task = lane.begin(if is_all { ALL } else { ONE }, first);
+        // What is due only makes a difference where something is pending, too.
+        if (first != First::Pending) != (matches!(task, Task::Drain { .. }) && lane.first(1).next().is_some())
+        {
+            return;
+        }
         let records: Offsets = lane.first(task.records()).map(|record| record.offset).collect();
         if !is_all && records.count() == lane.first(2).count() {
             return;
         }
-        let what = if is_all { What::WritesAll { organization } } else { What::WritesOne { organization } };
+        let what = match (first, is_all) {
+            (First::DueDrain(_), true) => What::DrainsFirst { organization },
+            (First::DueDrain(_), false) => What::DrainsOneFirst { organization },
+            (First::Pending, true) => What::WritesAll { organization },
+            (First::Pending, false) => What::WritesOne { organization },
+        };
         let is_behind_known =
             matches!(task, Task::Flush { expected: Expected::Watermark(_), .. } | Task::WriteDown { .. });
         if self.reader.identity != self.state.database.identity
@@ -193,7 +205,7 @@ impl At<'_> {
                 let told = Told::WrittenDown(Kept::confirmed());
                 self.statement(next, organization, told, what, offer);
             }
-            Task::Open | Task::Flush { .. } | Task::Drain => {
+            Task::Open | Task::Flush { .. } | Task::Drain { .. } => {
                 offer(what, self.in_schema(next, organization, &task, records, is_all));
             }
         }
@@ -228,7 +240,7 @@ impl At<'_> {
             Task::Flush { expected, .. } => {
                 self.lock(next, organization, Run::Looked { expected: *expected, records })
             }
-            Task::Drain => {
+            Task::Drain { .. } => {
                 let read = next.database.first_held(organization, if is_all { usize::MAX } else { 1 });
                 if read.is_empty() {
                     return self.told(next, organization, Told::NoneHeld);

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Client;
 
 use super::super::Shared;
 use super::super::anchor::{self, AnchorMove, Moved};
+use super::super::ask::ask;
 use super::super::dispatcher::Dispatcher;
 use super::super::partition::LaneKey;
 use super::super::position::Watermark;
-use super::super::writer::Refusal;
+use super::super::server::Use;
 use super::looks::Found;
 use super::{Ended, ReceiveLoop};
 use crate::log::Revocation;
@@ -17,6 +21,8 @@ use crate::store::Backoff;
 
 /// How often the last anchors of partitions that are given up are tried: then the next owner begins a little further back.
 const LAST_TRIES: u32 = 3;
+/// How long, all of them together. With what a revocation waits for transactions it is less than the consumer waits for us.
+const LAST_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What the database confirmed, as far as the loader remembers when it begins again: to tell people what is gone.
 #[derive(Debug, Default)]
@@ -51,33 +57,33 @@ impl Anchored {
         moves: Vec<AnchorMove>,
         revocation: Option<Revocation>,
     ) -> Self {
-        let mut backoff = Backoff::for_server();
-        let tries = if revocation.is_some() { LAST_TRIES } else { 1 };
-        let mut moved = moves.is_empty().then_some(Moved::All);
-        for _ in 0..tries {
-            if moved.is_some() {
-                break;
+        let moved = match (moves.is_empty(), &revocation) {
+            (true, _) => Some(Moved::All),
+            (false, None) => write(shared, &moves).await,
+            (false, Some(_)) => {
+                let tried = tokio::time::timeout(LAST_PATIENCE, write_at_last(shared, &moves));
+                tried.await.unwrap_or_default()
             }
-            match try_write(shared, &moves).await {
-                Ok(outcome) => moved = Some(outcome),
-                Err(refused) => {
-                    shared.condition.server.lost(refused.reason());
-                    tokio::time::sleep(backoff.next()).await;
-                }
-            }
-        }
+        };
         Self { moves, moved, revocation }
     }
 }
 
-async fn try_write(shared: &Shared, moves: &[AnchorMove]) -> Result<Moved, Refusal> {
-    let mut client = shared.pool.get().await?;
-    let moved = anchor::write(&mut client, shared.generation, &shared.identity, moves).await?;
-    if moved == Moved::All {
-        client.give_back();
+async fn write_at_last(shared: &Shared, moves: &[AnchorMove]) -> Option<Moved> {
+    let mut backoff = Backoff::for_server();
+    for _ in 1..LAST_TRIES {
+        if let Some(moved) = write(shared, moves).await {
+            return Some(moved);
+        }
+        tokio::time::sleep(backoff.next()).await;
     }
-    shared.condition.server.answered();
-    Ok(moved)
+    write(shared, moves).await
+}
+
+async fn write(shared: &Shared, moves: &[AnchorMove]) -> Option<Moved> {
+    let writing =
+        async |client: &mut Client| anchor::write(client, shared.generation, &shared.identity, moves).await;
+    ask(&shared.pool, &shared.condition, Use::Writing, writing).await.ok()
 }
 
 impl Anchoring {
@@ -181,12 +187,18 @@ impl Anchoring {
 
 impl ReceiveLoop<'_> {
     pub(super) fn anchor(&mut self) {
-        if self.anchoring.is_writing() || self.ending == Some(Ended::Rewound) {
+        // Partitions that are given up have their own anchors written, and must not wait for those of others.
+        if self.anchoring.is_writing()
+            || self.closing.deadline().is_some()
+            || self.ending == Some(Ended::Rewound)
+        {
             return;
         }
         let moves = self.anchoring.moves(&mut self.dispatcher, None);
         if !moves.is_empty() {
             self.write_anchors(moves, None);
+        } else if self.dispatcher.partitions().all(|(_, partition)| partition.has_written_all()) {
+            self.shared.condition.server.nothing_waits();
         }
     }
 

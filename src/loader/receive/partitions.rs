@@ -104,6 +104,7 @@ impl ReceiveLoop<'_> {
             self.anchoring.keep_in_mind(&self.dispatcher, *partition);
             self.dispatcher.end(*partition);
             self.stopped.remove(partition);
+            self.damaged.remove(partition);
             self.moving.remove(partition);
             self.shared.condition.forget(*partition);
             measure::forget(*partition);

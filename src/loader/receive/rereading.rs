@@ -83,7 +83,9 @@ impl Rereader {
         }
         let (mut records, mut wanted_bytes, mut scanned_bytes) = (Vec::new(), 0, 0);
         let part = crate::log::Stretch { partition: stretch.partition, from: stretch.from, to: stretch.to };
-        let to = scanner.read_some(part, |offset, bytes| {
+        let mut seen = Seen::from(stretch.from);
+        let read = scanner.read_some(part, |offset, bytes| {
+            seen.record(offset);
             let (key, record) = waiting(offset, Bytes::copy_from_slice(bytes));
             scanned_bytes += bytes.len();
             if stretch.wanted.get(&key).is_some_and(|from| offset >= *from) {
@@ -94,8 +96,45 @@ impl Rereader {
                 true => Go::NoFurther,
                 false => Go::On,
             }
-        })?;
-        Ok(Reread::Brought(Brought { stretch, records, to }))
+        });
+        let to = match read {
+            Ok(to) => to,
+            // What stands before the damage is as good as ever. The look stops the partition there, once it is loaded.
+            Err(ScanError::Damaged { offset, .. }) if offset > stretch.from => offset,
+            Err(error) => return Err(error),
+        };
+        // It may have been quicker than we were while we read, too.
+        match seen.may_lack(to, scanner.ends_of(stretch.partition)?.start) {
+            true => Ok(Reread::Gone { partition: stretch.partition }),
+            false => Ok(Reread::Brought(Brought { stretch, records, to })),
+        }
+    }
+}
+
+/// Which offsets of a stretch were no records to its reader. Most are marks of the log's own; but a reader that finds a record
+/// gone goes on at the log's new start, and says nothing.
+#[derive(Debug)]
+struct Seen {
+    next: i64,
+    first_gap: Option<i64>,
+}
+
+impl Seen {
+    fn from(offset: i64) -> Self {
+        Self { next: offset, first_gap: None }
+    }
+
+    fn record(&mut self, offset: i64) {
+        if offset > self.next {
+            self.first_gap.get_or_insert(self.next);
+        }
+        self.next = offset + 1;
+    }
+
+    /// Whether records up to `to` may be missing, if the log starts here by now.
+    fn may_lack(&self, to: i64, start: i64) -> bool {
+        let first_gap = self.first_gap.or((self.next < to).then_some(self.next));
+        first_gap.is_some_and(|gap| gap < start)
     }
 }
 
@@ -108,5 +147,31 @@ pub(in crate::loader) fn waiting(offset: i64, bytes: Bytes) -> (LaneKey, Waiting
             (key, Waiting { offset, record_id, events, received_at, bytes })
         }
         Err(_) => (LaneKey::Undecodable, Waiting::undecodable(offset, bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(offsets: impl IntoIterator<Item = i64>) -> Seen {
+        let mut seen = Seen::from(10);
+        offsets.into_iter().for_each(|offset| seen.record(offset));
+        seen
+    }
+
+    #[test]
+    fn what_retention_took_while_it_was_read_is_missed() {
+        assert!(seen([14, 15]).may_lack(16, 14), "from the beginning on");
+        assert!(seen([10, 11, 14, 15]).may_lack(16, 14), "in the middle");
+        assert!(seen([]).may_lack(16, 20) && seen([10, 11]).may_lack(16, 20), "up to the end");
+    }
+
+    #[test]
+    fn what_was_read_before_retention_took_it_and_what_never_was_a_record_is_not_missed() {
+        assert!(!seen(10..16).may_lack(16, 20), "all of it was read");
+        assert!(!seen([10, 11, 14, 15]).may_lack(16, 10), "marks of the log's own");
+        assert!(!seen([10, 11, 14, 15]).may_lack(18, 12), "which are above what was taken");
+        assert!(!seen([10, 11]).may_lack(12, 20), "it was to be read no further");
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Moves {
 impl World {
     pub(super) fn anchor(&mut self, process: usize) {
         let state = &mut self.processes[process];
-        if state.anchoring.is_writing() || state.ending == Some(Ended::Rewound) {
+        if state.anchoring.is_writing() || state.is_closing() || state.ending == Some(Ended::Rewound) {
             return;
         }
         let moves = state.anchoring.moves(&mut state.dispatcher, None);

@@ -58,6 +58,11 @@ impl Process {
             last_reread: (0, 0),
         }
     }
+
+    /// Whether partitions are being given up.
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
 }
 
 impl World {
@@ -112,7 +117,7 @@ impl World {
 
     fn dispatch(&mut self, process: usize) {
         let now = self.instant();
-        for overdue in self.processes[process].dispatcher.overdue(now) {
+        for overdue in self.processes[process].dispatcher.overdue(now).overdue {
             match overdue {
                 Overdue::Moved(work) => self.say(|_| format!("loader {process}: work {work} is slow")),
                 Overdue::GiveUp(work) => self.give_up(process, work),

@@ -91,7 +91,7 @@ impl World {
                 let told = self.unless_lost(Told::WrittenDown(Kept::confirmed()));
                 self.answer(number, told);
             }
-            Task::Open | Task::Flush { .. } | Task::Drain => self.in_schema(number, place, key, &task),
+            Task::Open | Task::Flush { .. } | Task::Drain { .. } => self.in_schema(number, place, key, &task),
         }
     }
 
@@ -153,10 +153,10 @@ impl World {
             }
             Task::Flush { expected: Expected::AtLeast(_), .. } => self.after(1, Event::Locks(number)),
             Task::Flush { .. } => self.locks(number),
-            Task::Drain if self.server.draining[key].is_some() => {
+            Task::Drain { .. } if self.server.draining[key].is_some() => {
                 self.answer(number, Told::Refused(Refused::Again("another drains".to_owned())));
             }
-            Task::Drain => {
+            Task::Drain { .. } => {
                 let read = self.server.durable.database.first_held(place.shelf(key), DRAINED_AT_ONCE);
                 if read.is_empty() {
                     return self.answer(number, Told::NoneHeld);
@@ -262,7 +262,8 @@ impl World {
 
     pub(super) fn commits(&mut self, number: u64) {
         let Some(running) = self.running(number) else { return };
-        let (place, key, is_drain) = (running.place, running.key, matches!(running.work.task, Task::Drain));
+        let (place, key, is_drain) =
+            (running.place, running.key, matches!(running.work.task, Task::Drain { .. }));
         let lost = if is_drain { Told::Refused(Refused::Server) } else { Told::Unconfirmed };
         if self.server.is_away {
             return self.answer(number, lost);

@@ -172,7 +172,7 @@ impl Driver {
 
     fn dispatch(&mut self) {
         let now = Instant::now();
-        for overdue in self.dispatcher.overdue(now) {
+        for overdue in self.dispatcher.overdue(now).overdue {
             match overdue {
                 Overdue::Moved(_) => {}
                 Overdue::GiveUp(work) => self.connections.give_up(work),

@@ -1,10 +1,9 @@
 //! The writer sabotaged: it resolves consistently wrong, role and schema both. Postgres alone stands in between.
 
 use super::super::holding::{HoldOutcome, ToHold, drain_some, hold};
+use super::super::lane::{BatchLimits, Expected};
 use super::super::position::Watermark;
-use super::super::writer::{
-    Expected, FlushError, Flushed, Scope, Way, WriteError, flush, scope_of, sqlstate,
-};
+use super::super::writer::{FlushError, Flushed, Scope, Way, WriteError, flush, scope_of, sqlstate};
 use super::events::{event, events, record, record_bytes, source};
 use super::site::{POSITION, Site, prepared, record_id};
 use crate::tenant::Organization;
@@ -21,6 +20,8 @@ fn refused(outcome: Result<Flushed, FlushError>) -> tokio_postgres::Error {
     }
 }
 
+const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
+
 #[tokio::test]
 async fn a_batch_in_the_wrong_schema_is_refused_by_the_watermark_even_with_the_right_role_for_it() {
     let site = Site::with(&["acme", "birch"]).await;
@@ -35,12 +36,13 @@ async fn a_batch_in_the_wrong_schema_is_refused_by_the_watermark_even_with_the_r
         for count in [2, 200] {
             let batch = prepared(source(site.id("acme"), 1, events(10..10 + count)));
             let mut loader = site.loader().await;
-            let error =
-                refused(flush(&mut loader, &statements, Expected::Known(None), &batch, Way::Direct).await);
+            let error = refused(
+                flush(&mut loader, &statements, Expected::Watermark(None), &batch, Way::Direct).await,
+            );
             assert_eq!((sqlstate(&error), scope_of(&error)), ("23514", Scope::Tenant), "{error:?}");
             // Nor does knowing where birch stands help: it is not acme's watermark.
             if birchs_own.is_some() {
-                let expected = Expected::Known(birchs_own);
+                let expected = Expected::Watermark(birchs_own);
                 let stale = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
                 assert_eq!(stale.expect("an answer"), Flushed::Stale { found: None });
             }
@@ -72,7 +74,7 @@ async fn the_lane_of_a_sabotaged_writer_holds_its_records_and_loses_none() {
 
     // The bug is found; what is held goes where it belongs.
     let mut loader = site.loader().await;
-    let drained = drain_some(&mut loader, &site.statements("acme"), acme, POSITION, 1 << 20).await;
+    let drained = drain_some(&mut loader, &site.statements("acme"), acme, POSITION, ALL).await;
     assert_eq!(drained.expect("a drain").map(|drained| drained.fates.stored), Some(3));
     assert_eq!(site.totals("acme").await, ["3|61|3|0|0"]);
     assert_eq!(site.contents("birch").await, before.0);
@@ -91,7 +93,7 @@ async fn a_sabotaged_drain_stores_nothing_and_deletes_nothing() {
         let held = hold(&loader, acme, POSITION, &to_hold, "a test").await.expect("held");
         assert_eq!(held, HoldOutcome::Held);
         let drained =
-            drain_some(&mut loader, &site.statements_of(acme_as_birch(&site)), acme, POSITION, 1).await;
+            drain_some(&mut loader, &site.statements_of(acme_as_birch(&site)), acme, POSITION, ALL).await;
         assert!(drained.is_err(), "offset {offset}: {drained:?}");
     }
     assert_eq!(site.held().await, ["9|1|a test", "60|1|a test"]);

@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use super::super::holding::{DrainError, HoldOutcome, Opening, ToHold, drain_some, hold, open};
+use super::super::lane::BatchLimits;
 use super::super::position::Watermark;
 use super::super::writer::{Fates, Refusal, WriteError};
 use super::events::{bad_event, event, events, log_record, record, record_bytes, source};
@@ -12,7 +13,7 @@ use crate::log::record::RecordView;
 use crate::tenant::OrganizationId;
 
 /// Everything that is held fits.
-const ALL: i64 = 1 << 30;
+const ALL: usize = 1 << 30;
 
 /// Holds a record of acme's, as a lane does; gives its id.
 async fn hold_one(site: &Site, offset: i64, events: &[Event<'_>]) -> uuid::Uuid {
@@ -23,10 +24,14 @@ async fn hold_one(site: &Site, offset: i64, events: &[Event<'_>]) -> uuid::Uuid 
     RecordView::parse(&bytes).expect("a record of ours").record_id
 }
 
-async fn drain(site: &Site, most_bytes: i64) -> Result<Option<Fates>, DrainError> {
+async fn drain(site: &Site, bytes: usize) -> Result<Option<Fates>, DrainError> {
+    drain_up_to(site, BatchLimits { rows: usize::MAX, bytes }).await
+}
+
+async fn drain_up_to(site: &Site, limits: BatchLimits) -> Result<Option<Fates>, DrainError> {
     let mut loader = site.loader().await;
     let drained =
-        drain_some(&mut loader, &site.statements("acme"), site.id("acme"), POSITION, most_bytes).await?;
+        drain_some(&mut loader, &site.statements("acme"), site.id("acme"), POSITION, limits).await?;
     Ok(drained.map(|drained| drained.fates))
 }
 
@@ -386,4 +391,18 @@ async fn a_hold_is_committed_synchronously_where_the_servers_default_is_not() {
     site.through_a_lane(&shared, vec![record(site.id("acme"), 7, &[event(1)])]).await;
     // Asked at the commit.
     assert_eq!(site.texts("SELECT said FROM public.told").await, ["on"]);
+}
+
+#[tokio::test]
+async fn a_drain_takes_as_many_rows_as_it_may_and_one_record_at_least() {
+    let site = Site::with(&["acme"]).await;
+    for offset in 0..5_i64 {
+        let ids = 100 * u128::from(offset.unsigned_abs());
+        hold_one(&site, offset, &events(ids..ids + 10)).await;
+    }
+    for (rows, taken) in [(1, 10), (10, 10), (11, 20)] {
+        let limits = BatchLimits { rows, bytes: ALL };
+        assert_eq!(drain_up_to(&site, limits).await.expect("drained"), stored(taken), "{rows}");
+    }
+    assert_eq!(site.held().await.len(), 1);
 }

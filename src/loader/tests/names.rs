@@ -1,6 +1,7 @@
 //! Names that should never come out of the control schema, and what they would do if they did.
 
-use super::super::writer::{Expected, FlushError, Scope, Way, WriteError, flush, scope_of, sqlstate};
+use super::super::lane::Expected;
+use super::super::writer::{FlushError, Scope, Way, WriteError, flush, scope_of, sqlstate};
 use super::events::{events, source};
 use super::site::{Site, prepared};
 use crate::store::quoted;
@@ -30,7 +31,8 @@ async fn hostile_schema_names_and_other_organizations_schemas_are_refused_and_no
     for (schema_name, expected) in cases {
         let lying = Organization { schema_name: schema_name.to_owned(), ..site.organization("acme").clone() };
         let batch = prepared(source(lying.id, 1, events(0..3)));
-        match flush(&mut loader, &site.statements_of(lying), Expected::Known(None), &batch, Way::Direct).await
+        match flush(&mut loader, &site.statements_of(lying), Expected::Watermark(None), &batch, Way::Direct)
+            .await
         {
             Err(FlushError::Refused(WriteError::Postgres(error))) => {
                 assert_eq!(
@@ -57,7 +59,7 @@ async fn a_slug_of_another_organization_beside_ones_own_schema_is_refused() {
     match flush(
         &mut site.loader().await,
         &site.statements_of(lying),
-        Expected::Known(None),
+        Expected::Watermark(None),
         &batch,
         Way::Direct,
     )

@@ -39,6 +39,25 @@ fn record_bytes_at(bytes: &[u8]) -> crate::log::LogRecord {
     log_record(7, bytes.to_vec())
 }
 
+/// The database went back to before there was the organization, and the snapshot has it from before that.
+#[tokio::test]
+async fn records_of_an_organization_that_the_database_has_forgotten_are_written_down_with_their_bytes() {
+    let site = Site::with(&["acme"]).await;
+    let forgotten = Organization {
+        id: OrganizationId(Uuid::from_u128(0xf0)),
+        slug: "forgotten".parse().expect("a slug"),
+        schema_name: "org_forgotten".to_owned(),
+        ..site.organization("acme").clone()
+    };
+    let records = [7, 8].map(|offset| record(forgotten.id, offset, &events(0..3)));
+    let reason = "no organization ever had this id";
+    let expected = [7, 8].map(|offset| format!("{offset}|{}|3|{reason}|t", forgotten.id));
+    let shared = site.shared(vec![forgotten]);
+    assert_eq!(site.through_a_lane(&shared, Vec::from(records)).await, 9, "its partition goes on");
+    assert_eq!(unreadable(&site).await, expected);
+    assert_eq!(site.held().await.len(), 0);
+}
+
 #[tokio::test]
 async fn a_record_of_a_removed_organization_is_counted_without_its_payload() {
     let site = Site::with(&["acme", "birch"]).await;

@@ -8,17 +8,19 @@ use bytes::Bytes;
 use super::super::Shared;
 use super::super::dispatcher::Work;
 use super::super::holding::{DrainError, ToHold, drain_some, hold, open};
-use super::super::lane::{Refused, Task, Told, Turn};
+use super::super::lane::{BatchLimits, Expected, Refused, Task, Told, Turn};
 use super::super::partition::LaneKey;
 use super::super::position::Watermark;
 use super::super::receive::waiting;
 use super::super::schedule::LaneId;
 use super::super::server::ServerIdentity;
-use super::super::writer::{Expected, FlushError, Flushed, Way, WriteError, flush, perform};
+use super::super::writer::{FlushError, Flushed, Way, WriteError, flush, perform};
 use super::driver::{Driver, lane_id};
 use super::events::{bad_event, event, events, record, record_bytes, source};
 use super::site::{POSITION, Site, prepared, record_id};
 use crate::log::LogRecord;
+
+const ALL: BatchLimits = BatchLimits { rows: usize::MAX, bytes: usize::MAX };
 
 fn after(offset: i64) -> Watermark {
     Watermark::after(offset, record_id(offset))
@@ -89,7 +91,7 @@ async fn a_watermark_below_one_that_was_confirmed_is_not_built_upon() {
     for size in [20, 300] {
         let batch = prepared(source(id, 9, events(1_000..1_000 + size)));
         // More than there is was confirmed once.
-        let expected = Expected::Unknown { at_least: Some(after(7)) };
+        let expected = Expected::AtLeast(Some(after(7)));
         let refused = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
         assert_eq!(refused.expect("an answer"), Flushed::Stale { found: Some(after(5)) });
         assert_eq!((site.contents("acme").await, site.totals("acme").await), before);
@@ -98,14 +100,14 @@ async fn a_watermark_below_one_that_was_confirmed_is_not_built_upon() {
     for (offset, at_least) in [(9_i64, after(5)), (10, after(3))] {
         let ids = 2_000 * u128::from(offset.unsigned_abs());
         let batch = prepared(source(id, offset, events(ids..ids + 2)));
-        let expected = Expected::Unknown { at_least: Some(at_least) };
+        let expected = Expected::AtLeast(Some(at_least));
         let flushed = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
         assert!(matches!(flushed, Ok(Flushed::Committed(_))), "{flushed:?}");
     }
     // None at all is less, too, and stays none.
     site.execute("DELETE FROM org_acme.ingest_watermark").await;
     let batch = prepared(source(id, 11, events(90_000..90_002)));
-    let expected = Expected::Unknown { at_least: Some(after(10)) };
+    let expected = Expected::AtLeast(Some(after(10)));
     let refused = flush(&mut loader, &statements, expected, &batch, Way::Direct).await;
     assert_eq!(refused.expect("an answer"), Flushed::Stale { found: None });
     assert_eq!(site.contents("acme").await, [7, 0, 0]);
@@ -120,7 +122,7 @@ async fn on_another_server_nothing_is_opened_stored_or_drained() {
     let another = || site.statements("acme").on(&ServerIdentity::for_tests("another"));
     for size in [20, 300] {
         let batch = prepared(source(id, 5, events(0..size)));
-        let expected = Expected::Unknown { at_least: None };
+        let expected = Expected::AtLeast(None);
         let flushed = flush(&mut loader, &another(), expected, &batch, Way::Direct).await;
         assert!(matches!(flushed, Err(FlushError::Refused(WriteError::OtherServer))), "{flushed:?}");
     }
@@ -130,12 +132,12 @@ async fn on_another_server_nothing_is_opened_stored_or_drained() {
     let bytes = record_bytes(id, &[event(4)]);
     let to_hold = [ToHold { offset: 4, bytes: &bytes, events: 1 }];
     hold(&loader, id, POSITION, &to_hold, "a test").await.expect("held");
-    let drained = drain_some(&mut loader, &another(), id, POSITION, 1 << 20).await;
+    let drained = drain_some(&mut loader, &another(), id, POSITION, ALL).await;
     assert!(matches!(drained, Err(DrainError::Write(WriteError::OtherServer))), "{drained:?}");
     assert_eq!((site.contents("acme").await, site.held().await.len()), ([0, 0, 0], 1));
     // And on the one that it began with, all of it.
     let here = site.statements("acme").on(&ServerIdentity::of(&loader).await.expect("an answer"));
-    let drained = drain_some(&mut loader, &here, id, POSITION, 1 << 20).await.expect("it drains");
+    let drained = drain_some(&mut loader, &here, id, POSITION, ALL).await.expect("it drains");
     assert!(drained.is_some());
     assert_eq!((site.contents("acme").await, site.held().await.len()), ([1, 0, 1], 0));
 }

@@ -7,11 +7,10 @@ use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 use super::super::Shared;
+use super::super::lane::Expected;
 use super::super::position::{Position, Watermark};
 use super::super::server::ServerIdentity;
-use super::super::writer::{
-    Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Statements, Way, flush,
-};
+use super::super::writer::{Fates, FlushError, Flushed, Prepared, Source, Statements, Way, flush};
 use super::driver::Driver;
 use crate::config::loader::LoaderSettings;
 use crate::config::{DatabaseUrl, Operator, Secret};
@@ -272,7 +271,7 @@ impl Site {
         expected: Option<Watermark>,
         source: Source<Vec<u8>>,
     ) -> Result<Option<Fates>, FlushError> {
-        let expected = Expected::Known(expected);
+        let expected = Expected::Watermark(expected);
         let (mut loader, statements, batch) = (self.loader().await, self.statements(slug), prepared(source));
         match flush(&mut loader, &statements, expected, &batch, Way::AskFirst).await? {
             Flushed::Committed(committed) => Ok(Some(committed.fates)),
@@ -285,8 +284,7 @@ impl Site {
 /// A batch of one record, as the lane of the organization that it names has it.
 pub(super) fn prepared(source: Source<Vec<u8>>) -> Prepared<Vec<u8>> {
     let organization = RecordView::parse(&source.bytes).expect("a record of ours").organization_id;
-    let limits = Limits { rows: usize::MAX, bytes: usize::MAX };
-    let prepared = Prepared::take(organization, POSITION, [source], limits);
+    let prepared = Prepared::take(organization, POSITION, [source]);
     prepared.expect("a record that fits").expect("a record")
 }
 

@@ -4,10 +4,10 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::super::holding::{ToHold, hold};
+use super::super::lane::Expected;
 use super::super::position::Watermark;
 use super::super::writer::{
-    Expected, Fates, FlushError, Flushed, Limits, Prepared, Source, Unfit, UnfitRecord, Way, WriteError,
-    flush, sqlstate,
+    Fates, FlushError, Flushed, Prepared, Source, Unfit, UnfitRecord, Way, WriteError, flush, sqlstate,
 };
 use super::events::{event, events, record_bytes, source};
 use super::site::{POSITION, Site, prepared, record_id};
@@ -36,7 +36,7 @@ impl Acme {
         let expected = (self.offset > 0).then(|| after(self.offset - 1));
         let batch = prepared(source(self.site.id("acme"), self.offset, events));
         let statements = self.site.statements("acme");
-        let flushed = flush(&mut self.loader, &statements, Expected::Known(expected), &batch, way).await;
+        let flushed = flush(&mut self.loader, &statements, Expected::Watermark(expected), &batch, way).await;
         match &flushed {
             Ok(Flushed::Committed(_)) => self.offset += 1,
             Err(error) if !error.spares_the_connection() => self.loader = self.site.loader().await,
@@ -307,8 +307,7 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
     for (offset, size) in [(4_i64, 20), (5, 300), (9, 20)] {
         let ids = 1_000 * u128::from(offset.unsigned_abs());
         let batch = prepared(source(id, offset, events(ids..ids + size)));
-        let flushed =
-            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
+        let flushed = flush(&mut loader, &statements, Expected::AtLeast(None), &batch, Way::Direct).await;
         let stored = u64::try_from(size).expect("small");
         match flushed.expect("stored") {
             Flushed::Committed(committed) => {
@@ -323,8 +322,7 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
             other => panic!("{other:?}"),
         }
         // Once more: the watermark covers it now.
-        let again =
-            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
+        let again = flush(&mut loader, &statements, Expected::AtLeast(None), &batch, Way::Direct).await;
         assert_eq!(again.expect("an answer"), Flushed::Stale { found: Some(after(offset)) });
     }
     let bytes = record_bytes(id, &[event(1)]);
@@ -333,8 +331,7 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
     let before = (site.contents("acme").await, site.totals("acme").await);
     for size in SIZES {
         let batch = prepared(source(id, 11, events(50_000..50_000 + size as u128)));
-        let flushed =
-            flush(&mut loader, &statements, Expected::Unknown { at_least: None }, &batch, Way::Direct).await;
+        let flushed = flush(&mut loader, &statements, Expected::AtLeast(None), &batch, Way::Direct).await;
         assert_eq!(flushed.expect("an answer"), Flushed::Held);
     }
     assert_eq!((site.contents("acme").await, site.totals("acme").await), before);
@@ -343,9 +340,8 @@ async fn a_lane_that_knows_nothing_opens_its_schema_in_its_first_flush() {
 #[test]
 fn a_batch_ends_before_the_first_record_that_is_unfit() {
     let id = |n| crate::tenant::OrganizationId(Uuid::from_u128(n));
-    let limits = Limits { rows: usize::MAX, bytes: usize::MAX };
     let take = |sources: &[Source<Vec<u8>>]| {
-        Prepared::take(id(1), POSITION, sources.iter().cloned(), limits)
+        Prepared::take(id(1), POSITION, sources.iter().cloned())
             .map(|batch| batch.map(|batch| (batch.records(), batch.events(), batch.next())))
     };
     // Enough for several chunks, so that taking back what an undecodable record had already added crosses their borders.
@@ -373,10 +369,9 @@ async fn half_a_record_is_never_stored() {
     let mut half_good = source(id, 5, events(5_000..7_000));
     half_good.bytes.extend([0x2a, 2, 0xff, 0xff]);
     let sources = [source(id, 4, events(0..1_234)), half_good];
-    let limits = Limits { rows: usize::MAX, bytes: usize::MAX };
-    let batch = Prepared::take(id, POSITION, sources, limits).expect("a batch").expect("records");
+    let batch = Prepared::take(id, POSITION, sources).expect("a batch").expect("records");
     let mut loader = site.loader().await;
-    let known = Expected::Known(None);
+    let known = Expected::Watermark(None);
     flush(&mut loader, &site.statements("acme"), known, &batch, Way::Direct).await.expect("stored");
     assert_eq!(site.totals("acme").await, ["3|5|1234|0|0"]);
     assert_eq!(site.contents("acme").await, [1_234, 0, 1]);

@@ -17,7 +17,7 @@ use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
 use crate::loader::lane::{Refused, Told};
 use crate::loader::partition::LaneKey;
-use crate::loader::server::ServerIdentity;
+use crate::loader::server::{ServerIdentity, Use};
 use crate::store::PooledClient;
 
 /// How long a statement that is to be cancelled is waited for; then its connection is closed, and Postgres ends it by
@@ -133,7 +133,7 @@ async fn at_work(
     let performed = perform_unless(&shared, &work, &mut connection.client, give_up).await;
     let Performed { told, is_connection_good } = performed;
     if is_connection_good {
-        shared.condition.server.answered();
+        shared.condition.server.answered(Use::Writing);
     }
     finished(told, is_connection_good.then_some(connection), None)
 }
@@ -150,7 +150,8 @@ async fn perform_unless(
     tokio::pin!(performing);
     tokio::select! {
         performed = &mut performing => return performed,
-        () = give_up.cancelled() => canceller.cancel().await,
+        // Its own connection may come to nothing where the server says nothing; what is cancelled is told by its end alone.
+        () = give_up.cancelled() => drop(tokio::time::timeout(CANCEL_GRACE, canceller.cancel()).await),
     }
     match tokio::time::timeout(CANCEL_GRACE, performing).await {
         // It was quicker than its cancelling.
@@ -171,7 +172,7 @@ async fn connected(shared: &Shared, connection: Option<Connection>) -> Result<Co
         return Ok(connection);
     }
     let lost = |reason: &dyn std::fmt::Display| {
-        shared.condition.server.lost(&reason.to_string());
+        shared.condition.server.lost(Use::Writing, &reason.to_string());
         NotConnected::Lost
     };
     let client = shared.pool.get_owned().await.map_err(|error| lost(&error))?;

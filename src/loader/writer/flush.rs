@@ -21,21 +21,9 @@ use tokio_postgres::{Client, Error};
 use super::prepared::Prepared;
 use super::statements::Statements;
 use super::ways::{Fates, Manner, Target, Way, WriteError, begin, finish};
+use crate::loader::lane::Expected;
 use crate::loader::position::{Position, Watermark};
 use crate::tenant::OrganizationId;
-
-/// What the lane knows of its schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::loader) enum Expected {
-    /// Its watermark, as the lane read or moved it; `None`: it has none yet.
-    Known(Option<Watermark>),
-    /// Nothing: the flush opens the schema, too. It looks for held records first, and takes any watermark that covers none
-    /// of the batch.
-    Unknown {
-        /// One that the database once confirmed: what is lower was forgotten, and is not built upon.
-        at_least: Option<Watermark>,
-    },
-}
 
 /// What a flush came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -187,8 +175,8 @@ impl Opened {
     fn judge(&self, expected: Expected, first_offset: i64) -> Result<Option<Watermark>, Flushed> {
         let found = self.watermark;
         let is_stale = match expected {
-            Expected::Known(expected) => found != expected,
-            Expected::Unknown { at_least } => {
+            Expected::Watermark(expected) => found != expected,
+            Expected::AtLeast(at_least) => {
                 Watermark::covers(found.as_ref(), first_offset) || Watermark::higher(found, at_least) != found
             }
         };
@@ -209,14 +197,14 @@ async fn open<B: AsRef<[u8]>>(
     let Target { client, statements, position } = target;
     let lock = locked_watermark(client, statements, position, batch.organization);
     match expected {
-        Expected::Known(_) => {
+        Expected::Watermark(_) => {
             let (began, found) = join!(client.batch_execute(&statements.begin_in_role), lock);
             began?;
             Ok(Opened { is_other_server: false, any_held: false, watermark: found? })
         }
         // Whoever holds records of this lane later than this read them from the log, as this lane does (see
         // `docs/architecture.md`): what counts are those that were held before it had the partition.
-        Expected::Unknown { .. } => {
+        Expected::AtLeast(_) => {
             let (began, is_other_server, any_held, became, found) = join!(
                 client.batch_execute(&statements.begin),
                 statements.are_for_another(client),

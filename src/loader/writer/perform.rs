@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use tokio_postgres::Client;
 
-use super::flush::{Committed, Expected as Opens, FlushError, Flushed, flush};
-use super::prepared::{Limits, Prepared, Source, Unfit, UnfitRecord};
+use super::flush::{Committed, FlushError, Flushed, flush};
+use super::prepared::{Prepared, Source, Unfit, UnfitRecord};
 use super::refusal::Refusal;
 use super::statements::Statements;
 use super::ways::{Way, WriteError};
 use crate::loader::Shared;
 use crate::loader::dispatcher::Work;
 use crate::loader::holding::{HoldOutcome, Opening, ToHold, Unreadable, drain_some, hold, open, write_down};
-use crate::loader::lane::{Expected, Kept, Nobody, Receipt, Refused, Task, Told};
+use crate::loader::lane::{BatchLimits, Expected, Kept, Nobody, Receipt, Refused, Task, Told};
 use crate::loader::outcome::{self, Outcomes};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
-use crate::loader::server::{SYNCHRONOUS, ServerIdentity};
+use crate::loader::server::{SYNCHRONOUS, ServerIdentity, Use};
 use crate::loader::trail::trail;
 use crate::tenant::OrganizationId;
 
@@ -38,7 +38,7 @@ impl Performed {
     fn refused(shared: &Shared, refusal: Refusal) -> Self {
         let refused = match refusal {
             Refusal::Server(reason) => {
-                shared.condition.server.lost(&reason);
+                shared.condition.server.lost(Use::Writing, &reason);
                 Refused::Server
             }
             Refusal::Again(reason) => Refused::Again(reason),
@@ -61,7 +61,12 @@ pub(in crate::loader) async fn perform(shared: &Shared, work: &Work, client: &mu
     let performed = match &work.task {
         Task::Hold { reason, .. } => performing.hold(client, reason).await,
         Task::WriteDown { nobody, .. } => performing.write_down(client, *nobody).await,
-        Task::Open | Task::Flush { .. } | Task::Drain => performing.in_schema(client).await,
+        Task::Open => performing.open(client).await,
+        Task::Flush { expected, look_for_duplicates: true, .. } => {
+            performing.flush(client, *expected, Way::AskFirst).await
+        }
+        Task::Flush { expected, .. } => performing.flush(client, *expected, Way::Direct).await,
+        Task::Drain { rows } => performing.drain(client, *rows).await,
     };
     performed.unwrap_or_else(|refusal| Performed::refused(shared, refusal))
 }
@@ -74,6 +79,12 @@ struct Performing<'a> {
 
 type Outcome = Result<Performed, Refusal>;
 
+/// The schema that a lane's records belong into.
+struct Home {
+    organization: OrganizationId,
+    statements: Statements,
+}
+
 impl Performing<'_> {
     /// The organization that the lane is of; a lane of records that cannot be decoded asks for no schema.
     fn organization(&self) -> Option<OrganizationId> {
@@ -83,48 +94,35 @@ impl Performing<'_> {
         }
     }
 
-    async fn in_schema(&self, client: &mut Client) -> Outcome {
+    /// Where the lane's records belong, or what the lane is told instead.
+    async fn home(&self, client: &Client) -> Result<Result<Home, Told>, Refusal> {
         let Some(organization) = self.organization() else {
-            return Ok(Performed::well(Told::Gone(Nobody::Undecodable)));
+            return Ok(Err(Told::Gone(Nobody::Undecodable)));
         };
-        let statements = match owner_of(self.shared, client, organization).await? {
-            Owner::Schema(statements) => statements,
-            Owner::Unusable(reason) => return Ok(Performed::well(Told::Refused(Refused::Schema(reason)))),
-            Owner::NotYetKnown => return Ok(Performed::well(Told::Refused(Refused::NotYet))),
-            Owner::Nobody(nobody) => return Ok(Performed::well(Told::Gone(nobody))),
-        };
-        match self.work.task {
-            Task::Flush { expected, look_for_duplicates, .. } => {
-                let way = if look_for_duplicates { Way::AskFirst } else { Way::Direct };
-                self.flush(client, organization, &statements, expected, way).await
-            }
-            Task::Drain => self.drain(client, organization, &statements).await,
-            Task::Open | Task::Hold { .. } | Task::WriteDown { .. } => {
-                self.open(client, organization, &statements).await
-            }
-        }
+        Ok(match owner_of(self.shared, client, organization).await? {
+            Owner::Schema(statements) => Ok(Home { organization, statements: *statements }),
+            Owner::Unusable(reason) => Err(Told::Refused(Refused::Schema(reason))),
+            Owner::NotYetKnown => Err(Told::Refused(Refused::NotYet)),
+            Owner::Nobody(nobody) => Err(Told::Gone(nobody)),
+        })
     }
 
-    async fn open(
-        &self,
-        client: &mut Client,
-        organization: OrganizationId,
-        statements: &Statements,
-    ) -> Outcome {
+    async fn open(&self, client: &mut Client) -> Outcome {
+        let Home { organization, statements } = match self.home(client).await? {
+            Ok(home) => home,
+            Err(told) => return Ok(Performed::well(told)),
+        };
         let Opening { watermark, any_held } =
-            open(client, statements, organization, self.work.position).await?;
+            open(client, &statements, organization, self.work.position).await?;
         let told = if any_held { Told::FoundHeld } else { Told::Found(watermark) };
         Ok(Performed::well(told))
     }
 
-    async fn flush(
-        &self,
-        client: &mut Client,
-        organization: OrganizationId,
-        statements: &Statements,
-        expected: Expected,
-        way: Way,
-    ) -> Outcome {
+    async fn flush(&self, client: &mut Client, expected: Expected, way: Way) -> Outcome {
+        let Home { organization, statements } = match self.home(client).await? {
+            Ok(home) => home,
+            Err(told) => return Ok(Performed::well(told)),
+        };
         let begun = Instant::now();
         let prepared = match self.prepare(organization).await {
             Ok(Some(prepared)) => prepared,
@@ -139,11 +137,7 @@ impl Performing<'_> {
                 return Ok(Performed::well(Told::Refused(Refused::Schema(unfit.to_string()))));
             }
         };
-        let opens = match expected {
-            Expected::Watermark(watermark) => Opens::Known(watermark),
-            Expected::AtLeast(at_least) => Opens::Unknown { at_least },
-        };
-        match flush(client, statements, opens, &prepared, way).await {
+        match flush(client, &statements, expected, &prepared, way).await {
             Ok(Flushed::Committed(Committed { fates, from, to, has_met_duplicates })) => {
                 let records = prepared.records();
                 self.outcomes.flushed(&fates, prepared.events(), begun.elapsed());
@@ -178,7 +172,6 @@ impl Performing<'_> {
         &self,
         organization: OrganizationId,
     ) -> Result<Option<Prepared<bytes::Bytes>>, UnfitRecord> {
-        const ALL: Limits = Limits { rows: usize::MAX, bytes: usize::MAX };
         let position = self.work.position;
         let sources: Vec<Source<bytes::Bytes>> = self
             .work
@@ -187,10 +180,9 @@ impl Performing<'_> {
             .map(|record| Source { offset: record.offset, bytes: record.bytes.clone() })
             .collect();
         if sources.iter().map(|source| source.bytes.len()).sum::<usize>() <= SMALL_BYTES {
-            return Prepared::take(organization, position, sources, ALL);
+            return Prepared::take(organization, position, sources);
         }
-        let preparing =
-            tokio::task::spawn_blocking(move || Prepared::take(organization, position, sources, ALL));
+        let preparing = tokio::task::spawn_blocking(move || Prepared::take(organization, position, sources));
         match preparing.await {
             Ok(prepared) => prepared,
             Err(ended) => match ended.try_into_panic() {
@@ -201,15 +193,14 @@ impl Performing<'_> {
         }
     }
 
-    async fn drain(
-        &self,
-        client: &mut Client,
-        organization: OrganizationId,
-        statements: &Statements,
-    ) -> Outcome {
-        let most_bytes = i64::try_from(self.shared.settings.hold_bytes()).unwrap_or(i64::MAX);
+    async fn drain(&self, client: &mut Client, rows: usize) -> Outcome {
+        let Home { organization, statements } = match self.home(client).await? {
+            Ok(home) => home,
+            Err(told) => return Ok(Performed::well(told)),
+        };
+        let limits = BatchLimits { rows, bytes: self.shared.settings.hold_bytes() };
         let begun = Instant::now();
-        match drain_some(client, statements, organization, self.work.position, most_bytes).await {
+        match drain_some(client, &statements, organization, self.work.position, limits).await {
             Ok(None) => Ok(Performed::well(Told::NoneHeld)),
             Ok(Some(drained)) => {
                 self.outcomes.drained(&drained, begun.elapsed());
@@ -220,7 +211,7 @@ impl Performing<'_> {
                 // A lock, or the drain's own, may be with a loader that will never go on.
                 let may_be_stuck = matches!(refusal, Refusal::Slow(_) | Refusal::Again(_));
                 if may_be_stuck && self.has_ended_overdue().await? {
-                    return Ok(Performed { told: Told::Drained, is_connection_good: false });
+                    return Ok(Performed { told: Told::Cleared, is_connection_good: false });
                 }
                 Err(refusal)
             }
@@ -263,6 +254,8 @@ impl Performing<'_> {
                 Ok(Performed::well(Told::Held(Kept::confirmed())))
             }
             HoldOutcome::OrganizationRemoved => Ok(Performed::well(Told::Gone(Nobody::Removed))),
+            // The snapshot of organizations is another server's, or older. Their bytes are kept.
+            HoldOutcome::OrganizationUnknown => Ok(Performed::well(Told::Gone(Nobody::Unknown))),
         }
     }
 

@@ -25,15 +25,6 @@ pub(in crate::loader) struct Source<B> {
     pub(in crate::loader) bytes: B,
 }
 
-/// What closes a batch; the record that reaches a limit is still in it.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::loader) struct Limits {
-    /// Events.
-    pub(in crate::loader) rows: usize,
-    /// Bytes of records.
-    pub(in crate::loader) bytes: usize,
-}
-
 /// Why a record goes into no batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::loader) enum Unfit {
@@ -89,8 +80,7 @@ pub(in crate::loader) struct Prepared<B> {
 }
 
 impl<B: AsRef<[u8]>> Prepared<B> {
-    /// Takes records from the front of a lane of `organization` until a limit is reached or one is unfit; the iterator is
-    /// asked for one record more than is taken. `None`: there was no record.
+    /// Takes records from the front of a lane of `organization` until one is unfit. `None`: there was no record.
     ///
     /// # Errors
     /// The first record is unfit.
@@ -98,15 +88,11 @@ impl<B: AsRef<[u8]>> Prepared<B> {
         organization: OrganizationId,
         position: Position,
         records: impl IntoIterator<Item = Source<B>>,
-        limits: Limits,
     ) -> Result<Option<Self>, UnfitRecord> {
         let mut taken = Taken::default();
         let mut sources: Vec<Source<B>> = Vec::new();
         let mut next = None;
         for source in records {
-            if taken.events >= limits.rows || taken.bytes >= limits.bytes {
-                break;
-            }
             match taken.add(organization, source.bytes.as_ref()) {
                 Ok((named, record_id)) => next = Some((named, Watermark::after(source.offset, record_id))),
                 Err(why) if next.is_none() => return Err(UnfitRecord { offset: source.offset, why }),
@@ -180,8 +166,6 @@ struct Taken {
     /// Keyed at random: clients choose the ids.
     seen: HashSet<Uuid, RandomState>,
     repeated: u64,
-    events: usize,
-    bytes: usize,
 }
 
 impl Taken {
@@ -202,8 +186,6 @@ impl Taken {
                 self.repeated += 1;
             }
         }
-        self.events += view.event_count;
-        self.bytes += bytes.len();
         Ok((view.organization_id, view.record_id))
     }
 }
