@@ -10,7 +10,7 @@
 //!   then is passed over.
 //! - At most one task is under way.
 //! - A lane whose schema was not looked at opens it, and while records are held it does not go live: newer records are
-//!   held behind them. Drains that are due go first: what is pending comes after all that they touch.
+//!   held behind them. Drains that are due go first, a few at a time: what is pending comes after all that they touch.
 //! - A lane without room leaves a record in the log and every later one behind it, and takes them again from there, in
 //!   order ([`Lane::catch_up`]). Leaving is always safe, so memory is bounded whatever the log brings.
 //! - [`Lane::low_water`] is the lowest offset that is not safe, in memory or left in the log.
@@ -65,13 +65,18 @@ struct Held {
     /// When the next drain is tried.
     probe_at: Instant,
     pause: Duration,
+    /// Drains that passed since something was last held.
+    drained: u32,
 }
+
+/// After so many drains what is pending is held before the next one: until then the partition's low-water mark stands still.
+const DRAINS_IN_A_ROW: u32 = 8;
 
 /// What a lane does first that has both records pending and records held before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
     /// The drain, if its time has come by this moment: it touches only what comes before everything pending. A schema that
-    /// is well again is found out however much goes on coming.
+    /// is well again is found out however much goes on coming; what comes has its turn now and then.
     DueDrain(Instant),
     /// What is pending is held: the partition is to be given up, and what is held already is the next owner's as well.
     Pending,
@@ -79,7 +84,7 @@ pub(super) enum First {
 
 impl First {
     fn is_drain(self, held: &Held) -> bool {
-        matches!(self, Self::DueDrain(now) if held.probe_at <= now)
+        matches!(self, Self::DueDrain(now) if held.probe_at <= now && held.drained < DRAINS_IN_A_ROW)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) const SYNCHRONOUS: &str = "SELECT pg_catalog.set_config('synchronous_
 #[derive(Debug, Default)]
 pub(super) struct Server {
     outage: Mutex<Option<Outage>>,
+    /// When one was last spoken of: a server that is lost and answers again in turn is not spoken of each time.
+    said_at: Mutex<Option<Instant>>,
 }
 
 /// What a connection was wanted for. A server that is read-only, or whose disk is full, answers readers as ever.
@@ -58,7 +60,7 @@ pub(super) enum Use {
 struct Outage {
     since: Instant,
     reason: String,
-    said_at: Instant,
+    is_said: bool,
     /// A writer met it, and waits: only a write ends it.
     is_of_writing: bool,
     /// A reader has had an answer since it was met last.
@@ -70,21 +72,22 @@ impl Server {
     pub(super) fn lost(&self, what_for: Use, reason: &str) {
         let now = Instant::now();
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = outage.is_none();
         let outage = outage.get_or_insert_with(|| Outage {
             since: now,
-            reason: String::new(),
-            said_at: now,
+            reason: reason.to_owned(),
+            is_said: false,
             is_of_writing: false,
             has_answered: false,
         });
         outage.is_of_writing |= what_for == Use::Writing;
         outage.has_answered = false;
-        if !is_new && now.duration_since(outage.said_at) < REPEAT {
+        let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if said_at.is_some_and(|at| now.duration_since(at) < REPEAT) {
             return;
         }
+        *said_at = Some(now);
+        outage.is_said = true;
         reason.clone_into(&mut outage.reason);
-        outage.said_at = now;
         let elapsed_s = now.duration_since(outage.since).as_secs();
         tracing::warn!(reason, elapsed_s, "Postgres cannot be used; the loader waits and loses nothing");
     }
@@ -116,7 +119,7 @@ impl Server {
 }
 
 fn end(outage: &mut Option<Outage>) {
-    if let Some(outage) = outage.take() {
+    if let Some(outage) = outage.take().filter(|outage| outage.is_said) {
         let elapsed_s = outage.since.elapsed().as_secs();
         tracing::info!(elapsed_s, "Postgres answers again");
     }

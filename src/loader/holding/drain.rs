@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::drain_held::drain_some;
+use super::drain_held::{DrainError, drain_some};
 use crate::config::loader::LoaderSettings;
 use crate::loader::lane::{BatchLimits, Size};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::refuse_version;
 use crate::loader::position::Position;
-use crate::loader::writer::{Refusal, Statements};
+use crate::loader::writer::{Refusal, Statements, WriteError};
 use crate::store::Backoff;
 use crate::tenant::{RolePrefix, Tenant};
 
@@ -65,20 +65,26 @@ pub async fn drain_partition(
                 waits = 0;
                 backoff.reset();
             }
-            Err(error) => match Refusal::from(error) {
-                // Many records may take too long where one does not. A person waits: the smallest is tried at once.
-                Refusal::Slow(_) if limits.rows > 1 => size.was_too_much(1),
-                Refusal::Schema(reason) | Refusal::Slow(reason) => return Err(NotDrained::Refused(reason)),
-                Refusal::Server(reason) => return Err(NotDrained::Server(reason)),
-                Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
-                Refusal::Again(_) => {
-                    waits += 1;
-                    // The drain's lock may be with a loader that will never go on. Where this login may not end its
-                    // connection, it stays there.
-                    let _ = end_overdue(client).await;
-                    tokio::time::sleep(backoff.next()).await;
+            Err(error) => {
+                // A COPY that is refused at its beginning leaves the connection out of step, see `store/pool.rs`.
+                let is_in_step = !matches!(error, DrainError::Write(WriteError::CopyRefused(_)));
+                match Refusal::from(error) {
+                    // Many records may take too long where one does not. A person waits: the smallest is tried at once.
+                    Refusal::Slow(_) if limits.rows > 1 && is_in_step => size.was_too_much(1),
+                    Refusal::Schema(reason) | Refusal::Slow(reason) => {
+                        return Err(NotDrained::Refused(reason));
+                    }
+                    Refusal::Server(reason) => return Err(NotDrained::Server(reason)),
+                    Refusal::Again(reason) if waits == MOST_WAITS => return Err(NotDrained::Busy(reason)),
+                    Refusal::Again(_) => {
+                        waits += 1;
+                        // The drain's lock may be with a loader that will never go on. Where this login may not end its
+                        // connection, it stays there.
+                        let _ = end_overdue(client).await;
+                        tokio::time::sleep(backoff.next()).await;
+                    }
                 }
-            },
+            }
         }
     }
 }

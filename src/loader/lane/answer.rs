@@ -13,6 +13,7 @@ const RACE_PAUSE: Duration = Duration::from_millis(10);
 const SNAPSHOT_PAUSE: Duration = Duration::from_millis(100);
 /// The pause before the first drain that is tried, doubled after each that is refused.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
+
 impl Lane {
     /// What the writer's task came to, and what people should hear of it.
     pub(in crate::loader) fn told(&mut self, told: Told, now: Instant) -> Option<Turn> {
@@ -26,7 +27,12 @@ impl Lane {
                 self.hold("records before these are held".to_owned(), now, Duration::ZERO);
             }
             Told::FoundHeld => self.go_live(self.confirmed),
-            Told::Held(_) | Told::WrittenDown(_) => self.queue.remove_first(task.records()),
+            Told::Held(_) | Told::WrittenDown(_) => {
+                self.queue.remove_first(task.records());
+                if let State::Held(held) = &mut self.state {
+                    held.drained = 0;
+                }
+            }
             Told::Undecodable(_) => {
                 self.queue.remove(0);
                 // No watermark shows that it is written down: opening asks whether the server is still the same.
@@ -130,7 +136,8 @@ impl Lane {
     fn was_too_much(&mut self, task: &Task) {
         let rows = match task {
             Task::Flush { records, .. } => self.queue.first(*records).map(|record| record.events).sum(),
-            Task::Drain { rows } => *rows,
+            // So many were allowed; how many were tried nobody has said, and it may be far fewer.
+            Task::Drain { rows } => *rows / 4,
             Task::Open | Task::Hold { .. } | Task::WriteDown { .. } => return,
         };
         self.size.was_too_much(rows);
@@ -140,7 +147,7 @@ impl Lane {
         self.races = 0;
         self.look = false;
         self.flushes_without_duplicates = 0;
-        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE };
+        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE, drained: 0 };
         self.state = State::Held(held);
     }
 
@@ -170,6 +177,7 @@ impl Lane {
         if let State::Held(held) = &mut self.state {
             held.probe_at = now;
             held.pause = FIRST_PROBE;
+            held.drained += 1;
         }
     }
 }

@@ -154,6 +154,23 @@ fn a_drain_that_is_due_goes_before_what_is_pending_and_one_that_is_not_does_not(
 }
 
 #[test]
+fn what_is_pending_is_held_after_some_drains_however_much_there_is_to_drain() {
+    let (mut lane, now) = (lane_with(&[0]), Instant::now());
+    lane.begin(ALL, First::DueDrain(now));
+    lane.told(Told::FoundHeld, now);
+    for _ in 0..2 {
+        for _ in 0..DRAINS_IN_A_ROW {
+            assert_eq!(lane.begin(ALL, First::DueDrain(now)), DRAIN);
+            lane.told(Told::Drained, now);
+        }
+        assert!(matches!(lane.begin(ALL, First::DueDrain(now)), Task::Hold { records: 1, .. }));
+        lane.told(Told::Held(Kept::confirmed()), now);
+        assert_eq!(lane.low_water(), None);
+        lane.arrive(record(1), Room::Free);
+    }
+}
+
+#[test]
 fn after_a_time_out_half_as_much_is_tried_down_to_one_record_and_more_again_once_some_passed() {
     let limits = BatchLimits { rows: 100, ..ALL };
     let (mut lane, now) = (lane_with(&[0, 1, 2, 3]), Instant::now());
@@ -171,15 +188,12 @@ fn after_a_time_out_half_as_much_is_tried_down_to_one_record_and_more_again_once
     let passed: Vec<usize> = (0..60).map(|_| rows_of_next(Told::Drained)).collect();
     assert_eq!((passed[0], passed[8], passed[16], passed[59]), (1, 2, 4, 100));
     assert_eq!(rows_of_next(Told::Cleared), 100, "that one was in its way before");
-    assert_eq!([refused(Refused::Schema), slow(), slow()].map(&mut rows_of_next), [100, 100, 50]);
+    assert_eq!([refused(Refused::Schema), slow(), slow()].map(&mut rows_of_next), [100, 100, 12]);
     rows_of_next(Told::NoneHeld);
     for offset in 4..40 {
         lane.arrive(record(offset), Room::Free);
     }
-    assert!(
-        matches!(lane.begin(limits, First::Pending), Task::Flush { records: 25, .. }),
-        "its flushes, too"
-    );
+    assert!(matches!(lane.begin(limits, First::Pending), Task::Flush { records: 1, .. }), "its flushes, too");
 }
 
 #[test]
