@@ -28,7 +28,9 @@ use crate::tenant::Directory;
 
 /// What flushing and closing may take after the last request is finished.
 const CLOSE_GRACE: Duration = Duration::from_secs(45);
-/// What intake took last reaches a loader of the same process within this.
+/// What of it flushing may take: all that is waited for has been answered, and the loader is to have its time.
+const FLUSH_GRACE: Duration = Duration::from_secs(10);
+/// What the log took last reaches a loader of the same process within this, most of the time; otherwise after the next start.
 const HAND_OVER: Duration = Duration::from_millis(250);
 /// A loader's connection is closed after so long: backends remember every table that they touched.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -222,7 +224,7 @@ async fn start_intake(
         publisher: publisher.clone(),
         health: health.clone(),
     };
-    let (stop, flush_timeout) = (ends.stop.clone(), role.publish.timeout());
+    let (stop, flush_timeout) = (ends.stop.clone(), role.publish.timeout().min(FLUSH_GRACE));
     let hand_over = settings.loader.as_ref().map_or(Duration::ZERO, |_| HAND_OVER);
     parts.spawn(async move {
         // However it ends.

@@ -43,7 +43,7 @@ struct Shared {
     reports: Reports,
 }
 
-/// Why the log takes nothing at all.
+/// Why the log takes nothing, or not everything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Trouble {
     /// Nothing is known yet.
@@ -173,8 +173,14 @@ impl Publisher {
             let code = RDKafkaErrorCode::from(error);
             return Some(refusal(code).map_or_else(|| away(code), Trouble::Refuses));
         }
-        let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0)?;
-        Some(Trouble::Leaderless(leaderless.id()))
+        let (led, leaderless): (Vec<_>, Vec<_>) =
+            topic.partitions().iter().partition(|partition| partition.leader() >= 0);
+        let first = leaderless.first()?.id();
+        Some(if led.is_empty() {
+            Trouble::Away("no partition has a leader".to_owned())
+        } else {
+            Trouble::Leaderless(first)
+        })
     }
 
     pub(in crate::log) fn flush(&self, timeout: Duration) {

@@ -51,8 +51,7 @@ impl Reports {
 
     /// The log has the record, and so would have others; of a partition without a leader that says nothing.
     fn acknowledge(&self, pending: Pending) {
-        let trouble = self.shared.trouble.load();
-        if trouble.as_deref().is_some_and(|trouble| !matches!(trouble, Trouble::Leaderless(_))) {
+        if !self.is_available() {
             self.shared.trouble.store(None);
         }
         if self.shared.made_it_fail.load().is_some() {
@@ -95,9 +94,9 @@ impl Reports {
         self.shared.made_it_fail.store(refusal(code).map(Arc::new));
     }
 
-    /// Whether the last probe or acknowledgement says that the log takes records.
+    /// Whether the last probe or acknowledgement says that the log takes records, if only those of some partitions.
     pub(super) fn is_available(&self) -> bool {
-        self.shared.trouble.load().is_none()
+        matches!(self.shared.trouble.load().as_deref(), None | Some(Trouble::Leaderless(_)))
     }
 
     /// Gives back what was said before.
