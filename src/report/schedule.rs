@@ -119,6 +119,8 @@ impl Schedule {
     pub(super) fn done(&mut self, id: OrganizationId, outcome: &Result<Turn, ReportError>, now: Instant) {
         let period = self.period;
         let Some(standing) = self.turns.get_mut(&id) else { return };
+        // It may have gone and come back meanwhile, and stand in a queue already.
+        let queued = (standing.due, id);
         match outcome {
             Ok(turn) => {
                 standing.failures = 0;
@@ -151,6 +153,8 @@ impl Schedule {
             }
         }
         let (side, due) = (standing.side(), standing.due);
+        self.quick.remove(&queued);
+        self.patient.remove(&queued);
         self.queue(side).insert((due, id));
     }
 
@@ -258,6 +262,20 @@ mod tests {
         assert!(turn(&mut schedule, now).is_some_and(|left| left != gone));
         schedule.done(gone, &Ok(NOTHING), now);
         assert_eq!(turn(&mut schedule, now + PERIOD), None, "it is gone, and the other is under way");
+    }
+
+    #[test]
+    fn who_goes_and_comes_back_during_a_turn_is_due_once() {
+        let start = Instant::now();
+        let mut schedule = schedule(&organizations()[..1], start);
+        let id = turn(&mut schedule, start).expect("a turn");
+        schedule.keep(&HashSet::new(), start);
+        schedule.keep(&[id].into(), start);
+        assert_eq!(turn(&mut schedule, start), Some(id));
+        schedule.done(id, &Ok(NOTHING), start);
+        schedule.done(id, &Ok(NOTHING), start);
+        assert_eq!(turn(&mut schedule, start + 2 * PERIOD), Some(id));
+        assert_eq!(turn(&mut schedule, start + 2 * PERIOD), None);
     }
 
     #[test]

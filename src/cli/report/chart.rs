@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::sheet::clock;
 use crate::report::Second;
 
 /// Lines that the curve is high; each has eight steps.
@@ -68,6 +67,15 @@ pub(super) fn most_watched_again(retention: &[Second]) -> Option<(i32, i64)> {
     let again = |second: &&Second| (second.times - second.viewers, std::cmp::Reverse(second.second));
     let most = retention.iter().max_by_key(again)?;
     (most.times > most.viewers).then_some((most.second, most.times - most.viewers))
+}
+
+/// Seconds as players show them.
+pub(super) fn clock(seconds: i64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
 }
 
 #[cfg(test)]

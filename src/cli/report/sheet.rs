@@ -12,7 +12,7 @@ const BAR: usize = 24;
 /// All that the reports say, `width` columns wide.
 pub(super) fn text(sheet: &Sheet, width: usize) -> String {
     let content = &sheet.content;
-    let duration = content.duration_ms.map(|ms| clock(ms / 1000));
+    let duration = content.duration_ms.map(|ms| chart::clock(ms / 1000));
     let mut text = format!(
         "{id} ({duration})\n  {viewers}, {sessions}, {plays}, {minutes} watched\n  \
          {completion} average completion, {completed} completed; last seen {last}\n\n",
@@ -31,12 +31,17 @@ pub(super) fn text(sheet: &Sheet, width: usize) -> String {
         let _ = writeln!(
             text,
             "\ngreatest drop        {} ({} within 5 s)",
-            clock(second.into()),
+            chart::clock(second.into()),
             counted(lost, "viewer")
         );
     }
     if let Some((second, again)) = chart::most_watched_again(&sheet.retention) {
-        let _ = writeln!(text, "most watched again   {} ({})", clock(second.into()), counted(again, "time"));
+        let _ = writeln!(
+            text,
+            "most watched again   {} ({})",
+            chart::clock(second.into()),
+            counted(again, "time")
+        );
     }
     for item in &sheet.items {
         text += &describe(item);
@@ -97,13 +102,4 @@ fn shortened(text: &str) -> String {
 /// A share for people.
 pub(super) fn percent(share: f32) -> String {
     format!("{:.0} %", share * 100.0)
-}
-
-/// Seconds as players show them.
-pub(super) fn clock(seconds: i64) -> String {
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{seconds:02}"),
-        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::sheet::clock;
+use super::chart::clock;
 use crate::report::Sheet;
 
 const WIDTH: f64 = 960.0;
