@@ -114,7 +114,8 @@ async fn a_loader_alone_is_unready_from_the_first_moment_of_its_drain() {
     let site = Site::set_up().await;
     let acme = site.organization("acme").await;
     let intake = Service::ready(site.serve("--role intake")).await;
-    let loader = Service::ready(site.serve("--role loader")).await;
+    let patient = site.serve("--role loader").env("ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", "9000");
+    let loader = Service::ready(patient).await;
     let mut locker = site.superuser().await;
     let lock = locker.transaction().await.expect("a transaction");
     lock.batch_execute("LOCK TABLE org_acme.event IN ACCESS EXCLUSIVE MODE").await.expect("a lock");

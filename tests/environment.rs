@@ -159,6 +159,12 @@ async fn a_secret_may_stand_in_a_file() {
             .env("ROLLBOOK_ADMIN_DATABASE_URL_FILE", path)
     };
     assert!(by_file(&url).run().await.done().items().is_empty());
+    // A content may be called as a command is.
+    let of_a_content = site
+        .rollbook("report acme rebuild --json")
+        .without("ROLLBOOK_ADMIN_DATABASE_URL")
+        .env("ROLLBOOK_ADMIN_DATABASE_URL_FILE", &url);
+    assert_eq!(of_a_content.run().await.exits(1).error_code(), "organization_not_found");
 
     for (path, why) in [
         (

@@ -108,13 +108,17 @@ impl Refused {
     }
 }
 
-/// The command that these words are for, by the names that lead to it.
+/// The command that these words are for, by the names that lead to it. Behind a word of its own a command has none below it:
+/// `rollbook report acme rebuild` is about a content of that name.
 fn meant(command: &clap::Command, words: &[OsString]) -> Vec<String> {
     let (mut command, mut path) = (command, Vec::new());
+    let is_flag = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with('-'));
     for word in words.iter().skip(1) {
         if let Some(sub) = command.find_subcommand(word) {
             path.push(sub.get_name().to_owned());
             command = sub;
+        } else if command.get_positionals().next().is_some() && !is_flag(word) {
+            break;
         }
     }
     path
