@@ -87,6 +87,7 @@ fn main() -> Result<()> {
             format!("{:.0}", read.opening_ms),
         ]);
     }
+    section.line("");
     section.leave_as("embedded");
     Ok(())
 }
