@@ -16,7 +16,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a lock in one organization's schema is waited for by those who ask all of them. A migration that takes it has
 /// it for less.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What every connection says first. Functions, operators and tables are then found by their full names or in
 /// `pg_catalog`: whoever may create in a schema that the database puts on the path must never have theirs called by a
