@@ -51,8 +51,8 @@ impl Reports {
                     return Err(ReportError::TooLong(None));
                 }
                 let is_last = fetched.len() < most;
-                // The server reads on while these are gathered.
                 added += fetched.len() as u64;
+                // The server reads on while these are gathered.
                 let (next, gathering) = tokio::join!(
                     async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
                     async { fetched.iter().try_for_each(|row| gathered.add(row)) },

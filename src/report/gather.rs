@@ -62,9 +62,9 @@ impl Gathered {
             "video.ready" => visit.duration_ms = visit.duration_ms.max(row.try_get(7)?),
             _ => {}
         }
-        if let Some(Intervals(mut intervals)) = row.try_get(6)? {
+        if let Some(Intervals(intervals)) = row.try_get(6)? {
             self.parts += intervals.len();
-            visit.parts.append(&mut intervals);
+            visit.parts.extend(intervals);
         }
         let Some(act) = Act::of(kind) else { return Ok(()) };
         let correct: Option<bool> = row.try_get(5)?;

@@ -124,8 +124,7 @@ pub async fn migrate(
     progress: impl Fn(&Report),
 ) -> Result<Vec<Report>, Error> {
     let mut first = Admin::connect(url, operator.clone()).await?;
-    let timeout_ms = manner.lock_timeout.as_millis();
-    let complete = survey::complete(&mut first, installation, &organizations, timeout_ms).await?;
+    let complete = survey::complete(&mut first, installation, &organizations, manner.lock_timeout).await?;
     let mut reports = Vec::with_capacity(organizations.len());
     let mut waiting = VecDeque::new();
     for one in organizations {

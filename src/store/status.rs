@@ -120,7 +120,7 @@ async fn totals(client: &mut Client, schema: &str) -> Option<Totals> {
     }
 }
 
-/// A reporter moves the state once a minute at least.
+/// A reporter moves the state with each turn.
 async fn reports(client: &mut Client, schema: &str) -> Reports {
     let quoted = roles::quoted(schema);
     let sql = format!(

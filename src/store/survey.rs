@@ -5,9 +5,11 @@
 //! only left to be looked at by itself, where the reason is said.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tokio_postgres::{Error, GenericClient, Transaction};
 
+use super::connect::no_longer_than;
 use super::grants::of_writer;
 use super::migrations::{self, TENANT_SCHEMA_VERSION};
 use super::organizations::Described;
@@ -27,7 +29,7 @@ pub(super) async fn complete(
     admin: &mut Admin,
     installation: &Installation,
     organizations: &[Described],
-    lock_timeout_ms: u128,
+    lock_timeout: Duration,
 ) -> Result<HashSet<OrganizationId>, Error> {
     let current = organizations.iter().filter(|one| one.organization.schema_version == TENANT_SCHEMA_VERSION);
     let asked: Vec<Asked> = current.map(|one| Asked::new(installation, one)).collect();
@@ -35,7 +37,7 @@ pub(super) async fn complete(
     let mut complete = HashSet::with_capacity(furnished.len());
     for some in furnished.chunks(HISTORIES_AT_A_TIME) {
         let transaction = admin.client.transaction().await?;
-        match with_whole_history(&transaction, some, lock_timeout_ms).await {
+        match with_whole_history(&transaction, some, lock_timeout).await {
             Ok(whole) => complete.extend(whole),
             Err(error) if error.as_db_error().is_some() => {
                 tracing::debug!(%error, "the histories of some schemas could not be read together");
@@ -113,9 +115,9 @@ async fn furnished<'a>(
 async fn with_whole_history(
     transaction: &Transaction<'_>,
     asked: &[&Asked],
-    lock_timeout_ms: u128,
+    lock_timeout: Duration,
 ) -> Result<Vec<OrganizationId>, Error> {
-    transaction.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await?;
+    transaction.batch_execute(&no_longer_than(lock_timeout)).await?;
     let each = asked.iter().enumerate().map(|(at, one)| {
         let history = format!("{}.{}", roles::quoted(&one.names.schema), migrations::HISTORY);
         format!(

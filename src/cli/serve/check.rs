@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::timeout;
 
-use super::logins::{Checked, Login, PATIENCE, Rights, Role};
+use super::logins::{Checked, Login, Rights, Role, in_time};
 use super::{Arguments, RoleArg};
 use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
@@ -102,10 +101,9 @@ impl Arguments {
 
 async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
-    let read = match timeout(PATIENCE, read_once(url, view)).await {
-        Ok(read) => read.map_err(|error| format!("`{name}`: {}", chain(&error))),
-        Err(_) => Err(format!("`{name}`: Postgres gave no answer within {} s", PATIENCE.as_secs())),
-    };
+    let read = in_time(read_once(url, view)).await;
+    let read = read.and_then(|read| read.map_err(|error| chain(&error)));
+    let read = read.map_err(|reason| format!("`{name}`: {reason}"));
     match (read, login.check().await) {
         // A server that will not do has no schema of ours, either: to make one there would be the wrong advice.
         (Err(unread), Checked::Refused(error)) => Err(format!("{error}; {unread}")),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::tenant::RolePrefix;
 /// How often a database that did not answer at the start is asked again.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long it has for an answer: one that is frozen takes connections and says nothing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A login of the service, to be looked at, and its server with it.
 #[derive(Clone, Debug)]
@@ -56,10 +57,10 @@ pub(super) enum Checked {
 impl Login {
     /// Asks Postgres once.
     pub(super) async fn check(&self) -> Checked {
-        match timeout(PATIENCE, self.look()).await {
+        match in_time(self.look()).await {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => Checked::Unanswered(chain(&error)),
-            Err(_) => Checked::Unanswered(format!("Postgres gave no answer within {} s", PATIENCE.as_secs())),
+            Err(reason) => Checked::Unanswered(reason),
         }
     }
 
@@ -114,6 +115,11 @@ impl Login {
         stop.cancelled().await;
         Ok(())
     }
+}
+
+/// Postgres' answer, or that it gave none in time.
+pub(super) fn in_time<T>(answer: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
+    timeout(PATIENCE, answer).map_err(|_| format!("Postgres gave no answer within {} s", PATIENCE.as_secs()))
 }
 
 /// Under another prefix the loader would look for roles that do not exist, and hold every record.
