@@ -5,6 +5,7 @@ mod command;
 mod definitions;
 mod dumps;
 mod exporting;
+mod parts;
 mod queries;
 mod random;
 mod rebuilding;

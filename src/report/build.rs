@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use tokio_postgres::SimpleQueryRow;
 
 use super::ReportError;
+use crate::tenant::Completion;
 
 /// What a build is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub(super) struct Build {
     foreign: Option<Foreign>,
     pub(super) next_block: i64,
     pub(super) end_block: i64,
-    /// As Postgres writes it.
-    pub(super) completion: String,
+    pub(super) completion: Completion,
+    pub(super) period_seconds: u64,
 }
 
 /// Rows that came with a dump and claim transactions which this cluster had not begun then. What they claim says nothing,
@@ -54,7 +55,7 @@ pub(super) struct Snapshot {
 /// How [`Build::read`] and [`Snapshot::read`] find the columns.
 pub(super) const COLUMNS: &str = "b.build, b.state, b.system_identifier = c.system_identifier AS is_at_home, b.next_txid, \
      array_to_string(b.open_txids, ',') AS open_txids, b.foreign_from, b.foreign_until, b.next_block, b.end_block, \
-     trim_scale(b.completion) AS completion, txid_snapshot_xmax(txid_current_snapshot()) AS now_txid, \
+     trim_scale(b.completion) AS completion, b.period_seconds, txid_snapshot_xmax(txid_current_snapshot()) AS now_txid, \
      array_to_string(ARRAY(SELECT txid_snapshot_xip(txid_current_snapshot())), ',') AS now_open";
 
 impl Build {
@@ -77,7 +78,8 @@ impl Build {
             foreign: foreign.map(|(from, until)| Foreign { from, until }),
             next_block: required(row, "next_block")?,
             end_block: required(row, "end_block")?,
-            completion: row.get("completion").unwrap_or_default().to_owned(),
+            completion: required(row, "completion")?,
+            period_seconds: required(row, "period_seconds")?,
         })
     }
 

@@ -1,20 +1,33 @@
 //! Events of a slice, gathered by what is told of them. Postgres reads each once and hands it over; what it would have to
-//! group, sort and join is grouped here, and goes back as arrays of a few rows. Without IO, but for those arrays.
+//! group, sort and join is grouped here, merged with the few rows that it changes, and goes back as arrays.
 //!
-//! - [`visits`]: a session with a content on a day; all that is told of watching is made of visits
+//! - [`viewings`]: a viewer with a content; [`merged`]: with what is known of it; [`contents`]: sums of that
+//! - [`curves`], [`days`]
 //! - [`answers`]: what a viewer did with an item
 
 mod answers;
+mod contents;
+mod curves;
+mod days;
+mod merged;
 mod names;
-mod visits;
+mod table;
+mod viewings;
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use self::answers::{Act, Answer, Answers};
-use self::names::{Moment, Names};
-use self::visits::{VisitKey, Visits};
+use self::contents::Contents;
+use self::curves::Curves;
+use self::days::Days;
+use self::merged::Merged;
+use self::names::{Moment, Names, Texts};
+pub(super) use self::table::Table;
+use self::viewings::Viewings;
+use super::ReportError;
 use super::interval::Intervals;
+use crate::tenant::Completion;
 
 /// About what an entry of a table or list takes beside its text.
 const ENTRY_BYTES: usize = 48;
@@ -29,8 +42,8 @@ pub(super) const COLUMNS: &str = "viewer_id, session_id, content_id, occurred_at
      item_id, seq, event_id, CASE WHEN type = 'item.answered' THEN answer::text END, score, elapsed_ms";
 
 /// A column of what is gathered, as a statement takes it.
-fn column<R, C>(rows: impl Iterator<Item = R>, cell: impl FnMut(R) -> C) -> Vec<C> {
-    rows.map(cell).collect()
+fn column<R, C>(rows: impl IntoIterator<Item = R>, cell: impl FnMut(R) -> C) -> Vec<C> {
+    rows.into_iter().map(cell).collect()
 }
 
 /// What a slice, or a part of it, says.
@@ -40,7 +53,8 @@ pub(super) struct Gathered {
     sessions: Names,
     contents: Names,
     items: Names,
-    visits: Visits,
+    viewings: Viewings,
+    days: Days,
     answers: Answers,
     parts: usize,
 }
@@ -55,22 +69,29 @@ impl Gathered {
         let viewer = self.viewers.number(row.try_get(0)?);
         let content = self.contents.number(row.try_get(2)?);
         let session = self.sessions.number(row.try_get(1)?);
-        let visit = self.visits.visit(VisitKey { viewer, session, content, day: at.day() }, at);
+        let viewing = self.viewings.viewing((content, viewer), session, at);
+        let day = self.days.day(at.day(), content);
         let kind: &str = row.try_get(4)?;
         match kind {
-            "video.played" => visit.plays += 1,
-            "video.ready" => visit.duration_ms = visit.duration_ms.max(row.try_get(7)?),
+            "video.played" => {
+                viewing.plays += 1;
+                day.plays += 1;
+            }
+            "video.ready" => viewing.duration_ms = viewing.duration_ms.max(row.try_get(7)?),
             _ => {}
         }
         if let Some(Intervals(intervals)) = row.try_get(6)? {
             self.parts += intervals.len();
-            visit.parts.extend(intervals);
+            day.watched_ms +=
+                intervals.iter().map(|(from, to)| i64::from(*to) - i64::from(*from)).sum::<i64>();
+            viewing.parts.extend(intervals);
         }
         let Some(act) = Act::of(kind) else { return Ok(()) };
         let correct: Option<bool> = row.try_get(5)?;
         if act == Act::Answered {
-            visit.answers += 1;
-            visit.correct_answers += i64::from(correct == Some(true));
+            viewing.answers += 1;
+            day.answers += 1;
+            day.correct_answers += i64::from(correct == Some(true));
         }
         let Some(item) = row.try_get(8)? else { return Ok(()) };
         let item = self.items.number(item);
@@ -92,24 +113,32 @@ impl Gathered {
     pub(super) fn bytes(&self) -> usize {
         let names = [&self.viewers, &self.sessions, &self.contents, &self.items];
         let names = names.into_iter().map(Names::bytes).sum::<usize>();
-        names + self.visits.bytes() + self.parts * PART_BYTES + self.answers.bytes()
+        names + self.viewings.bytes() + self.days.bytes() + self.parts * PART_BYTES + self.answers.bytes()
     }
 
-    /// Runs the statements with what was gathered: what it says of watching, and of items if it does.
+    /// Adds them to the summaries.
     ///
     /// # Errors
-    /// Those of the statements.
-    pub(super) async fn send(
+    /// Those of the statements; the transaction is of no further use.
+    pub(super) async fn write(
         mut self,
-        client: &Client,
-        watching: &str,
-        answering: &str,
-    ) -> Result<(), tokio_postgres::Error> {
-        let (viewers, contents) = (self.viewers.by_number(), self.contents.by_number());
-        self.visits.send(client, watching, &viewers, &self.sessions.by_number(), &contents).await?;
-        if self.answers.is_empty() {
-            return Ok(());
-        }
-        self.answers.send(client, answering, &contents, &self.items.by_number(), &viewers).await
+        table: &Table<'_>,
+        completion: Completion,
+    ) -> Result<(), ReportError> {
+        let names = Texts {
+            viewers: self.viewers.by_number(),
+            sessions: self.sessions.by_number(),
+            contents: self.contents.by_number(),
+            items: self.items.by_number(),
+        };
+        let mut curves = Curves::default();
+        let viewings = self.viewings.in_order(&names);
+        let merged = Merged::all(table, viewings, &names, &mut curves, &mut self.days).await?;
+        let contents = Contents::of(table, &names, completion, &merged).await?;
+        Merged::write(table, &names, &merged).await?;
+        contents.write(table, &names).await?;
+        curves.write(table, &names.contents).await?;
+        self.days.write(table, &names).await?;
+        self.answers.write(table, &names).await
     }
 }

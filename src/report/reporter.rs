@@ -135,7 +135,8 @@ impl Reporter {
             PoolError::Connect(source) => ReportError::Server(source),
             PoolError::TimedOut => ReportError::NoConnection,
         })?;
-        let reports = Reports::of(tenant, &self.parts.roles).with_patience(patience);
+        let reports =
+            Reports::of(tenant, &self.parts.roles).with_patience(patience).with_period(self.parts.period);
         let started = Instant::now();
         let turn = reports.turn(&client).await;
         // After an error it was rolled back; where that failed the connection is closed, and not lent again.

@@ -27,6 +27,8 @@ pub struct Reports {
     /// How long a statement may take, and reading a slice.
     pub(super) patience: Duration,
     pub(super) slices: Slices,
+    /// How often they have a turn, where it is said.
+    pub(super) period: Option<Duration>,
 }
 
 /// How much one transaction does.
@@ -85,6 +87,7 @@ impl Reports {
             completion,
             patience: Self::PATIENCE,
             slices: Slices::default(),
+            period: None,
         }
     }
 
@@ -92,6 +95,12 @@ impl Reports {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// With a turn so often, which is said in their tables.
+    #[must_use]
+    pub fn with_period(self, period: Duration) -> Self {
+        Self { period: Some(period), ..self }
     }
 
     /// In transactions of another size.

@@ -100,9 +100,9 @@ impl Reports {
             true => Some(look.now.next_txid),
             false => self.bound(client, current, &look.now).await?,
         };
-        let is_judged_anew = self.completion.to_string() != current.completion;
+        let is_judged_anew = self.completion != current.completion;
         if until.is_none() && !is_judged_anew {
-            self.say_that_nothing_is_new(client).await?;
+            self.say_that_nothing_is_new(client, current).await?;
             return Ok(Slice { added: 0, is_last: true });
         }
         let first = if is_judged_anew { self.judge_anew(current) } else { String::new() };
@@ -121,17 +121,18 @@ impl Reports {
         let is_last = until == look.now.next_txid;
         let taken_until = if is_last { "now()" } else { "taken_until" };
         let rows = current.new_rows(&look.now, until);
-        let added = self.add(client, current, &self.completion.to_string(), &rows, first).await?;
+        let added = self.add(client, current, self.completion, &rows, first).await?;
         if added == 0 && is_last && first.is_empty() {
-            self.say_that_nothing_is_new(client).await?;
+            self.say_that_nothing_is_new(client, current).await?;
             return Ok(Slice { added, is_last });
         }
         let sql = format!(
-            "{lock} {advance} \
+            "{lock} {advance} {say_period} \
              UPDATE {schema}.report_state SET taken_until = {taken_until}, \
                  events = (SELECT events FROM {schema}.report_build WHERE build = {number});",
             lock = self.lock(current),
             advance = self.advance(current, &look.now, until, added),
+            say_period = self.say_period(current),
             number = current.number,
         );
         self.commit(client, &sql).await?;
@@ -151,12 +152,24 @@ impl Reports {
 
     /// The cursor stays: no row lies between it and where this transaction looked. Whoever moves it meanwhile moves the state,
     /// too, and this is not to be said any more. What a crash forgets the next turn says again, so nobody waits for a disk.
-    async fn say_that_nothing_is_new(&self, client: &Client) -> Result<(), ReportError> {
-        let schema = &self.schema;
+    async fn say_that_nothing_is_new(&self, client: &Client, current: &Build) -> Result<(), ReportError> {
+        let (schema, say_period) = (&self.schema, self.say_period(current));
         let sql = format!(
-            "SET LOCAL synchronous_commit = off; UPDATE {schema}.report_state SET taken_until = now();"
+            "SET LOCAL synchronous_commit = off; {say_period} UPDATE {schema}.report_state SET taken_until = now();"
         );
         self.commit(client, &sql).await
+    }
+
+    /// Says how often there is a turn, where another period is said.
+    fn say_period(&self, current: &Build) -> String {
+        let (schema, number) = (&self.schema, current.number);
+        match self.period.map(|period| period.as_secs()).filter(|seconds| *seconds != current.period_seconds)
+        {
+            Some(seconds) => {
+                format!("UPDATE {schema}.report_build SET period_seconds = {seconds} WHERE build = {number};")
+            }
+            None => String::new(),
+        }
     }
 
     /// Moves a build's cursor to what `now` sees, of transactions before `until`, and counts what was added.

@@ -30,9 +30,33 @@ async fn what_is_sent_is_in_the_reports_and_the_service_tells_how_far_they_are()
 }
 
 #[tokio::test]
+async fn a_period_of_minutes_is_not_told_as_behind_before_two_of_them_are_over() {
+    let site = Site::with(&["acme"]).await;
+    let service = Service::ready(
+        site.serve("--role reporter")
+            .without("ROLLBOOK_KAFKA_BROKERS")
+            .env("ROLLBOOK_REPORT_PERIOD_SECONDS", "600"),
+    )
+    .await;
+    let said = async |age: &str| {
+        site.execute(&format!("UPDATE org_acme.report_state SET taken_until = now() - interval '{age}'"))
+            .await;
+        site.run("status --json").await.done().items()[0]["reports"].clone()
+    };
+    let period = "SELECT period_seconds::bigint FROM org_acme.report_build";
+    eventually("the period is said", async || site.number(period).await == 600).await;
+    assert_eq!(said("19 minutes").await, "current");
+    assert_eq!(said("21 minutes").await, "behind");
+    service.stop().await;
+    // As the release before leaves it.
+    site.take_back("acme").await;
+    assert_eq!((said("1 minute").await, said("3 minutes").await), ("current".into(), "behind".into()));
+}
+
+#[tokio::test]
 async fn an_organization_whose_report_tables_are_locked_or_gone_delays_no_other_and_is_told_in_status() {
     let site = Site::with(&["acme", "birch", "cedar"]).await;
-    site.execute("DROP TABLE org_cedar.report_step CASCADE").await;
+    site.execute("DROP TABLE org_cedar.report_viewer_content CASCADE").await;
     let mut locker = site.superuser().await;
     let lock = locker.transaction().await.expect("a transaction");
     lock.batch_execute("LOCK TABLE org_birch.report_content_sum IN ACCESS EXCLUSIVE MODE")

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::names::Moment;
+use super::names::{Moment, Texts};
+use super::table::Table;
 use super::{ENTRY_BYTES, column};
+use crate::report::ReportError;
+
+const ADD: &str = include_str!("../sql/answering.sql");
 
 /// What an event says that a viewer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +64,10 @@ type Key = (usize, usize, usize);
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     acts: HashMap<Key, Acts, RandomState>,
-    /// By content, item and how long it took: how many answers.
-    elapsed: HashMap<(usize, usize, i32), i64, RandomState>,
+    /// By content and item: how long answers took.
+    elapsed: HashMap<(usize, usize), Vec<i32>, RandomState>,
+    /// How many those are.
+    times: usize,
     /// Of texts that were kept, those that are not any more included.
     text_bytes: usize,
 }
@@ -90,36 +95,43 @@ impl Answers {
             }
         }
         if let Some(elapsed_ms) = answer.elapsed_ms {
-            *self.elapsed.entry((key.0, key.1, elapsed_ms)).or_default() += 1;
+            self.elapsed.entry((key.0, key.1)).or_default().push(elapsed_ms);
+            self.times += 1;
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.acts.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.acts.len() * (size_of::<Acts>() + ENTRY_BYTES)
             + self.elapsed.len() * ENTRY_BYTES
+            + self.times * 2 * size_of::<i32>()
             + self.text_bytes
     }
 
-    /// Runs the statement with the acts in its first twenty arrays, and the times that answers took in four more.
-    pub(super) async fn send(
-        &self,
-        client: &Client,
-        statement: &str,
-        contents: &[&str],
-        items: &[&str],
-        viewers: &[&str],
-    ) -> Result<(), tokio_postgres::Error> {
-        let (keys, acts, times) = (|| self.acts.keys(), || self.acts.values(), || self.elapsed.keys());
+    /// Adds them to those that are kept: the acts are the statement's first twenty arrays. Five more are the times that answers
+    /// took: one list, and each item's stretch of it.
+    pub(super) async fn write(&self, table: &Table<'_>, names: &Texts<'_>) -> Result<(), ReportError> {
+        if self.acts.is_empty() {
+            return Ok(());
+        }
+        let mut sorted: Vec<(&Key, &Acts)> = self.acts.iter().collect();
+        let of = |key: &Key| (names.contents[key.0], names.items[key.1], names.viewers[key.2]);
+        // In the order of the table's key, by bytes: neighbours share a page.
+        sorted.sort_unstable_by_key(|(key, _)| of(key));
+        let (keys, acts) = (|| sorted.iter().map(|(key, _)| *key), || sorted.iter().map(|(_, acts)| *acts));
         let firsts = || acts().map(|acts| acts.first.as_ref());
         let lasts = || acts().map(|acts| acts.last.as_ref());
-        let columns: [(&(dyn ToSql + Sync), Type); 24] = [
-            (&column(keys(), |key| contents[key.0]), Type::TEXT_ARRAY),
-            (&column(keys(), |key| items[key.1]), Type::TEXT_ARRAY),
-            (&column(keys(), |key| viewers[key.2]), Type::TEXT_ARRAY),
+        let (mut elapsed, mut stretches) =
+            (Vec::with_capacity(self.times), Vec::with_capacity(self.elapsed.len()));
+        let end = |elapsed: &Vec<i32>| i32::try_from(elapsed.len()).unwrap_or(i32::MAX);
+        for (item, times) in &self.elapsed {
+            let first = end(&elapsed).saturating_add(1);
+            elapsed.extend(times);
+            stretches.push((item, first, end(&elapsed)));
+        }
+        let columns: [(&(dyn ToSql + Sync), Type); 25] = [
+            (&column(keys(), |key| names.contents[key.0]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| names.items[key.1]), Type::TEXT_ARRAY),
+            (&column(keys(), |key| names.viewers[key.2]), Type::TEXT_ARRAY),
             (&column(acts(), |acts| acts.shown), Type::BOOL_ARRAY),
             (&column(acts(), |acts| acts.skipped), Type::BOOL_ARRAY),
             (&column(acts(), |acts| acts.revised), Type::BOOL_ARRAY),
@@ -137,11 +149,12 @@ impl Answers {
             (&column(lasts(), |last| last.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
             (&column(lasts(), |last| last.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
             (&column(lasts(), |last| last.and_then(|(answer, _)| answer.elapsed_ms)), Type::INT4_ARRAY),
-            (&column(times(), |key| contents[key.0]), Type::TEXT_ARRAY),
-            (&column(times(), |key| items[key.1]), Type::TEXT_ARRAY),
-            (&column(times(), |key| key.2), Type::INT4_ARRAY),
-            (&column(self.elapsed.values(), |answers| *answers), Type::INT8_ARRAY),
+            (&column(&stretches, |((content, _), ..)| names.contents[*content]), Type::TEXT_ARRAY),
+            (&column(&stretches, |((_, item), ..)| names.items[*item]), Type::TEXT_ARRAY),
+            (&column(&stretches, |(_, first, _)| *first), Type::INT4_ARRAY),
+            (&column(&stretches, |(.., last)| *last), Type::INT4_ARRAY),
+            (&elapsed, Type::INT4_ARRAY),
         ];
-        client.execute_typed(statement, &columns).await.map(|_| ())
+        table.write(ADD, &columns).await
     }
 }

@@ -1,5 +1,5 @@
 -- What a slice of events says of items, added to the summaries. The reporter has gathered the events by viewer and item and
--- brings those along: see gather/answers.rs. It runs after watching.sql, in its transaction: the contents have their rows.
+-- brings those along: see gather/answers.rs. It runs after contents.sql, in its transaction: the contents have their rows.
 -- Old rows are updated by their place, which nothing moves meanwhile: the build is locked.
 WITH compared AS (
     SELECT new.content_id, new.item_id, new.viewer_id, new.shown, new.skipped, new.revised, new.attempts,
@@ -59,7 +59,6 @@ new_viewers AS (
            last_at, last_seq, last_event_id, last_answer, last_correct, last_score, last_elapsed_ms
     FROM merged
     WHERE place IS NULL
-    ORDER BY content_id COLLATE "C", item_id COLLATE "C", viewer_id COLLATE "C"
 ),
 keep_viewers AS (
     UPDATE {schema}.report_viewer_item AS kept
@@ -137,8 +136,12 @@ keep_options AS (
         SET first_viewers = kept.first_viewers + excluded.first_viewers,
             last_viewers = kept.last_viewers + excluded.last_viewers
 )
-INSERT INTO {schema}.report_elapsed AS kept (build, content_id, item_id, elapsed_ms, answers)
-SELECT {build}, content_id, item_id, elapsed_ms, answers
-FROM unnest($21::text[], $22::text[], $23::integer[], $24::bigint[]) AS each (content_id, item_id, elapsed_ms, answers)
-ORDER BY content_id COLLATE "C", item_id COLLATE "C", elapsed_ms
-ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;
+-- How long answers took is appended to the item's part, of which there is another one for every 256 answers.
+INSERT INTO {schema}.report_elapsed_part AS kept (build, content_id, item_id, part, elapsed_ms)
+SELECT {build}, new.content_id, new.item_id, coalesce(old.attempts, 0) / 256, ($25::integer[])[new.first:new.last]
+FROM unnest($21::text[], $22::text[], $23::integer[], $24::integer[]) AS new (content_id, item_id, first, last)
+LEFT JOIN LATERAL (SELECT o.attempts
+                   FROM {schema}.report_item_sum AS o
+                   WHERE o.build = {build} AND o.content_id = new.content_id AND o.item_id = new.item_id
+                   LIMIT 1) AS old ON true
+ON CONFLICT (build, content_id, item_id, part) DO UPDATE SET elapsed_ms = kept.elapsed_ms || excluded.elapsed_ms
