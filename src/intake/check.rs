@@ -69,21 +69,22 @@ impl Judging {
         defaults: &Defaults<'a>,
         events: impl IntoIterator<Item = RawEvent<'a>>,
     ) {
-        let (events, builder) = (events.into_iter(), &mut self.builder);
-        let refusals_bytes = &mut self.refusals_bytes;
-        builder.reserve(events.size_hint().0);
-        self.outcomes.extend(self.check.check(defaults, events).map(|verdict| {
+        let events = events.into_iter();
+        let expected = events.size_hint().0;
+        self.builder.reserve(expected);
+        self.outcomes.reserve(expected);
+        self.check.check(defaults, events, |verdict| {
             let outcome = match verdict {
                 Verdict::Accepted(event) => {
-                    builder.push(&event);
+                    self.builder.push(event);
                     Outcome::Accepted(event.id)
                 }
                 Verdict::Duplicate(id) => Outcome::Duplicate(id),
                 Verdict::Rejected(refusal) => Outcome::Rejected(refusal),
             };
-            *refusals_bytes += outcome.text_bytes();
-            outcome
-        }));
+            self.refusals_bytes += outcome.text_bytes();
+            self.outcomes.push(outcome);
+        });
     }
 
     /// Bytes that it takes so far: what was accepted, and what will be said.
