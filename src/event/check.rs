@@ -64,7 +64,7 @@ impl<'e, 'a> Checker<'e, 'a> {
 
     /// Takes the fields into [`Self::event`].
     fn fill(&mut self, id: Uuid, event_type: &'static EventType) -> Result<(), Refusal> {
-        self.event = only_defaults(id, event_type, self.defaults);
+        begin_again(&mut self.event, id, event_type, self.defaults);
         let mut details = Details::default();
         for field in COMMON.iter().chain(event_type.fields) {
             let judged = match self.fields.get(field.slot) {
@@ -186,15 +186,42 @@ fn missing() -> Fault {
     Fault::new(MissingField, "is required")
 }
 
-/// An event that so far has only what the envelope gives.
-fn only_defaults<'a>(id: Uuid, event_type: &EventType, defaults: &Defaults<'a>) -> Event<'a> {
+/// Makes of an event one that so far has only what the envelope gives. It is done column by column, each of which is named, so
+/// that none is forgotten: a new event would be made elsewhere and copied here.
+fn begin_again<'a>(
+    event: &mut Event<'a>,
+    its_id: Uuid,
+    event_type: &'static EventType,
+    defaults: &Defaults<'a>,
+) {
     let or_empty = |default: &Option<Cow<'a, str>>| default.clone().unwrap_or_default();
-    Event {
+    let Event {
         id,
-        type_name: Cow::Borrowed(event_type.name),
-        session_id: or_empty(&defaults.session_id),
-        viewer_id: or_empty(&defaults.viewer_id),
-        content_id: or_empty(&defaults.content_id),
-        ..Event::empty()
-    }
+        type_name,
+        session_id,
+        viewer_id,
+        content_id,
+        item_id,
+        occurred_at,
+        client_occurred_at,
+        seq,
+        position_ms,
+        rate,
+        watched,
+        played_ms,
+        answer,
+        correct,
+        score,
+        attempt,
+        elapsed_ms,
+        details,
+    } = event;
+    (*id, *type_name) = (its_id, Cow::Borrowed(event_type.name));
+    *session_id = or_empty(&defaults.session_id);
+    *viewer_id = or_empty(&defaults.viewer_id);
+    *content_id = or_empty(&defaults.content_id);
+    (*occurred_at, *client_occurred_at) = (UnixMillis(0), UnixMillis(0));
+    (*item_id, *answer, *details, *watched) = (None, None, None, None);
+    (*seq, *position_ms, *played_ms, *elapsed_ms) = (None, None, None, None);
+    (*rate, *score, *correct, *attempt) = (None, None, None, None);
 }
