@@ -51,6 +51,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next value, whatever it is.
+    #[inline]
     pub(in super::super) fn value(&mut self) -> Result<Value<'a>, NotJson> {
         let first = self.token()?;
         self.value_from(first)
@@ -132,7 +133,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// The value whose first byte was just read.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would return what `Shape` is there to avoid: see there"
+    )]
+    #[inline(always)]
     pub(in super::super) fn value_from(&mut self, first: u8) -> Result<Value<'a>, NotJson> {
         let start = self.at - 1;
         let shape = self.rest_of_value(first)?;
