@@ -169,5 +169,6 @@ async fn record_of(site: &Site, slug: &str) -> proto::Record {
         received_at_ms: now,
         events: vec![event],
         format: FORMAT,
+        span: bytes::Bytes::new(),
     }
 }
