@@ -10,6 +10,7 @@ pub mod intake;
 pub mod loader;
 pub mod log;
 pub mod ops;
+pub mod otlp;
 pub mod output;
 pub mod report;
 mod secret;

@@ -36,6 +36,7 @@ mod reply;
 mod request_id;
 mod resolve;
 mod route;
+mod span;
 mod turn;
 mod unpack;
 

@@ -3,8 +3,8 @@
 //! Every metric is named and described in [`metrics`]; [`health`] says whether the process makes progress and whether
 //! it would take work; [`admin`] serves both, and a [`client`] asks for them. [`supervise`](mod@supervise) runs the parts of the process and brings
 //! them down together; [`signals`] is what asks for that. What the process says goes to [`stderr`], whose reader may be
-//! slow or gone; what goes wrong over and over is said at the rate of [`complaints`]. A [`listener`] hands out
-//! connections, as many as the [`descriptors`] allow.
+//! slow or gone; what goes wrong over and over is said at the rate of [`complaints`]. [`spans`] tell a collector of traces when what
+//! happened. A [`listener`] hands out connections, as many as the [`descriptors`] allow.
 
 pub mod admin;
 pub mod client;
@@ -14,6 +14,7 @@ pub mod health;
 pub mod listener;
 pub mod metrics;
 pub mod signals;
+pub mod spans;
 pub mod stderr;
 pub mod supervise;
 pub mod tracing;

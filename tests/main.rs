@@ -33,6 +33,8 @@ mod metrics;
 mod migrations;
 mod openapi;
 mod organizations;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod overload;
 mod partly;
 mod pipeline;

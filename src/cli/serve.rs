@@ -3,6 +3,7 @@
 mod check;
 mod logins;
 mod service;
+mod spans;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::config::log::{
     ConsumeArgs, LogArgs, LogKind, LogSettings, PartitionsArg, PublishArgs, RetentionArg,
 };
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
+use crate::config::otlp::OtlpSettings;
 use crate::config::report::ReportArgs;
 use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
 use crate::tenant::RolePrefix;
@@ -100,6 +102,8 @@ struct Settings {
     allow_privileged_login: bool,
     ops: OpsArgs,
     drain: DrainSettings,
+    /// `None`: spans go nowhere.
+    spans: Option<OtlpSettings>,
 }
 
 #[derive(Debug)]
@@ -150,6 +154,7 @@ impl Arguments {
         let reporter = self.has(RoleArg::Reporter).then(|| self.reporter(&mut faults));
         let log = self.needs_log().then(|| faults.note(self.log_settings())).flatten();
         faults.note(self.check_roles());
+        let spans = spans::settings(&mut faults);
         let drain = faults.note(self.drain.resolve());
         let settings = drain.map(|drain| Settings {
             intake: intake.flatten(),
@@ -161,6 +166,7 @@ impl Arguments {
             allow_privileged_login: self.allow_privileged_login,
             drain,
             ops: self.ops.clone(),
+            spans,
         });
         faults.none_or(settings)
     }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::batch::Receipt;
 use super::reply;
 use crate::event::{BatchCheck, Clock, Defaults, RawEvent, Refusal, Verdict};
 use crate::log::{RecordBuilder, SealedRecord};
@@ -54,10 +55,11 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    pub(super) fn new(tenant: &Tenant, request_id: Uuid, clock: Clock) -> Self {
+    pub(super) fn new(tenant: &Tenant, receipt: Receipt, clock: Clock) -> Self {
+        let builder = RecordBuilder::new(tenant.id(), receipt.id, clock.received_at);
         Self {
             check: BatchCheck::new(clock),
-            builder: RecordBuilder::new(tenant.id(), request_id, clock.received_at),
+            builder: builder.of_span(receipt.span),
             outcomes: Vec::new(),
             refusals_bytes: 0,
         }

@@ -231,7 +231,7 @@ impl TlsParameters {
 }
 
 /// A value with its `%20` and the like read; `None`: not readable.
-fn unescaped(value: &str) -> Option<String> {
+pub(in crate::config) fn unescaped(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
