@@ -27,7 +27,7 @@ impl OnlookerArguments {
         self.log.look()
     }
 
-    /// The log, to be looked at: a topic, or what the process tells of its own that has it open.
+    /// The log, to be looked at: a topic, or what the process tells of its own that has it open, or the folder of one that none has.
     pub(super) fn readable(&self, settings: &LogSettings) -> Result<Readable, Failure> {
         Readable::of(settings, &self.group.kafka_group, self.admin.admin_addr)
             .map_err(|error| Failure::new("log_unavailable", chain(&error)))
