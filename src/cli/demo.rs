@@ -4,10 +4,11 @@
 //! `part`), `classroom` sends what simulated viewers do, an `observe`r looks at the service from outside, and its looks
 //! become a `picture`, which is drawn by `screen` or written by `lines`. `troubles` are what the person at the keyboard
 //! may do to a school; `ending` waits for what is under way, and audits. Where the demo itself is killed its processes
-//! end, too; its folder, and its topic on a Kafka, stay.
+//! end, too; its folder (`ground`) is the next demo's to remove, and its topic on a Kafka stays.
 
 mod classroom;
 mod ending;
+mod ground;
 mod keyboard;
 mod lines;
 mod observe;
@@ -233,18 +234,20 @@ async fn until(end: Option<tokio::time::Instant>) {
     }
 }
 
-/// Ctrl-C or SIGTERM.
+/// Ctrl-C, SIGTERM, or the terminal that is closed.
 fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let failed =
         |error: std::io::Error| Failure::new("demo_not_started", format!("listening for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
     let stop = CancellationToken::new();
     let ours = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         ours.cancel();
     });
