@@ -54,9 +54,19 @@ async fn a_demos_log_is_chosen_by_its_own_flag_which_is_named() {
             refused.stderr
         );
     }
-    for words in ["demo --data-dir elsewhere", "demo --kafka --kafka-topic other"] {
+}
+
+#[tokio::test]
+async fn a_command_has_no_flag_of_what_it_does_not_use() {
+    for words in [
+        "demo --data-dir elsewhere",
+        "demo --kafka --kafka-topic other",
+        "held drain acme --loader-connections 9",
+    ] {
         Rollbook::new(words).run().await.exits(2);
     }
+    let drain = rollbook("held drain acme --json", &[ADMIN, ("ROLLBOOK_LOADER_CONNECTIONS", "9")]);
+    assert_eq!(drain.run().await.exits(1).error_code(), "database_unavailable");
 }
 
 #[tokio::test]

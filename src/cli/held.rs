@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
-use crate::config::loader::LoaderArgs;
+use crate::config::loader::TransactionArgs;
 use crate::config::{Faults, LoaderDatabase};
 use crate::loader::LONGEST_PROBE;
 use crate::loader::drain::{Drained, NotDrained, drain_partition};
@@ -41,7 +41,7 @@ pub(super) struct Drain {
     #[command(flatten)]
     database: LoaderDatabase,
     #[command(flatten)]
-    limits: LoaderArgs,
+    transaction: TransactionArgs,
 }
 
 impl Command {
@@ -140,12 +140,12 @@ impl Drain {
     fn faults(&self) -> Faults {
         let mut faults = self.admin.faults();
         faults.note(self.database.resolve(&self.admin.database));
-        faults.note(self.limits.resolve());
+        faults.note(self.transaction.resolve());
         faults
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let settings = self.limits.resolve()?;
+        let transaction = self.transaction.resolve()?;
         let url = self.database.resolve(&self.admin.database)?;
         let (mut admin, installation) = self.admin.open().await?;
         let (organization, held) = held::list(&admin, &self.slug).await?;
@@ -168,7 +168,8 @@ impl Drain {
                 bar.inc(drained.records as u64);
             };
             outcome =
-                drain_partition(&mut client, &tenant, &installation.prefix, &settings, partition, each).await;
+                drain_partition(&mut client, &tenant, &installation.prefix, &transaction, partition, each)
+                    .await;
             if outcome.is_err() {
                 break;
             }
