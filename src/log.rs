@@ -166,14 +166,16 @@ impl Log {
 }
 
 impl Readable {
-    /// A log that another process has open, or that many processes share.
+    /// A log that another process has open, that many processes share, or that no process has open now.
     ///
     /// # Errors
     /// This build does not have such a log.
     pub fn of(settings: &LogSettings, group: &str, running: std::net::SocketAddr) -> Result<Self, LogError> {
         match settings {
             LogSettings::Kafka(_) => Ok(Log::open(settings, group)?.readable()),
-            LogSettings::Embedded(_) => Ok(Self(scan::Of::Running(running))),
+            LogSettings::Embedded(settings) => {
+                Ok(Self(scan::Of::Elsewhere(local::Elsewhere::new(running, &settings.folder))))
+            }
         }
     }
 }

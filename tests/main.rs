@@ -22,6 +22,7 @@ mod generations;
 mod group;
 mod health;
 mod held;
+mod idle;
 mod installations;
 mod isolation;
 mod keys;

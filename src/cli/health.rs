@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use super::failure::chain;
 use super::{Failure, output};
+use crate::config::Output;
 use crate::config::ops::AdminAddr;
 use crate::ops::AdminClient;
 use crate::ops::client::AnswerLimits;
@@ -22,6 +23,9 @@ pub(super) struct Arguments {
     ready: bool,
     #[command(flatten)]
     address: AdminAddr,
+    /// What the service says is JSON in any case.
+    #[command(flatten)]
+    _output: Output,
 }
 
 impl Arguments {

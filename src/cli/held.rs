@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
-use crate::config::loader::LoaderArgs;
+use crate::config::loader::TransactionArgs;
 use crate::config::{Faults, LoaderDatabase};
 use crate::loader::LONGEST_PROBE;
 use crate::loader::drain::{Drained, NotDrained, drain_partition};
@@ -42,7 +42,7 @@ pub(super) struct Drain {
     #[command(flatten)]
     database: LoaderDatabase,
     #[command(flatten)]
-    limits: LoaderArgs,
+    transaction: TransactionArgs,
 }
 
 impl Command {
@@ -147,12 +147,12 @@ impl Drain {
     fn faults(&self) -> Faults {
         let mut faults = self.admin.faults();
         faults.note(self.database.resolve(&self.admin.database));
-        faults.note(self.limits.resolve());
+        faults.note(self.transaction.resolve());
         faults
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let settings = self.limits.resolve()?;
+        let transaction = self.transaction.resolve()?;
         let url = self.database.resolve(&self.admin.database)?;
         let (mut admin, installation) = self.admin.open().await?;
         let (organization, held) = held::list(&admin, &self.slug).await?;
@@ -178,9 +178,15 @@ impl Drain {
                     bar.inc(drained.records as u64);
                     told.send_replace(answer.what());
                 };
-                outcome =
-                    drain_partition(&mut client, &tenant, &installation.prefix, &settings, partition, each)
-                        .await;
+                outcome = drain_partition(
+                    &mut client,
+                    &tenant,
+                    &installation.prefix,
+                    &transaction,
+                    partition,
+                    each,
+                )
+                .await;
                 if outcome.is_err() {
                     break;
                 }

@@ -20,7 +20,9 @@ use crate::config::log::{
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
 use crate::config::otlp::OtlpSettings;
 use crate::config::report::ReportArgs;
-use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
+use crate::config::{
+    ConfigError, DatabaseUrl, Faults, Idle, RolePrefixSetting, ServiceDatabases, StandInDatabase,
+};
 use crate::tenant::RolePrefix;
 
 /// What `serve` takes.
@@ -144,6 +146,11 @@ impl Arguments {
     /// What is wrong with the settings.
     pub(super) fn faults(&self) -> Faults {
         self.resolve().err().unwrap_or_default()
+    }
+
+    /// What has no effect beside the rest. What another role needs is no slip: processes of all roles may share their flags.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.log.idle().into_iter().chain(self.consume.idle()).collect()
     }
 
     fn resolve(&self) -> Result<Settings, Faults> {

@@ -6,7 +6,7 @@ use super::admin::AdminArguments;
 use super::failure::chain;
 use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
-use crate::config::{ConfigError, Faults};
+use crate::config::{ConfigError, Faults, Idle};
 use crate::loader::LONGEST_PROBE;
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::store::Admin;
@@ -69,6 +69,11 @@ impl Arguments {
             faults.note(Err::<(), _>(fault));
         }
         faults
+    }
+
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.onlooker.idle()
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {

@@ -9,7 +9,6 @@ use tokio_postgres::{Client, Error};
 use super::super::writer::{Scope, Statements, insert_rows, scope_of, scope_of_code, sqlstate};
 use super::events::{bad_event, event, rows};
 use super::site::{POSITION, Site, record_id, settings};
-use crate::config::loader::LoaderSettings;
 use crate::event::Event;
 use crate::store::connect;
 use crate::tenant::OrganizationId;
@@ -264,11 +263,9 @@ async fn what_a_trigger_meets_elsewhere_is_its_organizations_trouble() {
 #[tokio::test]
 async fn locks_and_slowness_are_the_organizations_and_do_not_last_longer_than_the_settings_say() {
     let site = Site::with(&["acme", "birch"]).await;
-    let short = LoaderSettings {
-        lock_timeout: Duration::from_millis(100),
-        statement_timeout: Duration::from_millis(400),
-        ..settings()
-    };
+    let mut short = settings();
+    short.transaction.lock_timeout = Duration::from_millis(100);
+    short.transaction.statement_timeout = Duration::from_millis(400);
     let statements = site.statements_with("acme", &short);
     let id = site.id("acme");
     let mut loader = site.loader().await;

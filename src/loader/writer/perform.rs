@@ -200,7 +200,7 @@ impl Performing<'_> {
             Ok(home) => home,
             Err(told) => return Ok(Performed::well(told)),
         };
-        let limits = BatchLimits { rows, bytes: self.shared.settings.hold_bytes() };
+        let limits = BatchLimits { rows, bytes: self.shared.settings.transaction.hold_bytes() };
         let begun = Instant::now();
         match drain_some(client, &statements, organization, self.work.position, limits).await {
             Ok(None) => Ok(Performed::well(Told::NoneHeld)),
