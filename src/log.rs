@@ -47,6 +47,11 @@ impl LogError {
     fn new(cause: impl Into<Cause>) -> Self {
         Self(cause.into())
     }
+
+    /// Whether the folder of an embedded log is only in another process's hands.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self.0.downcast_ref(), Some(embedded::OpenError::Locked { .. }))
+    }
 }
 
 /// A log that is open; cheap to clone.

@@ -201,6 +201,8 @@ async fn the_service_says_by_which_settings_it_runs_and_no_secret() {
     assert!(settings("variables").contains("ROLLBOOK_INTAKE_DATABASE_URL=… "), "{said}");
     assert!(settings("variables").contains("ROLLBOOK_HTTP_ADDR=127.0.0.1:0"), "{said}");
     assert!(settings("defaults").contains("ROLLBOOK_HTTP_STREAMS=128"), "{said}");
+    // Nobody wrote it: it follows from the brokers.
+    assert!(settings("defaults").contains("ROLLBOOK_LOG=kafka "), "{said}");
     assert!(!said.contains("password"), "{said}");
     service.stop().await;
 }

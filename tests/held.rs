@@ -1,10 +1,9 @@
 //! `rollbook held`: records that wait for an organization's schema, looked at and drained by a person.
 
 use prost::Message as _;
-use rollbook::event::{UnixMillis, proto};
+use rollbook::event::proto;
 use rollbook::log::record::FORMAT;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::harness::{Form, Service, Site, eventually, played};
 
@@ -111,7 +110,7 @@ async fn a_record_of_a_newer_release_waits_for_that_release_and_so_does_what_com
     let site = Site::set_up().await;
     let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
     let service = Service::ready(site.serve("")).await;
-    let of_today = record_of(&site, "acme").await;
+    let of_today = site.record_of("acme").await;
     let of_tomorrow = proto::Record { format: FORMAT + 1, ..of_today.clone() };
     site.write_record("acme", &of_tomorrow).await;
     let held = "SELECT count(*) FROM rollbook.held_record";
@@ -177,30 +176,4 @@ async fn a_drain_that_is_interrupted_is_in_the_trail_as_far_as_it_came() {
     site.run("held drain acme").await.done();
     assert_eq!(site.loaded("acme", 10).await, (10, 0));
     assert_eq!(drains_in_the_trail(&site).await, [(2, 4), (3, 6)]);
-}
-
-/// A record with one event.
-async fn record_of(site: &Site, slug: &str) -> proto::Record {
-    let id = site.texts(&format!("SELECT id::text FROM rollbook.organization WHERE slug = '{slug}'")).await;
-    let bytes = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
-    let now = UnixMillis::now().0;
-    let event = proto::RecordEvent {
-        event_id: bytes(Uuid::now_v7()),
-        r#type: "video.played".to_owned(),
-        session_id: "s".to_owned(),
-        viewer_id: "v".to_owned(),
-        content_id: "c".to_owned(),
-        occurred_at_ms: now,
-        client_occurred_at_ms: now,
-        ..Default::default()
-    };
-    proto::Record {
-        organization_id: bytes(id[0].parse().expect("a UUID")),
-        record_id: bytes(Uuid::now_v7()),
-        request_id: bytes(Uuid::now_v7()),
-        received_at_ms: now,
-        events: vec![event],
-        format: FORMAT,
-        span: bytes::Bytes::new(),
-    }
 }

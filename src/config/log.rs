@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 
 use super::{ConfigError, Idle};
@@ -18,7 +19,13 @@ pub use properties::RawProperties;
 pub struct LogArgs {
     /// Which log keeps accepted records: `kafka`, or `embedded`, in files of this process alone. Default: `kafka` where
     /// ROLLBOOK_KAFKA_BROKERS is set.
-    #[arg(long = "log", env = "ROLLBOOK_LOG", value_name = "LOG")]
+    // A default that the command line library knows, so that it stands among the settings in effect.
+    #[arg(
+        long = "log",
+        env = "ROLLBOOK_LOG",
+        value_name = "LOG",
+        default_value_if("kafka_brokers", ArgPredicate::IsPresent, "kafka")
+    )]
     pub kind: Option<LogKind>,
 
     /// Folder of the embedded log. One process has it at a time; it is made where it is not there.

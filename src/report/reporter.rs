@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Next, Schedule, Side};
 use super::{Condition, ReportError, Reports, Turn};
 use crate::ops::Heartbeat;
-use crate::ops::metrics::catalogue::{REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
+use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
 use crate::store::{Backoff, Pool, PoolError, TENANT_SCHEMA_VERSION};
 use crate::tenant::{Directory, OrganizationId, RolePrefix, State, Tenant};
 
@@ -43,6 +43,7 @@ pub struct Parts {
 /// Keeps the reports of every organization current until `stop`. A turn that is under way then is given up: what it did is
 /// not done.
 pub async fn run(parts: Parts, stop: CancellationToken) {
+    start_counting();
     let plan = Plan {
         schedule: Schedule::new(parts.period),
         tenants: HashMap::new(),
@@ -53,6 +54,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     // A task each: what one gathers keeps no other from its connection.
     let turns: JoinSet<()> = SIDES.into_iter().map(|side| Arc::clone(&reporter).work(side)).collect();
     stop.run_until_cancelled(turns.join_all()).await;
+}
+
+/// All samples begin with the process: the first events that are taken in are then an increase.
+fn start_counting() {
+    gauge!(REPORT_LAG_SECONDS).set(0.0);
+    counter!(REPORT_EVENTS).increment(0);
+    let _runs = histogram!(REPORT_RUN_SECONDS);
 }
 
 struct Reporter {
