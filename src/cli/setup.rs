@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::failure::chain;
 use super::{Failure, output};
 use crate::config::log::{LogArgs, LogSettings, TopicArgs};
 use crate::config::{
     AdminDatabase, ConfigError, DatabaseUrl, Faults, Operator, Output, RolePrefixSetting, ServiceDatabases,
 };
 use crate::log::{self, Difference};
+use crate::ops::chain;
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 

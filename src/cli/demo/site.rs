@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use super::part::Part;
 use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed};
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::config::log::{EmbeddedSettings, KafkaSettings, LogSettings};
 use crate::config::{DatabaseUrl, Operator};
 use crate::log::{self, Readable};
+use crate::ops::chain;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 use crate::store::{Admin, Installation, provision};
 use crate::tenant::{Organization, Slug, WriteKey};
