@@ -94,7 +94,7 @@ impl Log {
         }
     }
 
-    /// The producing end. It does not wait for the log: see [`Publisher::is_available`]. A topic has a record acknowledged
+    /// The producing end. It does not wait for the log: see [`Publisher::trouble`]. A topic has a record acknowledged
     /// within `timeout`, or not at all.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! happened. A [`listener`] hands out connections, as many as the [`descriptors`] allow.
 
 pub mod admin;
+mod causes;
 pub mod client;
 pub mod complaints;
 pub mod descriptors;
@@ -19,6 +20,7 @@ pub mod stderr;
 pub mod supervise;
 pub mod tracing;
 
+pub use causes::chain;
 pub use client::AdminClient;
 pub use complaints::Complaints;
 pub use health::{Health, Heartbeat, Role};

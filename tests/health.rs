@@ -6,6 +6,11 @@ use crate::harness::{Service, Site, eventually};
 async fn a_health_check_needs_no_other_program() {
     let site = Site::set_up().await;
     let service = Service::ready(site.serve("")).await;
+    eventually("it says that the log is there", async || service.said().contains("the log changed its"))
+        .await;
+    let said = service.said();
+    let is_warning = |line: &&str| line.contains("the log changed its") && !line.contains("\"INFO\"");
+    assert_eq!(said.lines().find(is_warning), None, "nothing is wrong");
     let asked = async |words: &str| {
         site.rollbook(words).env("ROLLBOOK_ADMIN_ADDR", service.admin.address()).run().await
     };

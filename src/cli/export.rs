@@ -11,9 +11,9 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::admin::AdminArguments;
-use super::failure::chain;
 use super::{Failure, output};
 use crate::event::UnixMillis;
+use crate::ops::chain;
 use crate::report::{ExportError, Span, export_csv, export_parquet};
 use crate::store::organizations;
 use crate::tenant::Slug;

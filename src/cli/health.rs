@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::failure::chain;
 use super::{Failure, output};
 use crate::config::Output;
 use crate::config::ops::AdminAddr;
 use crate::ops::AdminClient;
+use crate::ops::chain;
 use crate::ops::client::AnswerLimits;
 
 /// The service answers from memory: one that takes longer is not well. Its body is a few roles and reasons.

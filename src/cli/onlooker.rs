@@ -1,11 +1,11 @@
 //! What every command takes that looks at the log without serving it.
 
 use super::Failure;
-use super::failure::chain;
 use crate::config::log::{GroupArg, LogArgs, LogKind, LogSettings};
 use crate::config::ops::AdminAddr;
 use crate::config::{ConfigError, Idle};
 use crate::log::Readable;
+use crate::ops::chain;
 
 /// Which log, and how to get at it.
 #[derive(clap::Args, Debug)]

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::failure::chain;
 use super::{Failure, output};
 use crate::config::log::{LogArgs, LogSettings, TopicArgs};
 use crate::config::{
@@ -10,6 +9,7 @@ use crate::config::{
     ServiceDatabases,
 };
 use crate::log::{self, Difference};
+use crate::ops::chain;
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 

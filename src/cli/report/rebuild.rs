@@ -6,8 +6,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::admin::AdminArguments;
-use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
+use crate::ops::chain;
 use crate::report::{Progress, ReportError, Reports, rebuild};
 use crate::store::{TENANT_SCHEMA_VERSION, lifecycle, organizations};
 use crate::tenant::Slug;
@@ -81,7 +81,7 @@ fn show(bar: &ProgressBar, progress: Progress) {
 fn failure(error: &ReportError) -> Failure {
     let code = match error {
         ReportError::Busy | ReportError::Superseded => "busy",
-        ReportError::Server(_) | ReportError::NoConnection => "database_unavailable",
+        ReportError::Server(_) | ReportError::NoConnection(_) => "database_unavailable",
         ReportError::TooLong(_) | ReportError::Schema(_) | ReportError::Unreadable(_) => "schema_refuses",
     };
     Failure::new(code, chain(error))

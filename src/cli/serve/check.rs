@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::logins::{Checked, Login, Rights, Role, in_time};
+use super::logins::{Checked, Login, Rights, Role};
 use super::{Arguments, RoleArg};
-use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
 use crate::config::log::{EmbeddedSettings, LogSettings};
 use crate::config::{ConfigError, DatabaseUrl, Faults, Output};
 use crate::log::{Log, LogError, Readable};
+use crate::ops::chain;
 use crate::ops::descriptors;
 use crate::store::directory::{View, read_once};
 
@@ -101,9 +101,7 @@ impl Arguments {
 
 async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
-    let read = in_time(read_once(url, view)).await;
-    let read = read.and_then(|read| read.map_err(|error| chain(&error)));
-    let read = read.map_err(|reason| format!("`{name}`: {reason}"));
+    let read = read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)));
     match (read, login.check().await) {
         // A server that will not do has no schema of ours, either: to make one there would be the wrong advice.
         (Err(unread), Checked::Refused(error)) => Err(format!("{error}; {unread}")),

@@ -262,7 +262,7 @@ fn start_loader(
     let condition = Arc::new(Condition::default());
     health.answer_for(Role::Loader, {
         let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
-        move || condition.trouble(directory.taken_at()).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+        move || condition.trouble(&directory).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
     let loader = loader::Parts {
         settings: role.settings.clone(),
@@ -296,8 +296,8 @@ fn start_reporter(
     )?;
     let condition = Arc::new(report::Condition::default());
     health.answer_for(Role::Reporter, {
-        let condition = Arc::clone(&condition);
-        move || condition.trouble().map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+        let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
+        move || condition.trouble(&directory).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
     let reporter = report::Parts {
         pool,

@@ -189,10 +189,10 @@ fn codes_are_sorted_by_their_class_and_unknown_ones_are_the_organizations() {
         ),
         (Scope::Again, "40001 40P01 40003"),
         (Scope::Row, "22000 22003 22012 22021 22023 22P05 23502 23503 23514 23P01 54000 54001 P0001 P0002"),
-        (Scope::Tenant, "25001 3F000 42501 42601 42703 42804 42P01 55000 55006"),
+        (Scope::Tenant, "25001 25P02 3F000 42501 42601 42703 42804 42P01 55000 55006"),
         (Scope::Slow, "55P03 57014 25P04"),
         // No rule knows these.
-        (Scope::Tenant, "0A000 0L000 21000 25P02 26000 2BP01 34000 38000 39000 XX000 XX001 ZZ999"),
+        (Scope::Tenant, "0A000 0L000 21000 26000 2BP01 34000 38000 39000 XX000 XX001 ZZ999"),
     ];
     for (scope, codes) in cases {
         for code in codes.split(' ') {
