@@ -1,16 +1,17 @@
 # syntax=docker/dockerfile:1
-# docker build -t rollbook . ; deploy/compose/ and deploy/kubernetes/ run what it makes.
+# docker build -t rollbook . ; deploy/compose/ and deploy/kubernetes/ run what it makes. With spans: --build-arg FEATURES=otlp
 FROM rust:1.95-slim-bookworm AS build
 # librdkafka is built from its bundled source, against the system's OpenSSL and zlib.
 # hadolint ignore=DL3008 # Debian keeps one version of a package, and mends it: a pinned one is soon not there any more.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential libssl-dev pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
+ARG FEATURES=
 WORKDIR /src
 COPY . .
 # Without the lines of its source a binary is a quarter as large; a panic still names its own.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin rollbook \
+    cargo build --release --locked --bin rollbook --features "$FEATURES" \
  && strip --strip-debug -o /usr/bin/rollbook target/release/rollbook
 
 FROM debian:bookworm-slim

@@ -116,8 +116,7 @@ pub async fn audit(
 
     let anchors = snapshot.anchors().await?;
     let scan = scan.read_on(loaded_up_to(&found, &anchors)).await?;
-    let log_is_whole = scan.log_is_whole;
-    let ledger = scan.ledger.close();
+    let (ledger, log_is_whole) = scan.close();
     let all = found.len() as u64;
     let mut accounts = Vec::with_capacity(found.len());
     for (done, (organization, holdings)) in found.into_iter().enumerate() {
@@ -223,6 +222,11 @@ impl<P: Fn(Step) + Send + Sync + 'static> Scan<P> {
             Ok(self)
         })
         .await
+    }
+
+    /// What was read, and whether it begins at offset 0. The log is let go of: its process may wait to be started.
+    fn close(self) -> (Ledger, bool) {
+        (self.ledger.close(), self.log_is_whole)
     }
 
     fn read(&mut self, stretches: &[Stretch]) -> Result<(), AuditError> {

@@ -29,7 +29,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Faults, environment};
+use crate::config::{Faults, Idle, environment};
 
 pub use failure::Failure;
 use parse::Parsed;
@@ -114,6 +114,18 @@ impl Command {
             Self::Health(_) | Self::Completions(_) | Self::Man(_) => Faults::default(),
         }
     }
+
+    /// The settings that have no effect beside the others.
+    fn idle(&self) -> Vec<Idle> {
+        match self {
+            Self::Serve(arguments) => arguments.idle(),
+            Self::Setup(arguments) => arguments.idle(),
+            Self::Status(arguments) => arguments.idle(),
+            Self::Audit(arguments) => arguments.idle(),
+            Self::Demo(arguments) => arguments.idle().into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Runs the command that `arguments` name. `variables` are the names of all environment variables.
@@ -124,7 +136,7 @@ pub async fn run(
     arguments: &[OsString],
     variables: impl IntoIterator<Item = OsString>,
 ) -> Result<(), Failure> {
-    let Parsed { command, settings, wrong } = parse::parse(arguments, variables)?;
+    let Parsed { command, settings, wrong, .. } = parse::parse(arguments, variables)?;
     match command {
         Command::Serve(arguments) => arguments.run(&settings, &wrong).await,
         Command::Health(arguments) => arguments.run().await,

@@ -6,10 +6,12 @@
 
 pub mod database;
 pub mod environment;
+mod idle;
 pub mod intake;
 pub mod loader;
 pub mod log;
 pub mod ops;
+pub mod otlp;
 pub mod output;
 pub mod report;
 mod secret;
@@ -18,6 +20,7 @@ pub use database::{
     AdminDatabase, DatabaseUrl, LoaderDatabase, RolePrefixSetting, ServiceDatabases, StandInDatabase,
 };
 pub use environment::Operator;
+pub use idle::Idle;
 pub use output::Output;
 pub use secret::Secret;
 

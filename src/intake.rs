@@ -36,6 +36,7 @@ mod reply;
 mod request_id;
 mod resolve;
 mod route;
+mod span;
 mod turn;
 mod unpack;
 
@@ -133,10 +134,9 @@ impl Server {
         let Self { settings, drain: _, directory, publisher, health } = self;
         let (asked, log) = (Arc::clone(&directory), publisher.clone());
         health.answer_for(Role::Intake, move || {
-            if asked.taken_at().is_none() {
-                return Err("starting: organizations have not been loaded yet".into());
-            }
-            if log.is_available() { Ok(()) } else { Err("the log is unavailable".into()) }
+            let trouble =
+                asked.starting().or_else(|| Some(format!("the log is unavailable: {}", log.trouble()?)));
+            trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
         });
         let tasks = TaskTracker::new();
         Intake {

@@ -133,7 +133,10 @@ impl Shared {
     fn dispatcher_limits(&self) -> DispatcherLimits {
         let settings = &self.settings;
         DispatcherLimits {
-            batch: BatchLimits { rows: settings.batch_rows, bytes: settings.batch_bytes },
+            batch: BatchLimits {
+                rows: settings.transaction.batch_rows,
+                bytes: settings.transaction.batch_bytes,
+            },
             lane_bytes: settings.lane_memory_bytes,
             memory_bytes: settings.memory_bytes,
             writers: settings.connections.get() as usize,

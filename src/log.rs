@@ -47,6 +47,11 @@ impl LogError {
     fn new(cause: impl Into<Cause>) -> Self {
         Self(cause.into())
     }
+
+    /// Whether the folder of an embedded log is only in another process's hands.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self.0.downcast_ref(), Some(embedded::OpenError::Locked { .. }))
+    }
 }
 
 /// A log that is open; cheap to clone.
@@ -89,7 +94,7 @@ impl Log {
         }
     }
 
-    /// The producing end. It does not wait for the log: see [`Publisher::is_available`]. A topic has a record acknowledged
+    /// The producing end. It does not wait for the log: see [`Publisher::trouble`]. A topic has a record acknowledged
     /// within `timeout`, or not at all.
     ///
     /// # Errors
@@ -166,14 +171,16 @@ impl Log {
 }
 
 impl Readable {
-    /// A log that another process has open, or that many processes share.
+    /// A log that another process has open, that many processes share, or that no process has open now.
     ///
     /// # Errors
     /// This build does not have such a log.
     pub fn of(settings: &LogSettings, group: &str, running: std::net::SocketAddr) -> Result<Self, LogError> {
         match settings {
             LogSettings::Kafka(_) => Ok(Log::open(settings, group)?.readable()),
-            LogSettings::Embedded(_) => Ok(Self(scan::Of::Running(running))),
+            LogSettings::Embedded(settings) => {
+                Ok(Self(scan::Of::Elsewhere(local::Elsewhere::new(running, &settings.folder))))
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ mod indexes;
 mod installation;
 pub mod keys;
 pub mod lifecycle;
+mod login;
 pub mod migrate;
 mod migrations;
 pub mod organizations;

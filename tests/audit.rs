@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Form, Organization, Ran, Service, Site, eventually, id_of, played};
+use crate::harness::{
+    Form, Organization, Ran, Rollbook, Service, Site, eventually, id_of, of_deploy, played,
+};
 
 /// Two organizations with events that are loaded, of whom the second sent one of them twice.
 async fn loaded_site() -> (Site, Service, [Organization; 2], [Vec<Value>; 2]) {
@@ -176,4 +178,37 @@ async fn another_log_than_the_installations_is_refused() {
     let ran =
         site.rollbook("audit --json").env("ROLLBOOK_KAFKA_TOPIC", "rollbook.other").run().await.exits(1);
     assert!(["another_log", "log_unavailable"].contains(&ran.error_code().as_str()), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn the_nightly_script_leaves_what_an_audit_found_and_nothing_of_one_that_could_not_look() {
+    let (site, service, _, _) = loaded_site().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let left = || std::fs::read_to_string(folder.path().join("rollbook_audit.prom")).unwrap_or_default();
+    let script = format!("{} .", of_deploy("prometheus/audit.sh").display());
+    let nightly = async |rollbook: Rollbook| rollbook.by_shell(&script, folder.path()).run().await;
+    let away = || site.rollbook("").env("ROLLBOOK_ADMIN_DATABASE_URL", "postgres://x@127.0.0.1:1/x");
+
+    let ran = nightly(away()).await.exits(1);
+    assert!(ran.stderr.contains("database_unavailable") && left().is_empty(), "{}{}", ran.stderr, left());
+    nightly(site.rollbook("")).await.done();
+    assert!(left().contains("\nrollbook_audit_differs 0\n"), "{}", left());
+
+    site.execute("DELETE FROM org_acme.event WHERE event_id = (SELECT event_id FROM org_acme.event LIMIT 1)")
+        .await;
+    let ran = nightly(site.rollbook("")).await.done();
+    assert!(ran.stdout.contains("\"missing\":[\""), "who reads the mail sees which: {}", ran.stdout);
+    let found = left();
+    assert!(found.contains("\nrollbook_audit_differs 1\n"), "{found}");
+    assert!(
+        found.lines().any(|line| line.starts_with("rollbook_audit_ended_timestamp_seconds 1")),
+        "{found}"
+    );
+    nightly(away()).await.exits(1);
+    nightly(site.rollbook("").env("TMPDIR", "/nowhere")).await.exits(1);
+    let nowhere = format!("{script}/nowhere");
+    site.rollbook("").by_shell(&nowhere, folder.path()).run().await.exits(2);
+    assert_eq!(left(), found);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("our own").count(), 1, "no half of one");
+    service.stop().await;
 }

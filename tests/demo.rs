@@ -32,8 +32,8 @@ async fn no_process_is_left(folder: &Path) {
     eventually("the end of all processes", async || processes(folder).is_empty()).await;
 }
 
-/// The command lines of all processes that know this folder, by their words or by their environment.
-fn processes(folder: &Path) -> Vec<String> {
+/// The ids and command lines of all processes that know this folder, by their words or by their environment.
+fn processes(folder: &Path) -> Vec<(String, String)> {
     let name = folder.to_str().expect("text");
     let text = |path: &Path, file: &str| {
         let bytes = std::fs::read(path.join(file)).unwrap_or_default();
@@ -42,7 +42,8 @@ fn processes(folder: &Path) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("processes").flatten().map(|process| process.path());
     let ours =
         all.filter(|path| text(path, "cmdline").contains(name) || text(path, "environ").contains(name));
-    ours.map(|path| text(&path, "cmdline")).collect()
+    let id = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    ours.map(|path| (id(&path), text(&path, "cmdline"))).collect()
 }
 
 fn number(answer: &Value, name: &str) -> u64 {
@@ -85,17 +86,57 @@ async fn on_kafka_it_has_a_topic_of_its_own_and_removes_it() {
     nothing_is_left(folder.path()).await;
 }
 
-/// As a terminal does that is closed, and a machine that is short of memory.
-#[tokio::test]
-async fn a_demo_that_is_killed_leaves_no_process_behind() {
-    let folder = folder();
-    let mut demo = demo("--json", folder.path()).start();
+/// Waits until both run: PostgreSQL, and the service.
+async fn all_runs(folder: &Path) {
     for part in ["postgres -D", "rollbook serve"] {
-        let runs = async || processes(folder.path()).iter().any(|line| line.contains(part));
+        let runs = async || processes(folder).iter().any(|(_, line)| line.contains(part));
         eventually(part, runs).await;
     }
-    demo.kill().await.expect("a child of ours");
+}
+
+fn signal(signal: &str, process: &str) {
+    let sent =
+        std::process::Command::new("kill").args([signal, process]).status().expect("kill is installed");
+    assert!(sent.success(), "{process} is gone");
+}
+
+#[tokio::test]
+async fn a_demo_whose_terminal_is_closed_ends_in_order() {
+    let folder = folder();
+    let mut demo = demo("--json", folder.path()).start();
+    all_runs(folder.path()).await;
+    signal("-HUP", &demo.id().expect("it runs").to_string());
+    demo.wait().await.expect("a child of ours");
+    nothing_is_left(folder.path()).await;
+}
+
+/// As a machine does that is short of memory.
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_no_process_behind_and_the_next_one_removes_its_folder() {
+    let folder = folder();
+    let mut killed = demo("--json", folder.path()).start();
+    all_runs(folder.path()).await;
+    killed.kill().await.expect("a child of ours");
     no_process_is_left(folder.path()).await;
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    let next = demo("--seconds 1", folder.path()).run().await.done();
+    assert!(next.stderr.contains("which a demo left that was killed"), "{}", next.stderr);
+    nothing_is_left(folder.path()).await;
+}
+
+#[tokio::test]
+async fn what_runs_on_after_a_demo_was_killed_is_ended_by_the_next_one() {
+    let folder = folder();
+    let mut killed = demo("--json", folder.path()).start();
+    all_runs(folder.path()).await;
+    // Those who would tell the others that it is gone.
+    for (watcher, _) in processes(folder.path()).iter().filter(|(_, line)| line.contains("read -r _")) {
+        signal("-KILL", watcher);
+    }
+    killed.kill().await.expect("a child of ours");
+    all_runs(folder.path()).await;
+    demo("--seconds 1 --json", folder.path()).run().await.done();
+    nothing_is_left(folder.path()).await;
 }
 
 #[tokio::test]

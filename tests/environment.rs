@@ -1,6 +1,6 @@
 //! Settings, exit codes, and what must never be printed.
 
-use crate::harness::{Rollbook, Service, Site, eventually};
+use crate::harness::{Hole, Rollbook, Service, Site, eventually};
 
 /// A URL that leads nowhere: nothing here gets as far as Postgres.
 const URL: &str = "postgres://ann:hunter2@127.0.0.1:1/nowhere";
@@ -159,6 +159,8 @@ async fn a_secret_may_stand_in_a_file() {
             .env("ROLLBOOK_ADMIN_DATABASE_URL_FILE", path)
     };
     assert!(by_file(&url).run().await.done().items().is_empty());
+    let with_a_blank = file("blank", &(site.admin_url() + " \n"));
+    assert!(by_file(&with_a_blank).run().await.done().items().is_empty());
     // A content may be called as a command is.
     let of_a_content = site
         .rollbook("report acme rebuild --json")
@@ -170,6 +172,10 @@ async fn a_secret_may_stand_in_a_file() {
         (
             file("mysql", "mysql://ann:hunter2@x"),
             "ROLLBOOK_ADMIN_DATABASE_URL_FILE must start with postgres://",
+        ),
+        (
+            file("two", "postgres://ann:hunter2@127.0.0.1:1/eyes\nhunter2"),
+            "ROLLBOOK_ADMIN_DATABASE_URL_FILE has a line break",
         ),
         (file("empty", "\n"), "it is empty"),
         (folder.path().join("nothing").to_str().expect("text").to_owned(), "No such file"),
@@ -201,6 +207,8 @@ async fn the_service_says_by_which_settings_it_runs_and_no_secret() {
     assert!(settings("variables").contains("ROLLBOOK_INTAKE_DATABASE_URL=… "), "{said}");
     assert!(settings("variables").contains("ROLLBOOK_HTTP_ADDR=127.0.0.1:0"), "{said}");
     assert!(settings("defaults").contains("ROLLBOOK_HTTP_STREAMS=128"), "{said}");
+    // Nobody wrote it: it follows from the brokers.
+    assert!(settings("defaults").contains("ROLLBOOK_LOG=kafka "), "{said}");
     assert!(!said.contains("password"), "{said}");
     service.stop().await;
 }
@@ -312,7 +320,26 @@ async fn why_postgres_refuses_a_login_is_in_the_log_and_its_password_is_not() {
         .await;
     }
     assert!(!service.said().contains("hunter2"), "{}", service.said());
+    let reason = service.admin.get("/readyz").await.json["intake"]["reason"].to_string();
+    assert!(reason.contains("password authentication failed") && !reason.contains("hunter2"), "{reason}");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_postgres_that_says_nothing_is_an_answer_to_every_command() {
+    let hole = Hole::open();
+    let url = format!("postgres://ann:hunter2@{}/x?connect_timeout=1", hole.address());
+    for words in ["status", "audit", "setup", "migrate", "org list", "key list acme", "serve --check"] {
+        let ran = Rollbook::new(words)
+            .env("ROLLBOOK_DATABASE_URL", &url)
+            .env("ROLLBOOK_LOG", "embedded")
+            .env("ROLLBOOK_DATA_DIR", env!("CARGO_TARGET_TMPDIR"))
+            .run()
+            .await;
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let is_told = said.contains("`ann`") && said.contains("has not answered within 1 s");
+        assert!(is_told && !said.contains("hunter2"), "{words}: {said}");
+    }
 }
 
 #[tokio::test]

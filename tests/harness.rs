@@ -2,6 +2,7 @@
 
 mod cluster;
 mod events;
+mod hole;
 mod http;
 mod pooler;
 mod program;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use cluster::Cluster;
 pub(crate) use events::{Form, id_of, played};
+pub(crate) use hole::Hole;
 pub(crate) use http::{Http, Reply};
 pub(crate) use pooler::{Lending, Pooler};
 pub(crate) use program::{Ran, Rollbook};

@@ -1,10 +1,9 @@
 //! `rollbook held`: records that wait for an organization's schema, looked at and drained by a person.
 
 use prost::Message as _;
-use rollbook::event::{UnixMillis, proto};
+use rollbook::event::proto;
 use rollbook::log::record::FORMAT;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::harness::{Form, Service, Site, eventually, played};
 
@@ -65,8 +64,7 @@ async fn draining_a_healed_schema_stores_everything_once() {
     assert_eq!(site.loaded("acme", 10).await, (10, 0));
     assert_eq!(site.run("held list acme --json").await.done().items(), Vec::<Value>::new());
     assert_eq!(site.run("held drain acme --json").await.done().json()["records"], json!(0));
-    let trail = "SELECT count(*) FROM rollbook.admin_event WHERE action = 'held.drain'";
-    assert_eq!(site.number(trail).await, 1);
+    assert_eq!(drains_in_the_trail(&site).await, [(5, 10)]);
     site.run("audit").await.done();
 
     // A loader that comes back has nothing to do, and goes on.
@@ -112,7 +110,7 @@ async fn a_record_of_a_newer_release_waits_for_that_release_and_so_does_what_com
     let site = Site::set_up().await;
     let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
     let service = Service::ready(site.serve("")).await;
-    let of_today = record_of(&site, "acme").await;
+    let of_today = site.record_of("acme").await;
     let of_tomorrow = proto::Record { format: FORMAT + 1, ..of_today.clone() };
     site.write_record("acme", &of_tomorrow).await;
     let held = "SELECT count(*) FROM rollbook.held_record";
@@ -147,27 +145,35 @@ async fn a_record_of_a_newer_release_waits_for_that_release_and_so_does_what_com
     assert_eq!((&audit["ok"], &audit["counts"]), (&json!(true), &json!("checked")), "{audit}");
 }
 
-/// A record with one event.
-async fn record_of(site: &Site, slug: &str) -> proto::Record {
-    let id = site.texts(&format!("SELECT id::text FROM rollbook.organization WHERE slug = '{slug}'")).await;
-    let bytes = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
-    let now = UnixMillis::now().0;
-    let event = proto::RecordEvent {
-        event_id: bytes(Uuid::now_v7()),
-        r#type: "video.played".to_owned(),
-        session_id: "s".to_owned(),
-        viewer_id: "v".to_owned(),
-        content_id: "c".to_owned(),
-        occurred_at_ms: now,
-        client_occurred_at_ms: now,
-        ..Default::default()
+/// Records and stored events of each drain that a person made.
+async fn drains_in_the_trail(site: &Site) -> Vec<(i64, i64)> {
+    let drains = "SELECT what->>'records' || ' ' || (what->>'stored') FROM rollbook.admin_event \
+                  WHERE action = 'held.drain' ORDER BY id";
+    let numbers = |line: String| {
+        let (records, stored) = line.split_once(' ').expect("two");
+        (records.parse().expect("a number"), stored.parse().expect("a number"))
     };
-    proto::Record {
-        organization_id: bytes(id[0].parse().expect("a UUID")),
-        record_id: bytes(Uuid::now_v7()),
-        request_id: bytes(Uuid::now_v7()),
-        received_at_ms: now,
-        events: vec![event],
-        format: FORMAT,
-    }
+    site.texts(drains).await.into_iter().map(numbers).collect()
+}
+
+#[tokio::test]
+async fn a_drain_that_is_interrupted_is_in_the_trail_as_far_as_it_came() {
+    let site = site_with_held_records().await;
+    site.execute("ALTER TABLE org_acme.away RENAME TO event").await;
+    // Somebody is at the third record.
+    let mut other = site.superuser().await;
+    let looking = other.transaction().await.expect("a transaction");
+    let third = "SELECT FROM rollbook.held_record WHERE log_offset = 2 FOR UPDATE";
+    looking.query_one(third, &[]).await.expect("a record");
+    let one_by_one = site.rollbook("held drain acme").env("ROLLBOOK_LOADER_BATCH_ROWS", "1");
+    let patient = one_by_one.env("ROLLBOOK_LOADER_LOCK_TIMEOUT_MS", "9999");
+    let mut draining = patient.start();
+    eventually("two are drained and in the trail", async || drains_in_the_trail(&site).await == [(2, 4)])
+        .await;
+    draining.kill().await.expect("a child of ours that waits");
+    looking.rollback().await.expect("it is over");
+
+    site.run("held drain acme").await.done();
+    assert_eq!(site.loaded("acme", 10).await, (10, 0));
+    assert_eq!(drains_in_the_trail(&site).await, [(2, 4), (3, 6)]);
 }

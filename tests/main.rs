@@ -22,6 +22,7 @@ mod generations;
 mod group;
 mod health;
 mod held;
+mod idle;
 mod installations;
 mod isolation;
 mod keys;
@@ -33,6 +34,8 @@ mod metrics;
 mod migrations;
 mod openapi;
 mod organizations;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod overload;
 mod partly;
 mod pipeline;

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::io::Read;
 
+use rollbook::ops::metrics::catalogue;
+
 use crate::harness::{Form, Service, Site, eventually, played};
 
 /// Samples of a service that nothing has happened to yet. A partition's come with the partition.
-const FROM_THE_START: [&str; 40] = [
+const FROM_THE_START: [&str; 45] = [
     "rollbook_intake_requests_total{status=\"200\",code=\"ok\"}",
     "rollbook_intake_requests_total{status=\"429\",code=\"rate_limited\"}",
     "rollbook_intake_request_seconds_count",
@@ -37,6 +39,10 @@ const FROM_THE_START: [&str; 40] = [
     "rollbook_loader_lanes{state=\"held\"}",
     "rollbook_loader_partitions{state=\"running\"}",
     "rollbook_loader_partitions{state=\"stopped\"}",
+    "rollbook_report_lag_seconds",
+    "rollbook_report_run_seconds_count",
+    "rollbook_report_run_seconds_sum",
+    "rollbook_report_events_total",
     "rollbook_snapshot_age_seconds",
     "rollbook_freshness_seconds_bucket{le=\"1\"}",
     "rollbook_freshness_seconds_sum",
@@ -45,8 +51,17 @@ const FROM_THE_START: [&str; 40] = [
     "rollbook_db_connections{state=\"busy\"}",
     "rollbook_ready{role=\"intake\"}",
     "rollbook_ready{role=\"loader\"}",
+    "rollbook_ready{role=\"reporter\"}",
     "rollbook_stderr_lines_lost_total",
     concat!("rollbook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
+];
+
+/// Those that this service has none of: codes of Postgres that nobody has met, and what an embedded log takes.
+const NOT_YET: [&str; 4] = [
+    catalogue::LOADER_UNKNOWN_ERRORS,
+    catalogue::LOG_BYTES,
+    catalogue::LOG_UNLOADED_BYTES,
+    catalogue::LOG_LIMIT_BYTES,
 ];
 
 #[tokio::test]
@@ -65,6 +80,9 @@ async fn every_metric_is_there_before_anything_happened() {
     let samples = samples().await;
     let missing: Vec<_> = FROM_THE_START.iter().filter(|sample| !samples.contains(**sample)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
+    let has_none = |name: &&str| !samples.iter().any(|sample| sample.starts_with(*name));
+    let missing: Vec<_> = catalogue::CATALOGUE.iter().map(|metric| metric.name).filter(has_none).collect();
+    assert!(missing.iter().all(|name| NOT_YET.contains(name)), "{missing:#?}");
     service.stop().await;
 }
 

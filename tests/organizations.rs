@@ -251,6 +251,10 @@ async fn what_hangs_on_a_schema_from_outside_is_named_and_nothing_is_removed() {
     assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
     let left = "SELECT relname::text FROM pg_class WHERE relnamespace = 'reports'::regnamespace AND relkind = 'r' ORDER BY 1";
     assert_eq!(site.texts(left).await, ["grades", "kinds", "marks"]);
+    let trail = "SELECT what->>'cascaded' FROM rollbook.admin_event WHERE action = 'org.remove' AND what ? 'cascaded'";
+    let cascaded: Vec<Value> =
+        site.texts(trail).await.iter().map(|what| serde_json::from_str(what).expect("JSON")).collect();
+    assert_eq!(cascaded, [json!(HANGS)], "they were somebody else's");
 }
 
 #[tokio::test]
@@ -277,6 +281,8 @@ async fn a_removal_that_was_interrupted_takes_nothing_along_unasked() {
     assert_eq!(site.number("SELECT count(*) FROM public.seen").await, 0, "it is there");
     site.run("org remove acme --yes --cascade").await.done();
     assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+    let trail = "SELECT what::text FROM rollbook.admin_event WHERE action = 'org.remove'";
+    assert_eq!(site.texts(trail).await, [r#"{"cascaded": ["view public.seen"]}"#]);
 }
 
 #[tokio::test]

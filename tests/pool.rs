@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rollbook::config::DatabaseUrl;
-use rollbook::store::{Pool, PoolError, PoolSettings};
+use rollbook::store::{Error, Pool, PoolError, PoolSettings, connect};
 
-use crate::harness::{Site, eventually};
+use crate::harness::{Hole, Site, eventually};
 
 fn settings(connections: u32) -> PoolSettings {
     PoolSettings {
@@ -78,4 +78,45 @@ async fn a_pool_can_be_made_while_postgres_is_away() {
     let nowhere = DatabaseUrl::parse(&nowhere).expect("a URL");
     let pool = Pool::new(&nowhere, settings(2)).expect("a pool");
     assert!(pool.get().await.is_err());
+}
+
+fn url(text: &str) -> DatabaseUrl {
+    DatabaseUrl::parse(&text.parse().expect("any text")).expect("a URL")
+}
+
+#[tokio::test]
+async fn a_login_that_hangs_is_given_up_with_its_reason() {
+    let hole = Hole::open();
+    let nowhere = url(&format!("postgres://ann:pw@{}/x?connect_timeout=1", hole.address()));
+    let silent = connect(&nowhere).await.expect_err("it says nothing");
+    assert!(matches!(silent, Error::LoginTimedOut { .. }), "{silent:?}");
+    let said = format!("`ann`: 127.0.0.1, port {}, has not answered within 1 s", hole.port());
+    assert!(silent.to_string().contains(&said), "{silent}");
+
+    let wait = Duration::from_secs(2);
+    let pool = Pool::new(&nowhere, PoolSettings { wait, ..settings(1) }).expect("a pool");
+    let Err(PoolError::Connect(reason)) = pool.get().await else { panic!("there is no connection") };
+    assert!(reason.contains(&said), "{reason}");
+    // Its one place is free again, and not with the login that hung.
+    assert!(matches!(pool.get().await, Err(PoolError::Connect(_))));
+}
+
+#[tokio::test]
+async fn an_address_that_says_nothing_keeps_nobody_from_the_next() {
+    let (hole, site) = (Hole::open(), Site::set_up().await);
+    let both =
+        site.url(&site.role("loader"), "loader password").replace('@', &format!("@{},", hole.address()));
+    let both = url(&format!("{both}?connect_timeout=1"));
+    connect(&both).await.expect("the second answers");
+    let pool =
+        Pool::new(&both, PoolSettings { wait: Duration::from_secs(10), ..settings(1) }).expect("a pool");
+    pool.get().await.expect("the second answers").give_back();
+}
+
+#[tokio::test]
+async fn who_gets_no_connection_is_told_why_the_last_one_failed() {
+    let site = Site::set_up().await;
+    let pool = Pool::new(&url(&site.url(&site.role("loader"), "hunter2")), settings(1)).expect("a pool");
+    let Err(PoolError::Connect(reason)) = pool.get().await else { panic!("a wrong password") };
+    assert!(reason.contains("password authentication failed") && !reason.contains("hunter2"), "{reason}");
 }

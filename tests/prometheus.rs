@@ -9,8 +9,8 @@ use crate::harness::{
     Form, Lending, Pooler, Prometheus, Service, Site, eventually, of_deploy, played, program,
 };
 
-/// Contract 6.
-const METRICS: [&str; 29] = [
+/// Contracts 6 and 8.
+const METRICS: [&str; 33] = [
     "rollbook_intake_requests_total{status=~\".+\",code=~\".+\"}",
     "rollbook_intake_request_seconds_count",
     "rollbook_intake_events_total{organization=~\".+\",verdict=~\".+\"}",
@@ -33,12 +33,16 @@ const METRICS: [&str; 29] = [
     "rollbook_loader_partitions{state=\"running\"}",
     "rollbook_loader_partitions{state=\"stopped\"}",
     "rollbook_loader_rewinds_total",
+    "rollbook_report_lag_seconds",
+    "rollbook_report_run_seconds_sum",
+    "rollbook_report_events_total",
     "rollbook_snapshot_age_seconds",
     "rollbook_freshness_seconds_bucket",
     "rollbook_db_connections{state=\"idle\"}",
     "rollbook_db_connections{state=\"busy\"}",
     "rollbook_ready{role=\"intake\"}",
     "rollbook_ready{role=\"loader\"}",
+    "rollbook_ready{role=\"reporter\"}",
     "rollbook_build_info{version=~\".+\"}",
 ];
 /// They are the embedded log's.
@@ -49,7 +53,7 @@ const NOT_WITH_KAFKA: [&str; 3] =
 async fn a_service_at_work_has_every_metric_fills_every_panel_and_wakes_nobody() {
     let site = Site::set_up().await;
     let (acme, birch) = (site.organization("acme").await, site.organization("birch").await);
-    let service = Service::ready(site.serve("")).await;
+    let service = Service::ready(site.serve("").env("ROLLBOOK_REPORT_PERIOD_SECONDS", "1")).await;
     let prometheus = Prometheus::watching(&[&service]).await;
     for _ in 0..20 {
         service.post(&acme, Form::Json, &played(50)).await.accepts(50);
@@ -60,6 +64,8 @@ async fn a_service_at_work_has_every_metric_fills_every_panel_and_wakes_nobody()
     assert_eq!(service.post(&birch, Form::Json, &refused).await.json["rejected"], 1);
     site.loaded("acme", 1_000).await;
     site.loaded("birch", 21).await;
+    eventually("reports have them", async || service.metric("rollbook_report_events_total").await >= 1_021.0)
+        .await;
     prometheus.scrapes(8.0).await;
 
     let mut empty = Vec::new();
@@ -164,6 +170,16 @@ async fn a_log_that_is_another_one_is_told() {
     );
     prometheus.fires("RollbookLoaderUnready").await;
     assert_eq!(prometheus.fired().await, ["RollbookLoaderUnready", "RollbookPartitionStopped"]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_loader_beside_which_nobody_keeps_reports_is_told() {
+    let site = Site::set_up().await;
+    let service = Service::ready(site.serve("--role intake,loader")).await;
+    let prometheus = Prometheus::watching(&[&service]).await;
+    prometheus.fires("RollbookNothingReported").await;
+    assert_eq!(prometheus.fired().await, ["RollbookNothingReported"]);
     service.stop().await;
 }
 

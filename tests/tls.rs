@@ -7,7 +7,7 @@ use std::process::Command;
 use rollbook::config::DatabaseUrl;
 use rollbook::store::{Error, connect};
 
-use crate::harness::{Cluster, Site};
+use crate::harness::{Cluster, Rollbook, Site};
 
 /// What signs, and what it signed. OpenSSL's commands are the manual's.
 fn certificates(folder: &Path) {
@@ -90,6 +90,12 @@ async fn who_did_not_ask_to_verify_gets_encryption_and_who_asked_is_not_deceived
             (found, _) => panic!("{host} {parameters}: {found:?}"),
         }
     }
+
+    // What OpenSSL says is said once, however often its error repeats it.
+    let others = format!("sslmode=verify-ca&sslrootcert={at}/other.crt");
+    let url = cluster.url("127.0.0.1", "rollbook_admin:throwaway", &others);
+    let ran = Rollbook::new("org list").env("ROLLBOOK_ADMIN_DATABASE_URL", &url).run().await.exits(1);
+    assert_eq!(ran.stderr.matches("certificate verify failed").count(), 1, "{}", ran.stderr);
 
     // A certificate of one's own instead of a password.
     let own = format!("sslmode=require&sslcert={at}/ann.crt&sslkey={at}/ann.key");

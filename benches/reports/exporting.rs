@@ -23,10 +23,10 @@ pub(crate) async fn rates(
         forget_peak()?;
         let before = memory_mib("VmRSS")?;
         let started = Instant::now();
-        match format {
+        let _rows = match format {
             "csv" => export_csv(client, schema, Span::default(), &mut io::sink(), |_| {}).await?,
             _ => export_parquet(client, schema, Span::default(), io::sink(), |_| {}).await?,
-        }
+        };
         let rate = events / started.elapsed().as_secs_f64();
         let more = memory_mib("VmHWM")? - before;
         section.row(&[format.to_owned(), format!("{rate:.0}"), format!("{more:.0}")]);

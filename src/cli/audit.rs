@@ -5,11 +5,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::admin::AdminArguments;
-use super::failure::chain;
 use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
 use crate::audit::{Account, AuditError, Plan, Report, Step, audit};
-use crate::config::Faults;
+use crate::config::{Faults, Idle};
+use crate::ops::chain;
 use crate::tenant::Slug;
 
 /// More ids than this are counted, not listed, for people.
@@ -70,6 +70,11 @@ impl Arguments {
         let mut faults = self.admin.faults();
         faults.note(self.onlooker.settings());
         faults
+    }
+
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.onlooker.idle()
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {

@@ -4,10 +4,11 @@
 //! `part`), `classroom` sends what simulated viewers do, an `observe`r looks at the service from outside, and its looks
 //! become a `picture`, which is drawn by `screen` or written by `lines`. `troubles` are what the person at the keyboard
 //! may do to a school; `ending` waits for what is under way, and audits. Where the demo itself is killed its processes
-//! end, too; its folder, and its topic on a Kafka, stay.
+//! end, too; its folder (`ground`) is the next demo's to remove, and its topic on a Kafka stays.
 
 mod classroom;
 mod ending;
+mod ground;
 mod keyboard;
 mod lines;
 mod observe;
@@ -24,14 +25,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::builder::UnknownArgumentValueParser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::output;
-use crate::config::log::{LogArgs, LogSettings};
-use crate::config::{ConfigError, Faults, Output};
+use crate::config::log::{BrokersArgs, LogSettings};
+use crate::config::{ConfigError, Faults, Idle, Output};
 use classroom::{Controls, LESSON};
 use keyboard::{Key, Keyboard};
 use observe::{Lesson, Moment, Observer};
@@ -56,11 +58,15 @@ pub(super) struct Arguments {
     /// cache that `./dev` fills.
     #[arg(long, value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
-    /// Uses the Kafka of ROLLBOOK_KAFKA_BROKERS, with a topic of its own, instead of the embedded log.
+    /// Uses the Kafka of ROLLBOOK_KAFKA_BROKERS, with a topic of its own, instead of the embedded log, which is what it uses
+    /// whatever ROLLBOOK_LOG says.
     #[arg(long)]
     kafka: bool,
     #[command(flatten)]
-    log: LogArgs,
+    brokers: BrokersArgs,
+    /// Other commands have it: it is said which flag is meant here.
+    #[arg(long = "log", hide = true, value_parser = UnknownArgumentValueParser::suggest_arg("--kafka"))]
+    _log: Option<String>,
 }
 
 /// How the demo shows itself.
@@ -77,15 +83,15 @@ impl Arguments {
         faults
     }
 
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Option<Idle> {
+        let why = "is of no use to a demo with a log of its own; --kafka has it use that Kafka instead";
+        Idle::if_so(!self.kafka, &["kafka_brokers", "kafka_properties"], why)
+    }
+
     fn wanted(&self) -> Result<Wanted, ConfigError> {
-        let kafka = match self.kafka.then(|| self.log.look()).transpose()? {
-            Some(LogSettings::Kafka(settings)) => Some(settings),
-            Some(LogSettings::Embedded(_)) => {
-                let both = "--kafka and ROLLBOOK_LOG=embedded: which of them is meant?";
-                return Err(ConfigError::Contradiction(both.to_owned()));
-            }
-            None => None,
-        };
+        // The topic is one of its own.
+        let kafka = self.kafka.then(|| self.brokers.with_topic("")).transpose()?;
         Ok(Wanted { postgres_bin: self.postgres_bin.clone(), kafka })
     }
 
@@ -233,18 +239,20 @@ async fn until(end: Option<tokio::time::Instant>) {
     }
 }
 
-/// Ctrl-C or SIGTERM.
+/// Ctrl-C, SIGTERM, or the terminal that is closed.
 fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let failed =
         |error: std::io::Error| Failure::new("demo_not_started", format!("listening for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
     let stop = CancellationToken::new();
     let ours = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         ours.cancel();
     });

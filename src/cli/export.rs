@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::admin::AdminArguments;
-use super::failure::chain;
 use super::{Failure, output};
 use crate::event::UnixMillis;
+use crate::ops::chain;
 use crate::report::{ExportError, Span, export_csv, export_parquet};
 use crate::store::organizations;
 use crate::tenant::Slug;
@@ -31,8 +32,9 @@ pub(super) struct Arguments {
     /// How they are written.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
-    /// The file to write, which is there when it is whole; a device or a pipe is written to as it comes. Default: standard
-    /// output.
+    /// The file to write, which is there when it is whole, and then what was written is said on standard output; a device or
+    /// a pipe is written to as it comes. Default: standard output; with --json, what was written is then said on standard
+    /// error.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -69,22 +71,51 @@ impl Arguments {
         let organization = organizations::standing(&admin, &self.slug).await?.organization;
         let span = Span { since_ms: self.since, until_ms: self.until };
         let (client, schema) = (admin.client(), &organization.schema_name);
-        let Some(file) = &self.out else {
-            let mut out = Harmless { out: BufWriter::new(io::stdout()), is_terminal: output::is_terminal() };
-            return match self.write(client, schema, span, &mut out).await {
-                Err(error) if error.is_broken_pipe() => Ok(()),
-                written => written.map_err(|error| failure(&error)),
-            };
+        let written: Result<Written, ExportError> = match &self.out {
+            None => {
+                let out = BufWriter::new(io::stdout());
+                let mut out = Counted::new(Harmless { out, is_terminal: output::is_terminal() });
+                let rows = self.write(client, schema, span, &mut out).await;
+                rows.map(|rows| Written { rows, bytes: out.bytes, to: To::Stream })
+            }
+            Some(file) => {
+                async {
+                    let destination = Destination::open(file)?;
+                    let to = destination.kind();
+                    let mut out = Counted::new(BufWriter::new(destination));
+                    let rows = self.write(client, schema, span, &mut out).await?;
+                    let Counted { out, bytes } = out;
+                    out.into_inner().map_err(io::IntoInnerError::into_error)?.close()?;
+                    Ok(Written { rows, bytes, to })
+                }
+                .await
+            }
         };
-        let written: Result<(), ExportError> = async {
-            let mut out = BufWriter::new(Destination::open(file)?);
-            self.write(client, schema, span, &mut out).await?;
-            Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.close()?)
-        }
-        .await;
         match written {
             Err(error) if error.is_broken_pipe() => Ok(()),
-            written => written.map_err(|error| failure(&error)),
+            Err(error) => Err(failure(&error)),
+            Ok(written) => {
+                self.tell(&written);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what was written: on standard output, unless the events are there, or may be.
+    fn tell(&self, written: &Written) {
+        let answer = Answer {
+            organization: self.slug.to_string(),
+            format: self.format.name(),
+            file: self.out.as_ref().map(|file| file.display().to_string()),
+            rows: written.rows,
+            bytes: written.bytes,
+            since: self.since.map(|ms| UnixMillis(ms).to_string()),
+            until: self.until.map(|ms| UnixMillis(ms).to_string()),
+        };
+        match written.to {
+            To::File => output::one(self.admin.output, &answer, Answer::text),
+            To::Stream if self.admin.output.json => output::beside_the_answer(&answer),
+            To::Stream => {}
         }
     }
 
@@ -94,7 +125,7 @@ impl Arguments {
         schema: &str,
         span: Span,
         out: &mut (impl Write + Send),
-    ) -> Result<(), ExportError> {
+    ) -> Result<u64, ExportError> {
         let template = match self.format {
             Format::Csv => "{spinner} {bytes} {elapsed} ({bytes_per_sec})",
             Format::Parquet => "{spinner} {human_pos} events {elapsed} ({per_sec})",
@@ -105,8 +136,78 @@ impl Arguments {
             Format::Parquet => export_parquet(client, schema, span, &mut *out, |rows| bar.inc(rows)).await,
         };
         bar.finish_and_clear();
-        written?;
-        Ok(out.flush()?)
+        let rows = written?;
+        out.flush()?;
+        Ok(rows)
+    }
+}
+
+/// What was written, and whereto.
+struct Written {
+    rows: u64,
+    bytes: u64,
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    /// It is whole, and has its name.
+    File,
+    /// Standard output, a device or a pipe, which may lead there.
+    Stream,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    organization: String,
+    format: &'static str,
+    /// As it was named; none: standard output.
+    file: Option<String>,
+    rows: u64,
+    bytes: u64,
+    /// None: from the first event on.
+    since: Option<String>,
+    /// None: to the last.
+    until: Option<String>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let Self { organization, file, rows, bytes, .. } = self;
+        format!("{organization}: {rows} events, {bytes} bytes, in {}", file.as_deref().unwrap_or_default())
+    }
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+/// Counts what goes through.
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W> Counted<W> {
+    fn new(out: W) -> Self {
+        Self { out, bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -132,6 +233,13 @@ impl Destination {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder.unwrap_or(Path::new(".")))?;
         Ok(Self::File { part, name })
+    }
+
+    fn kind(&self) -> To {
+        match self {
+            Self::File { .. } => To::File,
+            Self::Stream(_) => To::Stream,
+        }
     }
 
     fn close(self) -> io::Result<()> {

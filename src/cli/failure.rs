@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use super::output;
 use crate::config::{ConfigError, Faults, environment};
+use crate::ops::chain;
 use crate::store;
 
 /// Why a command did not do what it was asked.
@@ -181,12 +182,6 @@ pub(super) fn is_written(flag: &str, arguments: &[OsString]) -> bool {
     arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
         argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     })
-}
-
-/// An error with what caused it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The command line library repeats words that it does not understand; a URL among them may hold a password, and a

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::failure::chain;
 use super::{Failure, output};
+use crate::config::Output;
 use crate::config::ops::AdminAddr;
 use crate::ops::AdminClient;
+use crate::ops::chain;
 use crate::ops::client::AnswerLimits;
 
 /// The service answers from memory: one that takes longer is not well. Its body is a few roles and reasons.
@@ -22,6 +23,9 @@ pub(super) struct Arguments {
     ready: bool,
     #[command(flatten)]
     address: AdminAddr,
+    /// What the service says is JSON in any case.
+    #[command(flatten)]
+    _output: Output,
 }
 
 impl Arguments {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
-use crate::config::loader::LoaderArgs;
+use crate::config::loader::TransactionArgs;
 use crate::config::{Faults, LoaderDatabase};
 use crate::loader::LONGEST_PROBE;
 use crate::loader::drain::{Drained, NotDrained, drain_partition};
@@ -41,7 +42,7 @@ pub(super) struct Drain {
     #[command(flatten)]
     database: LoaderDatabase,
     #[command(flatten)]
-    limits: LoaderArgs,
+    transaction: TransactionArgs,
 }
 
 impl Command {
@@ -127,6 +128,12 @@ impl Answer {
         self.unreadable_records += drained.unreadable as u64;
     }
 
+    /// As the trail has it.
+    fn what(&self) -> Value {
+        json!({ "records": self.records, "stored": self.stored, "duplicate": self.duplicate, "dead": self.dead,
+                "unreadable_records": self.unreadable_records })
+    }
+
     fn text(&self) -> String {
         let Self { organization, records, stored, duplicate, dead, unreadable_records, still_held } = self;
         format!(
@@ -140,12 +147,12 @@ impl Drain {
     fn faults(&self) -> Faults {
         let mut faults = self.admin.faults();
         faults.note(self.database.resolve(&self.admin.database));
-        faults.note(self.limits.resolve());
+        faults.note(self.transaction.resolve());
         faults
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let settings = self.limits.resolve()?;
+        let transaction = self.transaction.resolve()?;
         let url = self.database.resolve(&self.admin.database)?;
         let (mut admin, installation) = self.admin.open().await?;
         let (organization, held) = held::list(&admin, &self.slug).await?;
@@ -161,24 +168,43 @@ impl Drain {
         // A generation that ended may still have held records, which no lane of the loader has.
         let partitions: BTreeSet<(i32, i32)> =
             held.iter().map(|record| (record.generation, record.partition)).collect();
-        let mut outcome = Ok(());
-        for partition in partitions {
-            let each = |drained: &Drained| {
-                answer.add(drained);
-                bar.inc(drained.records as u64);
-            };
-            outcome =
-                drain_partition(&mut client, &tenant, &installation.prefix, &settings, partition, each).await;
-            if outcome.is_err() {
-                break;
+        // The drain and its line in the trail, each with a connection of its own.
+        let (told, mut to_write) = watch::channel(Value::Null);
+        let draining = async {
+            let mut outcome = Ok(());
+            for partition in partitions {
+                let each = |drained: &Drained| {
+                    answer.add(drained);
+                    bar.inc(drained.records as u64);
+                    told.send_replace(answer.what());
+                };
+                outcome = drain_partition(
+                    &mut client,
+                    &tenant,
+                    &installation.prefix,
+                    &transaction,
+                    partition,
+                    each,
+                )
+                .await;
+                if outcome.is_err() {
+                    break;
+                }
             }
-        }
+            drop(told);
+            outcome
+        };
+        let writing = async {
+            let mut line = held::DrainLine::default();
+            while to_write.changed().await.is_ok() {
+                let what = to_write.borrow_and_update().clone();
+                line.write(&mut admin, id, &what).await?;
+            }
+            Ok::<(), store::Error>(())
+        };
+        let (outcome, written) = tokio::join!(draining, writing);
         bar.finish_and_clear();
-        if answer.records > 0 {
-            let what = json!({ "records": answer.records, "stored": answer.stored, "duplicate": answer.duplicate,
-                               "dead": answer.dead, "unreadable_records": answer.unreadable_records });
-            held::record_drain(&mut admin, id, &what).await?;
-        }
+        written?;
         answer.still_held = held::count(&admin, id).await?;
         output::one(self.admin.output, &answer, Answer::text);
         outcome.map_err(|error| Failure::new(code(&error), error.to_string()))

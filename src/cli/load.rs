@@ -30,10 +30,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::failure::chain;
 use super::{Failure, output};
 use crate::config::{ConfigError, Faults, Output, Secret};
 use crate::event::UnixMillis;
+use crate::ops::chain;
 use crate::ops::descriptors;
 use batch::Batcher;
 use client::{Encoding, IntakeClient};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::admin::AdminArguments;
-use super::{Failure, failure, output};
+use super::{Failure, output};
 use crate::config::Operator;
+use crate::ops::chain;
 use crate::store::migrate::{self, Manner, Mode, Outcome, Report};
 use crate::tenant::Slug;
 
@@ -46,7 +47,7 @@ impl Answer {
             Outcome::Current => ("current", None),
             Outcome::Migrated => ("migrated", None),
             Outcome::WouldMigrate => ("would_migrate", None),
-            Outcome::Failed(problem) => ("failed", Some(failure::chain(problem))),
+            Outcome::Failed(problem) => ("failed", Some(chain(problem))),
         };
         let organization = report.organization.to_string();
         Self { organization, from: report.from, to: report.to, outcome, error }

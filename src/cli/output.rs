@@ -48,6 +48,11 @@ pub(super) fn explain(help: &str) {
     stderr::write(&format!("{}\n", help.trim_end()));
 }
 
+/// Prints one value for machines where standard output is taken: on standard error, where a failure would stand.
+pub(super) fn beside_the_answer<T: Serialize>(value: &T) {
+    stderr::write(&format!("{}\n", json(value)));
+}
+
 /// Prints a failure for machines.
 pub(super) fn complain_in_json(code: &str, message: &str) {
     let failure = serde_json::json!({ "error": { "code": code, "message": message } });

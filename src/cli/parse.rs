@@ -8,12 +8,13 @@ use std::ffi::OsString;
 
 use clap::builder::{Resettable, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches, Id};
 
 use super::failure::{is_written, without_secrets};
 use super::settings::{self, Setting};
 use super::{Arguments, Command, Failure, command};
-use crate::config::{ConfigError, Faults, environment};
+use crate::config::{ConfigError, Faults, Idle, environment};
 
 /// A command that can be run.
 pub(super) struct Parsed {
@@ -22,6 +23,8 @@ pub(super) struct Parsed {
     pub(super) settings: Vec<Setting>,
     /// What is wrong with them, for a command that looks on all the same.
     pub(super) wrong: Vec<String>,
+    /// Flags that were written and change nothing.
+    idle: Vec<Failure>,
 }
 
 /// Help and version come back as a failure that exits 0, before anything else is said.
@@ -53,6 +56,13 @@ pub(super) fn parse(
     let of_another_log = parsed.iter().filter_map(|parsed| settings::of_another_log(&parsed.settings, &set));
     failures
         .extend(unread.into_iter().chain(unknown).chain(found).chain(of_another_log).map(Failure::Config));
+    let parsed = parsed.map(|mut parsed| {
+        // Something else that is wrong may be the reason.
+        if failures.is_empty() {
+            failures.append(&mut parsed.idle);
+        }
+        parsed
+    });
     match parsed {
         Some(parsed) if failures.is_empty() => Ok(parsed),
         Some(parsed) if parsed.command.is_check() && failures.iter().all(|one| one.is_of_settings(words)) => {
@@ -223,9 +233,21 @@ fn without(
     let flags: Vec<String> =
         refused.iter().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
     let matches = command.clone().try_get_matches_from(without_flags(words, &flags))?;
-    let settings = Setting::all(below(&command, path), of_the_command(&matches));
-    let command = Arguments::from_arg_matches(&matches)?.command;
-    Ok(Parsed { command, settings, wrong: Vec::new() })
+    let (meant, given) = (below(&command, path), of_the_command(&matches));
+    let settings = Setting::all(meant, given);
+    let parsed = Arguments::from_arg_matches(&matches)?.command;
+    let idle = parsed.idle().iter().flat_map(|idle| written_in_vain(meant, given, idle)).collect();
+    Ok(Parsed { command: parsed, settings, wrong: Vec::new(), idle })
+}
+
+/// Those of the idle settings that were written as flags.
+fn written_in_vain(command: &clap::Command, given: &ArgMatches, idle: &Idle) -> Vec<Failure> {
+    let is_idle = |argument: &&Arg| idle.arguments.contains(&argument.get_id().as_str());
+    let is_written =
+        |argument: &&Arg| given.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let flags = command.get_arguments().filter(is_idle).filter(is_written).filter_map(Arg::get_long);
+    let refused = |flag| clap::Error::raw(ErrorKind::ArgumentConflict, format!("--{flag} {}\n", idle.why));
+    flags.map(|flag| refused(flag).into()).collect()
 }
 
 fn of_the_command(matches: &ArgMatches) -> &ArgMatches {

@@ -3,6 +3,7 @@
 mod check;
 mod logins;
 mod service;
+mod spans;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,8 +18,11 @@ use crate::config::log::{
     ConsumeArgs, LogArgs, LogKind, LogSettings, PartitionsArg, PublishArgs, RetentionArg,
 };
 use crate::config::ops::{DrainArgs, DrainSettings, OpsArgs};
+use crate::config::otlp::OtlpSettings;
 use crate::config::report::ReportArgs;
-use crate::config::{ConfigError, DatabaseUrl, Faults, RolePrefixSetting, ServiceDatabases, StandInDatabase};
+use crate::config::{
+    ConfigError, DatabaseUrl, Faults, Idle, RolePrefixSetting, ServiceDatabases, StandInDatabase,
+};
 use crate::tenant::RolePrefix;
 
 /// What `serve` takes.
@@ -100,6 +104,8 @@ struct Settings {
     allow_privileged_login: bool,
     ops: OpsArgs,
     drain: DrainSettings,
+    /// `None`: spans go nowhere.
+    spans: Option<OtlpSettings>,
 }
 
 #[derive(Debug)]
@@ -142,6 +148,11 @@ impl Arguments {
         self.resolve().err().unwrap_or_default()
     }
 
+    /// What has no effect beside the rest. What another role needs is no slip: processes of all roles may share their flags.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.log.idle().into_iter().chain(self.consume.idle()).collect()
+    }
+
     fn resolve(&self) -> Result<Settings, Faults> {
         let mut faults = Faults::default();
         faults.note(self.check_addresses());
@@ -150,6 +161,7 @@ impl Arguments {
         let reporter = self.has(RoleArg::Reporter).then(|| self.reporter(&mut faults));
         let log = self.needs_log().then(|| faults.note(self.log_settings())).flatten();
         faults.note(self.check_roles());
+        let spans = spans::settings(&mut faults);
         let drain = faults.note(self.drain.resolve());
         let settings = drain.map(|drain| Settings {
             intake: intake.flatten(),
@@ -161,6 +173,7 @@ impl Arguments {
             allow_privileged_login: self.allow_privileged_login,
             drain,
             ops: self.ops.clone(),
+            spans,
         });
         faults.none_or(settings)
     }

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::failure::chain;
 use super::{Failure, output};
 use crate::config::log::{LogArgs, LogSettings, TopicArgs};
 use crate::config::{
-    AdminDatabase, ConfigError, DatabaseUrl, Faults, Operator, Output, RolePrefixSetting, ServiceDatabases,
+    AdminDatabase, ConfigError, DatabaseUrl, Faults, Idle, Operator, Output, RolePrefixSetting,
+    ServiceDatabases,
 };
 use crate::log::{self, Difference};
+use crate::ops::chain;
 use crate::store::Admin;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 
@@ -83,6 +84,11 @@ impl Arguments {
             faults.note(refuse_contradictions(&admin, &intake, &loader));
         }
         faults
+    }
+
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.log.idle().into_iter().collect()
     }
 
     fn log_settings(&self) -> Result<LogSettings, ConfigError> {

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::admin::AdminArguments;
-use super::failure::chain;
 use super::onlooker::OnlookerArguments;
 use super::{Failure, output};
-use crate::config::{ConfigError, Faults};
+use crate::config::{ConfigError, Faults, Idle};
 use crate::loader::LONGEST_PROBE;
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
+use crate::ops::chain;
 use crate::store::Admin;
 use crate::store::status::{self, Standing};
 use crate::tenant::Slug;
@@ -69,6 +69,11 @@ impl Arguments {
             faults.note(Err::<(), _>(fault));
         }
         faults
+    }
+
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        self.onlooker.idle()
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ mod url;
 use super::{ConfigError, Secret};
 use crate::tenant::RolePrefix;
 
+pub(super) use url::unescaped;
 pub use url::{BadDatabaseUrl, DatabaseUrl, OwnCertificate, Roots, TlsPolicy, Verify};
 
 const ADMIN: Setting = Setting { variable: "ROLLBOOK_ADMIN_DATABASE_URL", flag: "--admin-database-url" };

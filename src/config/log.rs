@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 
-use super::ConfigError;
+use super::{ConfigError, Idle};
 
 mod properties;
 
@@ -18,20 +19,35 @@ pub use properties::RawProperties;
 pub struct LogArgs {
     /// Which log keeps accepted records: `kafka`, or `embedded`, in files of this process alone. Default: `kafka` where
     /// ROLLBOOK_KAFKA_BROKERS is set.
-    #[arg(long = "log", env = "ROLLBOOK_LOG", value_name = "LOG")]
+    // A default that the command line library knows, so that it stands among the settings in effect.
+    #[arg(
+        long = "log",
+        env = "ROLLBOOK_LOG",
+        value_name = "LOG",
+        default_value_if("kafka_brokers", ArgPredicate::IsPresent, "kafka")
+    )]
     pub kind: Option<LogKind>,
 
     /// Folder of the embedded log. One process has it at a time; it is made where it is not there.
     #[arg(long, env = "ROLLBOOK_DATA_DIR", value_name = "FOLDER", default_value = "./rollbook-data")]
     pub data_dir: PathBuf,
 
-    /// Kafka bootstrap servers as host:port, separated by commas.
-    #[arg(long, env = "ROLLBOOK_KAFKA_BROKERS", value_name = "HOST:PORT,…")]
-    pub kafka_brokers: Option<String>,
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub brokers: BrokersArgs,
 
     /// Topic that holds the records. A service keeps to one topic: watermarks speak of its offsets.
     #[arg(long, env = "ROLLBOOK_KAFKA_TOPIC", value_name = "TOPIC", default_value = "rollbook.events")]
     pub kafka_topic: String,
+}
+
+/// Flags and variables of every connection to Kafka.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct BrokersArgs {
+    /// Kafka bootstrap servers as host:port, separated by commas.
+    #[arg(long, env = "ROLLBOOK_KAFKA_BROKERS", value_name = "HOST:PORT,…")]
+    pub kafka_brokers: Option<String>,
 
     /// Any librdkafka properties as name=value, separated by commas: `security.protocol=…,sasl.mechanism=…`. A comma
     /// inside a value is written `\,`, a backslash `\\`. The ones that the guarantees rest on are refused by name.
@@ -230,10 +246,9 @@ impl LogArgs {
     /// # Errors
     /// None is.
     pub fn kind(&self) -> Result<LogKind, ConfigError> {
-        let has_brokers = self.kafka_brokers.as_deref().is_some_and(|brokers| !brokers.trim().is_empty());
         match self.kind {
             Some(kind) => Ok(kind),
-            None if has_brokers => Ok(LogKind::Kafka),
+            None if self.brokers.is_set() => Ok(LogKind::Kafka),
             None => Err(ConfigError::NoLog),
         }
     }
@@ -277,8 +292,35 @@ impl LogArgs {
     }
 
     fn kafka(&self) -> Result<KafkaSettings, ConfigError> {
+        self.brokers.with_topic(&self.kafka_topic)
+    }
+
+    /// What has no effect beside the rest.
+    pub fn idle(&self) -> Option<Idle> {
+        let is_embedded = matches!(self.kind(), Ok(LogKind::Embedded));
+        let why = "is the embedded log's alone, and the log is not that one (--log embedded)";
+        Idle::if_so(!is_embedded, &["data_dir", "log_retention_bytes"], why)
+    }
+
+    /// What has no effect because no log is meant, for a command that does without one.
+    pub fn idle_without_log(&self) -> Option<Idle> {
+        let why = "is of a Kafka that is not named (--kafka-brokers)";
+        Idle::if_so(self.kind().is_err(), &["kafka_topic", "kafka_properties", "kafka_group"], why)
+    }
+}
+
+impl BrokersArgs {
+    fn is_set(&self) -> bool {
+        self.kafka_brokers.as_deref().is_some_and(|brokers| !brokers.trim().is_empty())
+    }
+
+    /// A topic there.
+    ///
+    /// # Errors
+    /// No brokers, or a property that is not the operator's to set.
+    pub fn with_topic(&self, topic: &str) -> Result<KafkaSettings, ConfigError> {
         let brokers = self.kafka_brokers.as_deref().unwrap_or_default().trim();
-        if brokers.is_empty() {
+        if !self.is_set() {
             return Err(ConfigError::Missing { missing: "ROLLBOOK_KAFKA_BROKERS".to_owned() });
         }
         let properties = self.kafka_properties.parse().map_err(|why| ConfigError::Invalid {
@@ -286,7 +328,16 @@ impl LogArgs {
             flag: "--kafka-properties",
             why,
         })?;
-        Ok(KafkaSettings { brokers: brokers.to_owned(), topic: self.kafka_topic.clone(), properties })
+        Ok(KafkaSettings { brokers: brokers.to_owned(), topic: topic.to_owned(), properties })
+    }
+}
+
+impl ConsumeArgs {
+    /// What has no effect beside the rest.
+    pub fn idle(&self) -> Option<Idle> {
+        let is_brokers = self.kafka_group_protocol == GroupProtocol::Consumer;
+        let why = "is decided by the broker where the group's protocol is `consumer`";
+        Idle::if_so(is_brokers, &["kafka_session_timeout_ms"], why)
     }
 }
 

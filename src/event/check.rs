@@ -26,15 +26,17 @@ pub(super) struct Checker<'e, 'a> {
     defaults: &'e Defaults<'a>,
     clock: Clock,
     fields: Fields<'a>,
+    /// The one that is being checked, or was last.
+    event: Event<'a>,
 }
 
 impl<'e, 'a> Checker<'e, 'a> {
     pub(super) fn new(defaults: &'e Defaults<'a>, clock: Clock) -> Self {
-        Self { defaults, clock, fields: Fields::new() }
+        Self { defaults, clock, fields: Fields::new(), event: Event::empty() }
     }
 
     /// The event, or the first rule that it breaks.
-    pub(super) fn check(&mut self, raw: RawEvent<'a>) -> Result<Event<'a>, Refusal> {
+    pub(super) fn check(&mut self, raw: RawEvent<'a>) -> Result<&Event<'a>, Refusal> {
         let bytes = raw.size_bytes();
         if bytes > MAX_EVENT_BYTES {
             let fault = Fault::new(TooLarge, format!("is {bytes} bytes, the limit is {MAX_EVENT_BYTES}"));
@@ -48,7 +50,8 @@ impl<'e, 'a> Checker<'e, 'a> {
         {
             return Err(refusal);
         }
-        self.event(id, event_type)
+        self.fill(id, event_type)?;
+        Ok(&self.event)
     }
 
     fn id(&self) -> Result<Uuid, Refusal> {
@@ -59,19 +62,20 @@ impl<'e, 'a> Checker<'e, 'a> {
         read_type(self.fields.get(Slot::TYPE)).map_err(|fault| fault.of_field("type", Some(id)))
     }
 
-    fn event(&self, id: Uuid, event_type: &'static EventType) -> Result<Event<'a>, Refusal> {
-        let mut event = only_defaults(id, event_type, self.defaults);
+    /// Takes the fields into [`Self::event`].
+    fn fill(&mut self, id: Uuid, event_type: &'static EventType) -> Result<(), Refusal> {
+        begin_again(&mut self.event, id, event_type, self.defaults);
         let mut details = Details::default();
         for field in COMMON.iter().chain(event_type.fields) {
             let judged = match self.fields.get(field.slot) {
                 Value::Null if self.can_do_without(field) => Ok(()),
                 Value::Null => Err(missing()),
-                value => self.put(field, value, &mut event, &mut details),
+                value => self.put(field, value, &mut details),
             };
             judged.map_err(|fault| fault.of_field(field.name, Some(id)))?;
         }
-        event.details = details.finish();
-        Ok(event)
+        self.event.details = details.finish();
+        Ok(())
     }
 
     fn can_do_without(&self, field: &Field) -> bool {
@@ -84,13 +88,8 @@ impl<'e, 'a> Checker<'e, 'a> {
 
     /// Checks one value and puts it where it belongs.
     #[inline]
-    fn put(
-        &self,
-        field: &Field,
-        value: Value<'a>,
-        event: &mut Event<'a>,
-        details: &mut Details<'a>,
-    ) -> Result<(), Fault> {
+    fn put(&mut self, field: &Field, value: Value<'a>, details: &mut Details<'a>) -> Result<(), Fault> {
+        let event = &mut self.event;
         match field.kind {
             // Judged before all others.
             Kind::Id | Kind::TypeName => {}
@@ -102,7 +101,7 @@ impl<'e, 'a> Checker<'e, 'a> {
             Kind::Text { min_chars, max_chars, to } => {
                 let text = bounded_text(value, min_chars, max_chars)?;
                 match to {
-                    Target::Column(set) => set(event, text),
+                    Target::Column(column) => *column(event) = text,
                     Target::Details => details.add(field.name, value),
                 }
             }
@@ -164,6 +163,7 @@ fn read_type(value: Value<'_>) -> Result<&'static EventType, Fault> {
 }
 
 /// A string of so many characters.
+#[inline]
 pub(super) fn bounded_text(
     value: Value<'_>,
     min_chars: usize,
@@ -175,6 +175,7 @@ pub(super) fn bounded_text(
 }
 
 /// A string of 1 to so many characters that does not look like an e-mail address.
+#[inline]
 pub(super) fn viewer_id(value: Value<'_>, max_chars: usize) -> Result<Cow<'_, str>, Fault> {
     let text = bounded_text(value, 1, max_chars)?;
     check_is_pseudonym(&text)?;
@@ -185,15 +186,42 @@ fn missing() -> Fault {
     Fault::new(MissingField, "is required")
 }
 
-/// An event that so far has only what the envelope gives.
-fn only_defaults<'a>(id: Uuid, event_type: &EventType, defaults: &Defaults<'a>) -> Event<'a> {
+/// Makes of an event one that so far has only what the envelope gives. It is done column by column, each of which is named, so
+/// that none is forgotten: a new event would be made elsewhere and copied here.
+fn begin_again<'a>(
+    event: &mut Event<'a>,
+    its_id: Uuid,
+    event_type: &'static EventType,
+    defaults: &Defaults<'a>,
+) {
     let or_empty = |default: &Option<Cow<'a, str>>| default.clone().unwrap_or_default();
-    Event {
+    let Event {
         id,
-        type_name: Cow::Borrowed(event_type.name),
-        session_id: or_empty(&defaults.session_id),
-        viewer_id: or_empty(&defaults.viewer_id),
-        content_id: or_empty(&defaults.content_id),
-        ..Event::empty()
-    }
+        type_name,
+        session_id,
+        viewer_id,
+        content_id,
+        item_id,
+        occurred_at,
+        client_occurred_at,
+        seq,
+        position_ms,
+        rate,
+        watched,
+        played_ms,
+        answer,
+        correct,
+        score,
+        attempt,
+        elapsed_ms,
+        details,
+    } = event;
+    (*id, *type_name) = (its_id, Cow::Borrowed(event_type.name));
+    *session_id = or_empty(&defaults.session_id);
+    *viewer_id = or_empty(&defaults.viewer_id);
+    *content_id = or_empty(&defaults.content_id);
+    (*occurred_at, *client_occurred_at) = (UnixMillis(0), UnixMillis(0));
+    (*item_id, *answer, *details, *watched) = (None, None, None, None);
+    (*seq, *position_ms, *played_ms, *elapsed_ms) = (None, None, None, None);
+    (*rate, *score, *correct, *attempt) = (None, None, None, None);
 }

@@ -14,9 +14,9 @@ pub static COMMON: [Field; 10] = [
     required("id", Kind::Id),
     required("type", Kind::TypeName),
     required("occurred_at", Kind::OccurredAt),
-    or_default("session_id", text(1, 64, |event, text| event.session_id = text), |given| &given.session_id),
+    or_default("session_id", text(1, 64, |event| &mut event.session_id), |given| &given.session_id),
     or_default("viewer_id", Kind::ViewerId { max_chars: 128 }, |given| &given.viewer_id),
-    or_default("content_id", text(1, 128, |event, text| event.content_id = text), |given| &given.content_id),
+    or_default("content_id", text(1, 128, |event| &mut event.content_id), |given| &given.content_id),
     optional("seq", whole(0, u32::MAX, |event, n| event.seq = Some(n))),
     optional("position_ms", whole(0, TWO_DAYS_MS, |event, n| event.position_ms = Some(n))),
     optional("rate", number(SLOWEST, FASTEST, |event, n| event.rate = Some(n))),
@@ -55,7 +55,7 @@ const FULL_SCORE: Limit = Limit { written: "1", nearest: 1.0 };
 /// Fields that several types share.
 const WATCHED: Field = optional("watched", Kind::Watched);
 const PLAYED_MS: Field = optional("played_ms", whole(0, TWO_DAYS_MS, |event, n| event.played_ms = Some(n)));
-const ITEM_ID: Field = required("item_id", text(1, 64, |event, text| event.item_id = Some(text)));
+const ITEM_ID: Field = required("item_id", text(1, 64, |event| event.item_id.insert(Cow::Borrowed(""))));
 const ELAPSED_MS: Field =
     optional("elapsed_ms", whole(0, TWO_DAYS_MS, |event, n| event.elapsed_ms = Some(n)));
 const ANSWER: Field = required("answer", Kind::Answer);
@@ -118,7 +118,7 @@ pub enum Kind {
     /// A string of 1 to `max_chars` characters that is not shaped like an e-mail address.
     ViewerId { max_chars: usize },
     /// A string; its length is counted in Unicode characters.
-    Text { min_chars: usize, max_chars: usize, to: Target<SetText> },
+    Text { min_chars: usize, max_chars: usize, to: Target<TextColumn> },
     /// A whole number, written without fraction or exponent.
     Whole { min: u32, max: u32, to: Target<SetWhole> },
     /// Any number. The limits are decimal, for the number is judged by what was written, not by its nearest float.
@@ -153,8 +153,8 @@ pub enum Target<Set> {
 
 /// Looks a default up.
 pub type DefaultOf = for<'d, 'a> fn(&'d Defaults<'a>) -> &'d Option<Cow<'a, str>>;
-/// Puts text into its column.
-pub type SetText = for<'a> fn(&mut Event<'a>, Cow<'a, str>);
+/// The column of a text, to be written.
+pub type TextColumn = for<'e, 'a> fn(&'e mut Event<'a>) -> &'e mut Cow<'a, str>;
 /// Puts a whole number into its column.
 pub type SetWhole = fn(&mut Event<'_>, u32);
 /// Puts a number into its column.
@@ -212,8 +212,8 @@ const fn optional(name: &'static str, kind: Kind) -> Field {
     Field { name, presence: Presence::Optional, kind, slot: Slot::of(name) }
 }
 
-const fn text(min_chars: usize, max_chars: usize, set: SetText) -> Kind {
-    Kind::Text { min_chars, max_chars, to: Target::Column(set) }
+const fn text(min_chars: usize, max_chars: usize, column: TextColumn) -> Kind {
+    Kind::Text { min_chars, max_chars, to: Target::Column(column) }
 }
 
 const fn whole(min: u32, max: u32, set: SetWhole) -> Kind {

@@ -29,7 +29,7 @@ fn batch(events: &[String]) -> String {
 }
 
 /// The verdict on the only event of a JSON body.
-fn judge_json<T>(event: &str, look: impl FnOnce(Verdict<'_>) -> T) -> T {
+fn judge_json<T>(event: &str, look: impl FnOnce(Verdict<Event<'_>>) -> T) -> T {
     let body = format!(r#"{{"events":[{event}]}}"#);
     let envelope = Envelope::from_json(body.as_bytes()).expect("the envelope is in order");
     let mut verdicts = check_batch(&envelope, clock());

@@ -49,12 +49,16 @@ impl<'a> Text<'a> {
 }
 
 /// Checks a length in Unicode characters, both limits inclusive.
+#[inline]
 pub(super) fn check_length(text: &str, min_chars: usize, max_chars: usize) -> Result<(), Fault> {
     // A character has one to four bytes: most texts are settled without counting.
     if text.len() >= min_chars * 4 && text.len() <= max_chars {
         return Ok(());
     }
-    let chars = text.chars().count();
+    check_count(text.chars().count(), min_chars, max_chars)
+}
+
+fn check_count(chars: usize, min_chars: usize, max_chars: usize) -> Result<(), Fault> {
     if chars > max_chars {
         return Err(Fault::new(OutOfRange, format!("has {chars} characters, the limit is {max_chars}")));
     }
@@ -65,6 +69,7 @@ pub(super) fn check_length(text: &str, min_chars: usize, max_chars: usize) -> Re
 }
 
 /// Refuses what is shaped like an e-mail address: viewers are pseudonyms.
+#[inline]
 pub(super) fn check_is_pseudonym(text: &str) -> Result<(), Fault> {
     if looks_like_email(text) {
         return Err(Fault::new(BadText, "is shaped like an e-mail address; send an opaque pseudonym"));

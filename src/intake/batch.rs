@@ -19,6 +19,7 @@ use super::turn::Owner;
 use super::unpack::Encoding;
 use crate::config::intake::Bodies;
 use crate::event::{Clock, Envelope, UnixMillis};
+use crate::ops::spans::SpanContext;
 use crate::tenant::{Directory, Tenant};
 
 /// What a batch is called, and when its headers arrived.
@@ -28,6 +29,8 @@ pub(super) struct Receipt {
     /// The rows' own time. The headers' arrival, not the body's end: it is compared with when the client sent it.
     pub(super) at: UnixMillis,
     pub(super) started: Instant,
+    /// What records name as their parent, where the request's span is exported.
+    pub(super) span: Option<SpanContext>,
 }
 
 /// A batch as far as its headers tell.
@@ -107,7 +110,7 @@ impl Batch {
         let tenant = resolve::resolve(&self.head.headers, self.authorized, &envelope, directory)?;
         let charged = charge(&tenant, envelope.events.len())?;
         let clock = Clock { received_at: self.receipt.at, sent_at: envelope.sent_at };
-        let mut judging = Judging::new(&tenant, self.receipt.id, clock);
+        let mut judging = Judging::new(&tenant, self.receipt, clock);
         judging.take(&envelope.defaults, envelope.events.iter());
         Ok((tenant, judging.finish(), charged))
     }

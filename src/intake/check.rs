@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::batch::Receipt;
 use super::reply;
 use crate::event::{BatchCheck, Clock, Defaults, RawEvent, Refusal, Verdict};
 use crate::log::{RecordBuilder, SealedRecord};
@@ -54,10 +55,11 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    pub(super) fn new(tenant: &Tenant, request_id: Uuid, clock: Clock) -> Self {
+    pub(super) fn new(tenant: &Tenant, receipt: Receipt, clock: Clock) -> Self {
+        let builder = RecordBuilder::new(tenant.id(), receipt.id, clock.received_at);
         Self {
             check: BatchCheck::new(clock),
-            builder: RecordBuilder::new(tenant.id(), request_id, clock.received_at),
+            builder: builder.of_span(receipt.span),
             outcomes: Vec::new(),
             refusals_bytes: 0,
         }
@@ -69,21 +71,22 @@ impl Judging {
         defaults: &Defaults<'a>,
         events: impl IntoIterator<Item = RawEvent<'a>>,
     ) {
-        let (events, builder) = (events.into_iter(), &mut self.builder);
-        let refusals_bytes = &mut self.refusals_bytes;
-        builder.reserve(events.size_hint().0);
-        self.outcomes.extend(self.check.check(defaults, events).map(|verdict| {
+        let events = events.into_iter();
+        let expected = events.size_hint().0;
+        self.builder.reserve(expected);
+        self.outcomes.reserve(expected);
+        self.check.check(defaults, events, |verdict| {
             let outcome = match verdict {
                 Verdict::Accepted(event) => {
-                    builder.push(&event);
+                    self.builder.push(event);
                     Outcome::Accepted(event.id)
                 }
                 Verdict::Duplicate(id) => Outcome::Duplicate(id),
                 Verdict::Rejected(refusal) => Outcome::Rejected(refusal),
             };
-            *refusals_bytes += outcome.text_bytes();
-            outcome
-        }));
+            self.refusals_bytes += outcome.text_bytes();
+            self.outcomes.push(outcome);
+        });
     }
 
     /// Bytes that it takes so far: what was accepted, and what will be said.

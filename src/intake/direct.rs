@@ -67,7 +67,7 @@ pub fn records(
 }
 
 fn receipt(received_at: UnixMillis) -> Receipt {
-    Receipt { id: Uuid::now_v7(), at: received_at, started: Instant::now() }
+    Receipt { id: Uuid::now_v7(), at: received_at, started: Instant::now(), span: None }
 }
 
 fn judge(

@@ -41,7 +41,7 @@ impl Stream {
         let judging = decode::sent_at(headers).and_then(|sent_at| {
             let tenant = resolve::resolve(headers, authorized, &Envelope::default(), directory)?;
             let clock = Clock { received_at: receipt.at, sent_at };
-            let judging = Judging::new(&tenant, receipt.id, clock);
+            let judging = Judging::new(&tenant, receipt, clock);
             Ok((tenant, judging))
         });
         Self { judging, lines: Ok(Lines::default()) }

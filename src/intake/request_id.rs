@@ -4,16 +4,30 @@
 use hyper::header::HeaderMap;
 use uuid::Uuid;
 
+use crate::ops::spans::{Caller, SpanContext};
+
 /// Where proxies and browsers' libraries write what they call a request.
 const REQUEST_ID: &str = "x-request-id";
 /// W3C Trace Context: `00-<trace, 32 digits>-<parent, 16 digits>-<flags, 2 digits>`.
 const TRACEPARENT: &str = "traceparent";
+/// The flag of a caller that keeps its trace.
+const SAMPLED: u8 = 1;
 
 /// The caller's `X-Request-Id` if it is a UUID, else the trace of its `traceparent`, which is as long; else a new one.
 pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
-    let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let named = said(REQUEST_ID).and_then(digits_or_uuid);
-    named.or_else(|| said(TRACEPARENT).and_then(trace_id)).unwrap_or_else(Uuid::now_v7)
+    let named = said(headers, REQUEST_ID).and_then(digits_or_uuid);
+    let traced = || Some(Traceparent::parse(said(headers, TRACEPARENT)?)?.trace);
+    named.or_else(traced).unwrap_or_else(Uuid::now_v7)
+}
+
+/// The caller's span, as its `traceparent` names it.
+pub(super) fn caller(headers: &HeaderMap) -> Option<Caller> {
+    let Traceparent { trace, parent, flags } = Traceparent::parse(said(headers, TRACEPARENT)?)?;
+    Some(Caller { context: SpanContext::new(trace, parent)?, is_sampled: flags & SAMPLED != 0 })
+}
+
+fn said<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn digits_or_uuid(text: &str) -> Option<Uuid> {
@@ -22,18 +36,30 @@ fn digits_or_uuid(text: &str) -> Option<Uuid> {
     id.filter(|id| !id.is_nil())
 }
 
-fn trace_id(text: &str) -> Option<Uuid> {
-    let mut parts = text.split('-');
-    let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
-    let is_hex = |part: &str, digits: usize| {
-        part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    // A later version may say more behind these four.
-    let is_known = is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-    if !(is_known && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2)) {
-        return None;
+struct Traceparent {
+    trace: Uuid,
+    parent: u64,
+    flags: u8,
+}
+
+impl Traceparent {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+        let is_hex = |part: &str, digits: usize| {
+            part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        // A later version may say more behind these four.
+        let is_known = is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        if !(is_known && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2)) {
+            return None;
+        }
+        Some(Self {
+            trace: digits_or_uuid(trace)?,
+            parent: u64::from_str_radix(parent, 16).ok()?,
+            flags: u8::from_str_radix(flags, 16).ok()?,
+        })
     }
-    digits_or_uuid(trace)
 }
 
 #[cfg(test)]
@@ -86,5 +112,26 @@ mod tests {
 
     fn is_new(id: &str) -> bool {
         id.parse::<Uuid>().expect("a UUID").get_version_num() == 7
+    }
+
+    #[test]
+    fn a_callers_span_is_that_of_its_traceparent_whatever_the_request_is_called() {
+        let of = |text: &str| {
+            let headers = [(REQUEST_ID, "019aae9c2b3f7d519c336d1f0b2a4e57"), (TRACEPARENT, text)];
+            let header = |(name, value): (&'static str, &str)| {
+                (hyper::header::HeaderName::from_static(name), value.parse().expect("a value"))
+            };
+            caller(&headers.into_iter().map(header).collect())
+        };
+        let trace: Uuid = ID.parse().expect("a UUID");
+        let context = SpanContext::new(trace, 0xb7ad_6b71_6920_3331).expect("a span");
+        assert_eq!(of(TRACE), Some(Caller { context, is_sampled: true }));
+        for (flags, is_sampled) in [("-00", false), ("-02", false), ("-03", true), ("-ff", true)] {
+            let said = of(&TRACE.replace("-01", flags));
+            assert_eq!(said.map(|caller| caller.is_sampled), Some(is_sampled), "{flags}");
+        }
+        for none in ["", "page-7", &TRACE.replace("b7ad6b7169203331", "0000000000000000")] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 }

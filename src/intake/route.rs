@@ -22,13 +22,14 @@ use super::problem::Problem;
 use super::read_away::read_away;
 use super::reply::{self, Listing};
 use super::request_id::request_id;
+use super::span::RequestSpan;
 use super::turn::Owner;
 use super::{Intake, batch, body, cors, publish, resolve};
 use crate::event::UnixMillis;
 use crate::ops::health;
 use crate::tenant::Tenant;
 
-const EVENTS: &str = "/v1/events";
+pub(super) const EVENTS: &str = "/v1/events";
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Answers one request, whatever it is.
@@ -39,17 +40,22 @@ pub(super) async fn answer(
     busy: &Busy,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let receipt = Receipt { id: request_id(&head.headers), at: UnixMillis::now(), started: Instant::now() };
+    let receipt =
+        Receipt { id: request_id(&head.headers), at: UnixMillis::now(), started: Instant::now(), span: None };
     let head = Arc::new(head);
     let mut response = match unmetered(intake, &head) {
         Some(response) => response,
-        None => match take(intake, &head, body, receipt, visitor, busy).await {
-            Ok(response) => {
-                intake.meter.count_answered(receipt.started.elapsed());
-                response
+        None => {
+            let mut span = RequestSpan::begin(&head, receipt.id);
+            let receipt = Receipt { span: span.context(), ..receipt };
+            match take(intake, &head, body, receipt, visitor, busy, &mut span).await {
+                Ok(response) => {
+                    intake.meter.count_answered(receipt.started.elapsed());
+                    response
+                }
+                Err(problem) => refuse(intake, &problem, receipt.id, receipt.started, span),
             }
-            Err(problem) => refuse(intake, &problem, receipt.id, receipt.started),
-        },
+        }
     };
     cors::allow_reading(response.headers_mut());
     drop_body_for_head(&head, &mut response);
@@ -66,7 +72,8 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
     let mut response = unmetered(intake, &head).unwrap_or_else(|| {
         let problem = Problem::Overloaded;
         read_away(intake, &head.headers, body, &problem, ());
-        refuse(intake, &problem, request_id(&head.headers), started)
+        let id = request_id(&head.headers);
+        refuse(intake, &problem, id, started, RequestSpan::begin(&head, id))
     });
     cors::allow_reading(response.headers_mut());
     drop_body_for_head(&head, &mut response);
@@ -75,8 +82,15 @@ pub(super) fn turn_away(intake: &Arc<Intake>, request: Request<Incoming>) -> Res
 }
 
 /// Counts a refusal and tells the client. What is said of it here is not what the client sent.
-fn refuse(intake: &Intake, problem: &Problem, id: Uuid, started: Instant) -> Response<Full<Bytes>> {
+fn refuse(
+    intake: &Intake,
+    problem: &Problem,
+    id: Uuid,
+    started: Instant,
+    mut span: RequestSpan,
+) -> Response<Full<Bytes>> {
     let row = problem.row();
+    span.refused(row);
     intake.meter.count_problem(row, started.elapsed());
     tracing::debug!(request.id = %id, status = row.status.as_u16(), code = row.code, "a request was refused");
     reply::problem(id, problem)
@@ -117,15 +131,18 @@ async fn take(
     receipt: Receipt,
     visitor: &Visitor,
     busy: &Busy,
+    span: &mut RequestSpan,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let judged = judge(intake, head, &mut body, receipt, visitor).await;
+    let judged = judge(intake, head, &mut body, receipt, visitor, span).await;
     if let Err(problem) = &judged {
         // That is still this request's, and not yet the next one's beginning.
         read_away(intake, &head.headers, body, problem, busy.clone());
     }
     let Accepted { tenant, judged, charge, reservation } = judged?;
+    span.of_organization(tenant.slug());
     let (outcomes, reservation) = publish::publish(intake, tenant, judged, charge, reservation).await?;
     let reply = reply::verdicts(receipt.id, receipt.at, &outcomes, Listing::of(head.uri.query()));
+    span.judged(&outcomes);
     // A client that does not read its reply keeps it in our memory.
     Ok(reply.map(|body| Full::new(reservation.stay_with(body))))
 }
@@ -145,9 +162,13 @@ async fn judge(
     body: &mut Incoming,
     receipt: Receipt,
     visitor: &Visitor,
+    span: &mut RequestSpan,
 ) -> Result<Accepted, Problem> {
     let declared_bytes = body::declared_bytes(body);
     let key = resolve::authorize(&head.headers, &intake.directory);
+    if let Ok(Some(authorized)) = &key {
+        span.of_organization(&authorized.organization().slug);
+    }
     let owner = batch::owner(&key);
     let mut reservation = admit(intake, owner, declared_bytes)?;
     check_route(head)?;

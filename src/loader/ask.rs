@@ -13,7 +13,8 @@ use super::writer::Refusal;
 use super::{Condition, Shared};
 use crate::store::Pool;
 
-/// A server that is frozen, or gone without a word, says nothing: then the question is dropped, with its connection.
+/// A server that is frozen, or gone without a word, says nothing: then the question is dropped, with its connection. How long
+/// a connection is waited for, the pool says.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the server that the loader began with has not answered.
@@ -40,18 +41,26 @@ pub(super) async fn ask<T>(
 ) -> Result<T, Refusal> {
     let asked = async {
         let mut client = pool.get().await?;
-        let answer = question(&mut client).await?;
+        let answer = in_time(question(&mut client)).await?;
         client.give_back();
         Ok(answer)
     };
-    let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
-        Err(Refusal::Server(format!("it has not answered within {} s", PATIENCE.as_secs())))
-    });
+    let answer: Result<T, Refusal> = asked.await;
     match &answer {
         Ok(_) => condition.server.answered(what_for),
         Err(refusal) => condition.server.lost(what_for, refusal.reason()),
     }
     answer
+}
+
+/// The answer, if it comes in time.
+pub(super) async fn in_time<T, E: Into<Refusal>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Refusal::Server(format!("it has not answered within {} s", PATIENCE.as_secs()))),
+    }
 }
 
 impl Shared {

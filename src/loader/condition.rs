@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::server::Server;
-
-/// Organizations are read every second; after so long without, Postgres is away.
-const SILENCE: Duration = Duration::from_secs(5);
+use crate::tenant::Directory;
 
 /// How the loader is: written by it, read by health checks.
 #[derive(Debug, Default)]
@@ -20,13 +17,13 @@ pub struct Condition {
 
 impl Condition {
     /// Why partitions are not being consumed; `None`: they are. A member of the group that has no partitions is well.
-    /// `read_at` is when organizations were last read, which goes on while no lane has anything to ask.
-    pub fn trouble(&self, read_at: Option<Instant>) -> Option<String> {
+    /// `organizations` are read while no lane has anything to ask, too.
+    pub fn trouble(&self, organizations: &Directory) -> Option<String> {
         if let Some(reason) = self.server.trouble() {
             return Some(format!("Postgres cannot be used: {reason}"));
         }
-        if let Some(silence) = read_at.map(|read_at| read_at.elapsed()).filter(|silence| *silence > SILENCE) {
-            return Some(format!("Postgres has not answered for {} s", silence.as_secs()));
+        if let Some(trouble) = organizations.starting().or_else(|| organizations.silence()) {
+            return Some(trouble);
         }
         if !self.is_joined() {
             return Some(

@@ -76,7 +76,7 @@ pub struct DirectWriter {
 impl DirectWriter {
     /// For an organization whose schema has seen nothing yet.
     pub fn new(tenant: &Tenant, roles: &RolePrefix, settings: &LoaderSettings) -> Self {
-        Self { statements: Statements::new(tenant, roles, settings), watermark: None }
+        Self { statements: Statements::new(tenant, roles, &settings.transaction), watermark: None }
     }
 
     /// The offset of the next record.

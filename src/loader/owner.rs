@@ -38,7 +38,8 @@ pub(super) async fn owner_of(shared: &Shared, client: &Client, id: OrganizationI
 fn in_schema(shared: &Shared, tenant: &Tenant) -> Owner {
     match refuse_version(tenant) {
         Ok(()) => {
-            let statements = Statements::new(tenant, &shared.roles, &shared.settings).on(&shared.identity);
+            let statements =
+                Statements::new(tenant, &shared.roles, &shared.settings.transaction).on(&shared.identity);
             Owner::Schema(Box::new(statements))
         }
         Err(reason) => Owner::Unusable(reason),

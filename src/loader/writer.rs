@@ -19,6 +19,7 @@ mod refusal;
 mod rows;
 mod scope;
 mod statements;
+mod unknown;
 mod ways;
 
 pub(super) use connections::{Connections, Finished};

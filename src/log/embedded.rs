@@ -22,6 +22,7 @@ mod format;
 mod gaps;
 mod given_up;
 mod listing;
+mod lock;
 mod open;
 mod queue;
 mod recovery;
@@ -34,8 +35,9 @@ mod trouble;
 mod tests;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -145,6 +147,8 @@ struct Inside {
     appender: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever writes down what is given up.
     giving_up: Mutex<()>,
+    /// Keeps the folder from being written to for as long as it is looked at.
+    _looking: Option<File>,
 }
 
 impl Engine {
@@ -154,6 +158,16 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open(settings: &EngineSettings) -> Result<(Self, Findings), OpenError> {
         open::open(settings)
+    }
+
+    /// Looks at a log that no process has open, and changes nothing of it: what a crash cut off is passed over and stays
+    /// where it is. It reads as it would after [`Engine::close`]. Others may look as well; a process that is to write waits
+    /// until the last clone is gone.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn look(folder: &Path) -> Result<Self, OpenError> {
+        open::look(folder)
     }
 
     /// Appends a record. Never waits: `told` hears once it is durable, from the thread that writes, or at once where

@@ -1,4 +1,5 @@
-//! The embedded log as the other rooms see it: the same partitions, keys and offsets, in this process.
+//! The embedded log as the other rooms see it: the same partitions, keys and offsets, in this process; or in another one,
+//! or in none, for who only looks at it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use super::embedded::{Engine, EngineSettings, Findings, OpenError};
 use crate::config::log::EmbeddedSettings;
 
 mod consumer;
+mod elsewhere;
 mod pages;
 mod publisher;
 mod running;
 mod scanner;
 
 pub(in crate::log) use consumer::Consumer;
+pub(in crate::log) use elsewhere::{Elsewhere, ElsewhereScanner};
 pub use pages::Pages;
 pub(in crate::log) use publisher::Publisher;
 pub(in crate::log) use running::RunningScanner;
@@ -43,6 +46,14 @@ impl LocalLog {
         let (engine, findings) = Engine::open(&engine_settings)?;
         say(folder, &findings);
         Ok(Self { engine, folder: folder.as_path().into(), retention_bytes: *retention_bytes })
+    }
+
+    /// Looks at a folder that no process has open. What is not as it should be is said by the process that opens it next.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    fn look(folder: &Path) -> Result<Self, OpenError> {
+        Ok(Self { engine: Engine::look(folder)?, folder: folder.into(), retention_bytes: u64::MAX })
     }
 
     /// Takes nothing more, writes what waits, and lets go of the folder. Blocks.

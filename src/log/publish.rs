@@ -101,12 +101,12 @@ impl Publisher {
         }
     }
 
-    /// Whether a batch would be acknowledged now, as far as is known.
-    pub fn is_available(&self) -> bool {
+    /// Why no batch would be acknowledged now, in words for an operator; `None`: one would be, as far as is known.
+    pub fn trouble(&self) -> Option<String> {
         match &self.0 {
             #[cfg(feature = "kafka")]
-            Of::Kafka(publisher) => publisher.is_available(),
-            Of::Embedded(publisher) => publisher.is_available(),
+            Of::Kafka(publisher) => publisher.trouble(),
+            Of::Embedded(publisher) => publisher.trouble(),
         }
     }
 

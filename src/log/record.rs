@@ -26,6 +26,7 @@ mod record_field {
     pub(super) const RECEIVED_AT_MS: u32 = 4;
     pub(super) const EVENTS: u32 = 5;
     pub(super) const FORMAT: u32 = 6;
+    pub(super) const SPAN: u32 = 7;
 }
 
 /// Field numbers of `RecordEvent`.

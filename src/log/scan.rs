@@ -1,7 +1,6 @@
 //! Reading the log from one offset to another, as an onlooker: nothing is taken and nothing is committed.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 #[cfg(feature = "kafka")]
 use super::kafka;
@@ -70,8 +69,8 @@ pub(super) enum Of {
     Kafka(kafka::KafkaLog),
     /// This process's own log.
     Embedded(local::LocalLog),
-    /// The log of a process that runs, asked at its operator's address.
-    Running(SocketAddr),
+    /// The log of another process, or of one that has ended.
+    Elsewhere(local::Elsewhere),
 }
 
 impl Readable {
@@ -91,13 +90,16 @@ impl Readable {
     /// An onlooker. Call it off the async threads.
     ///
     /// # Errors
-    /// The log's client does not take the settings, or the process is not there.
+    /// The log's client does not take the settings, or the log is not there.
     pub fn scanner(&self) -> Result<Scanner, ScanError> {
         let eye = match &self.0 {
             #[cfg(feature = "kafka")]
             Of::Kafka(log) => kafka::Scanner::new(log).map(Eye::Kafka),
             Of::Embedded(log) => Ok(Eye::Embedded(local::Scanner::new(log))),
-            Of::Running(addr) => local::RunningScanner::new(*addr).map(|own| Eye::Running(Box::new(own))),
+            Of::Elsewhere(log) => log.scanner().map(|own| match own {
+                local::ElsewhereScanner::Running(own) => Eye::Running(own),
+                local::ElsewhereScanner::AtRest(own) => Eye::Embedded(own),
+            }),
         };
         eye.map(Scanner)
     }
@@ -110,7 +112,7 @@ enum Eye {
     /// Of a topic.
     #[cfg(feature = "kafka")]
     Kafka(kafka::Scanner),
-    /// Of this process's own log.
+    /// Of this process's own log, or of one that no process has open.
     Embedded(local::Scanner),
     /// Of the log of a process that runs. It tells of each record whose it is and which events it holds, and nothing that
     /// they say.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Kinds that are told apart; what is beyond them is one kind together.
 const MOST_KINDS: usize = 64;
+/// So much of a text is its kind.
+const LONGEST_KIND: usize = 200;
 
 /// When each kind of complaint was last said.
 #[derive(Debug)]
@@ -48,6 +50,16 @@ impl Complaints {
             }
         }
     }
+
+    /// The same for complaints whose kind is their text: those that differ in numbers only (ports, ids, milliseconds, counts)
+    /// are of one kind.
+    pub fn hear_text(&self, text: &str, now: Instant) -> Option<u64> {
+        self.hear(&kind_of(text), now)
+    }
+}
+
+fn kind_of(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_ascii_digit()).take(LONGEST_KIND).collect()
 }
 
 #[cfg(test)]
@@ -66,6 +78,13 @@ mod tests {
         assert_eq!(complaints.hear("b", start + PERIOD / 2), Some(0), "another kind is not kept back");
         assert_eq!(complaints.hear("a", start + PERIOD), Some(41));
         assert_eq!(complaints.hear("a", start + PERIOD), None);
+    }
+
+    #[test]
+    fn complaints_that_differ_in_numbers_are_one_kind() {
+        let of = |port, tries| kind_of(&format!("FAIL 127.0.0.1:{port}/1: refused ({tries} suppressed)"));
+        assert_eq!(of(9092, 3), of(19093, 777));
+        assert_ne!(of(9092, 3), kind_of("FAIL 127.0.0.1:9092/1: authentication failed (3 suppressed)"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use tokio_postgres::error::SqlState;
 
+use crate::store::PoolError;
+
 /// A variant is something that the reporter does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -16,7 +18,7 @@ pub enum ReportError {
     Server(#[source] tokio_postgres::Error),
     /// No connection became free, or none could be made, in time.
     #[error("no connection to Postgres")]
-    NoConnection,
+    NoConnection(#[source] PoolError),
     /// It takes longer than it was given, by the server's clock or, between two statements, by ours.
     #[error("it takes too long")]
     TooLong(#[source] Option<tokio_postgres::Error>),

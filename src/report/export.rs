@@ -84,7 +84,7 @@ pub async fn csv(
     span: Span,
     out: &mut impl Write,
     tell: impl Fn(u64),
-) -> Result<(), ExportError> {
+) -> Result<u64, ExportError> {
     let transaction = look(client).await?;
     // A login may have a limit; this takes as long as there are events.
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
@@ -98,15 +98,19 @@ pub async fn csv(
     );
     let stream = transaction.copy_out(&sql).await?;
     let mut chunks = std::pin::pin!(stream);
+    // Postgres sends each row by itself, and the header as one.
+    let mut sent = 0_u64;
     while let Some(chunk) = chunks.try_next().await? {
         out.write_all(&chunk)?;
         tell(chunk.len() as u64);
+        sent += 1;
     }
     out.flush()?;
-    Ok(())
+    Ok(sent.saturating_sub(1))
 }
 
-/// Writes a Parquet file: a column for each of `event`'s, with types and statistics. `tell` hears of rows as they are read.
+/// Writes a Parquet file: a column for each of `event`'s, with types and statistics, and tells how many rows there were.
+/// `tell` hears of rows as they are read.
 ///
 /// # Errors
 /// What was written so far is no Parquet file.
@@ -116,19 +120,21 @@ pub async fn parquet(
     span: Span,
     out: impl Write + Send,
     tell: impl Fn(u64),
-) -> Result<(), ExportError> {
+) -> Result<u64, ExportError> {
     let transaction = look(client).await?;
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let sql = format!("SELECT {} {}", parquet::COLUMNS, span.from(schema));
     let rows = transaction.query_raw(&sql, Vec::<i32>::new()).await?;
     let mut rows = std::pin::pin!(rows);
     let mut file = parquet::File::begin(out)?;
+    let mut read = 0_u64;
     while let Some(row) = rows.next().await {
         file.push(&row?)?;
         tell(1);
+        read += 1;
     }
     file.finish()?;
-    Ok(())
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Next, Schedule, Side};
 use super::{Condition, ReportError, Reports, Turn};
-use crate::ops::Heartbeat;
-use crate::ops::metrics::catalogue::{REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
-use crate::store::{Backoff, Pool, PoolError, TENANT_SCHEMA_VERSION};
+use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
+use crate::ops::{Complaints, Heartbeat, chain};
+use crate::store::{Backoff, Pool, TENANT_SCHEMA_VERSION};
 use crate::tenant::{Directory, OrganizationId, RolePrefix, State, Tenant};
 
 /// Who has turns, each on a connection of its own. Those whose turns take minutes wait for each other alone.
@@ -20,6 +20,8 @@ const SIDES: [Side; 4] = [Side::Quick, Side::Quick, Side::Patient, Side::Patient
 /// How many connections that takes.
 #[allow(clippy::cast_possible_truncation, reason = "there are four")]
 pub const TURNS: u32 = SIDES.len() as u32;
+/// How long trouble with Postgres that is as before is not spoken of again.
+const PERIOD: Duration = Duration::from_secs(30);
 /// The longest sleep: organizations come and go, and the lag grows.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -43,21 +45,31 @@ pub struct Parts {
 /// Keeps the reports of every organization current until `stop`. A turn that is under way then is given up: what it did is
 /// not done.
 pub async fn run(parts: Parts, stop: CancellationToken) {
+    start_counting();
     let plan = Plan {
         schedule: Schedule::new(parts.period),
         tenants: HashMap::new(),
         known_since: None,
         lag_told_at: Instant::now(),
     };
-    let reporter = Arc::new(Reporter { plan: Mutex::new(plan), parts });
+    let reporter =
+        Arc::new(Reporter { plan: Mutex::new(plan), parts, complaints: Complaints::once_in(PERIOD) });
     // A task each: what one gathers keeps no other from its connection.
     let turns: JoinSet<()> = SIDES.into_iter().map(|side| Arc::clone(&reporter).work(side)).collect();
     stop.run_until_cancelled(turns.join_all()).await;
 }
 
+/// All samples begin with the process: the first events that are taken in are then an increase.
+fn start_counting() {
+    gauge!(REPORT_LAG_SECONDS).set(0.0);
+    counter!(REPORT_EVENTS).increment(0);
+    let _runs = histogram!(REPORT_RUN_SECONDS);
+}
+
 struct Reporter {
     parts: Parts,
     plan: Mutex<Plan>,
+    complaints: Complaints,
 }
 
 /// Who has turns, and when.
@@ -117,7 +129,7 @@ impl Reporter {
                     self.tell(&tenant, &outcome);
                     self.plan().schedule.done(tenant.id(), &outcome, Instant::now());
                     match outcome {
-                        Err(ReportError::Server(_) | ReportError::NoConnection) => {
+                        Err(ReportError::Server(_) | ReportError::NoConnection(_)) => {
                             tokio::time::sleep(backoff.next()).await
                         }
                         _ => backoff.reset(),
@@ -131,10 +143,7 @@ impl Reporter {
         if tenant.organization().schema_version != TENANT_SCHEMA_VERSION {
             return Err(ReportError::Unreadable("the schema is at another version: run `rollbook migrate`"));
         }
-        let client = self.parts.pool.get().await.map_err(|error| match error {
-            PoolError::Connect(source) => ReportError::Server(source),
-            PoolError::TimedOut => ReportError::NoConnection,
-        })?;
+        let client = self.parts.pool.get().await.map_err(ReportError::NoConnection)?;
         let reports =
             Reports::of(tenant, &self.parts.roles).with_patience(patience).with_period(self.parts.period);
         let started = Instant::now();
@@ -152,7 +161,7 @@ impl Reporter {
     fn tell(&self, tenant: &Tenant, outcome: &Result<Turn, ReportError>) {
         let organization = tenant.slug().as_str();
         let was_failing = self.plan().schedule.is_failing(tenant.id());
-        let cause = |error: &ReportError| std::error::Error::source(error).map(describe);
+        let cause = |error: &ReportError| std::error::Error::source(error).map(chain);
         match outcome {
             Ok(_) => {
                 if was_failing {
@@ -163,14 +172,12 @@ impl Reporter {
             Err(error @ ReportError::TooLong(_)) if self.plan().schedule.side(tenant.id()) == Side::Quick => {
                 tracing::debug!(organization, %error, "a turn is had again, with more patience");
             }
-            Err(error @ (ReportError::Server(_) | ReportError::NoConnection)) => {
-                let trouble = match cause(error) {
-                    Some(cause) => format!("{error}: {cause}"),
-                    None => error.to_string(),
-                };
-                if self.parts.condition.set(Some(trouble.clone())) {
-                    tracing::warn!(trouble, "no reports are kept");
+            Err(error @ (ReportError::Server(_) | ReportError::NoConnection(_))) => {
+                let trouble = chain(error);
+                if let Some(unwritten) = self.complaints.hear_text(&trouble, Instant::now()) {
+                    tracing::warn!(trouble, unwritten, "no reports are kept");
                 }
+                self.parts.condition.set(Some(trouble));
                 return;
             }
             Err(error) if !was_failing => {
@@ -185,13 +192,5 @@ impl Reporter {
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What Postgres says, which the driver keeps one level below.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

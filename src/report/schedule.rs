@@ -135,7 +135,7 @@ impl Schedule {
             // Whoever is at work on it takes it in.
             Err(ReportError::Busy | ReportError::Superseded) => standing.due = now + period.min(FIRST_PAUSE),
             // The reporter waits by itself.
-            Err(ReportError::Server(_) | ReportError::NoConnection) => standing.due = now,
+            Err(ReportError::Server(_) | ReportError::NoConnection(_)) => standing.due = now,
             // No failure yet: the patient side goes on with it.
             Err(ReportError::TooLong(_)) if standing.side() == Side::Quick => {
                 standing.patience *= MORE_PATIENCE;
@@ -184,6 +184,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::store::PoolError;
 
     const PERIOD: Duration = Duration::from_secs(10);
     const NOTHING: Turn = Turn { added: 0, has_more: false, behind: None };
@@ -287,7 +288,7 @@ mod tests {
         let mut now = start + PERIOD;
         for _ in 0..3 {
             assert_eq!(turn(&mut schedule, now), Some(id));
-            schedule.done(id, &Err(ReportError::NoConnection), now);
+            schedule.done(id, &Err(ReportError::NoConnection(PoolError::TimedOut)), now);
             assert_eq!(schedule.lag(now), now.saturating_duration_since(start + PERIOD));
             now += PERIOD + Duration::from_secs(1);
         }

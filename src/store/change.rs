@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use serde_json::Value;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
 use super::admin::Administrator;
@@ -52,17 +53,18 @@ impl<'a> Change<'a> {
         Ok(self.transaction.query_one(sql, &[&retry::lock_key(what)]).await?.get(0))
     }
 
-    /// Writes one line of the trail: who changed what, when. `what` holds new values, never a secret.
+    /// Writes one line of the trail: who changed what, when. `what` holds new values, never a secret. Gives the line's id.
     pub(super) async fn record(
         &self,
         action: &str,
         organization: Option<OrganizationId>,
         what: &Value,
-    ) -> Result<(), Error> {
-        let sql = "INSERT INTO rollbook.admin_event (os_user, action, organization_id, what) VALUES ($1, $2, $3, $4)";
+    ) -> Result<i64, Error> {
+        let sql = "INSERT INTO rollbook.admin_event (os_user, action, organization_id, what) \
+                   VALUES ($1, $2, $3, $4) RETURNING id";
         let organization = organization.map(|id| id.0);
-        self.transaction.execute(sql, &[&self.by.operator.os_user, &action, &organization, what]).await?;
-        Ok(())
+        let line: [&(dyn ToSql + Sync); 4] = [&self.by.operator.os_user, &action, &organization, what];
+        Ok(self.transaction.query_one(sql, &line).await?.get(0))
     }
 
     /// Makes it true.

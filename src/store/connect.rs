@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Connection, Socket, Transaction};
+use tokio_postgres::{Client, Config, Connection, Socket, Transaction};
 
+use super::login::log_in;
 use super::{Error, tls};
 use crate::config::DatabaseUrl;
-
-/// How long a login may take when the URL says nothing about it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A server that vanished without a word is given up after this long, whether we wait for it or it for us.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a lock in one organization's schema is waited for by those who ask all of them. A migration that takes it has
 /// it for less.
@@ -32,11 +27,18 @@ pub(super) type Driver = Connection<Socket, <tls::Connector as MakeTlsConnect<So
 /// # Errors
 /// Postgres is not reachable, or refuses the login.
 pub async fn connect(url: &DatabaseUrl) -> Result<Client, Error> {
-    let (client, driver) = connect_with_driver(url).await?;
-    // Not awaited by anyone: it ends with the client, and whatever ends it early is what the client's next call says.
-    tokio::spawn(driver);
-    client.batch_execute(NOTHING_ON_THE_PATH).await.map_err(|source| cannot_log_in(url, source))?;
-    Ok(client)
+    let tls = tls::connector(url.tls())?;
+    let by = |config: Config| {
+        let tls = tls.clone();
+        async move {
+            let (client, driver) = config.connect(tls).await?;
+            // Not awaited by anyone: it ends with the client, and whatever ends it early is what the client's next call says.
+            tokio::spawn(driver);
+            client.batch_execute(NOTHING_ON_THE_PATH).await?;
+            Ok(client)
+        }
+    };
+    log_in(url, by).await
 }
 
 /// Begins a transaction that only looks, with nothing on its path, whoever's session it is in: a pooler may lend another
@@ -72,25 +74,10 @@ pub(super) fn no_longer_than(patience: Duration) -> String {
 /// Logs in, and hands over the connection's driver to someone who wants to see its notifications, and who says
 /// [`NOTHING_ON_THE_PATH`] once it is polled.
 pub(super) async fn connect_with_driver(url: &DatabaseUrl) -> Result<(Client, Driver), Error> {
-    let connector = tls::connector(url.tls())?;
-    driver_config(url).connect(connector).await.map_err(|source| cannot_log_in(url, source))
-}
-
-fn cannot_log_in(url: &DatabaseUrl, source: tokio_postgres::Error) -> Error {
-    Error::Connect { login: url.user().to_owned(), source }
-}
-
-/// The URL with what every connection of ours has.
-pub(super) fn driver_config(url: &DatabaseUrl) -> tokio_postgres::Config {
-    let mut config = url.config().clone();
-    if config.get_application_name().is_none() {
-        config.application_name("rollbook");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(SILENCE_TIMEOUT).keepalives_idle(SILENCE_TIMEOUT);
-    }
-    config
+    let tls = tls::connector(url.tls())?;
+    let by = |config: Config| {
+        let tls = tls.clone();
+        async move { config.connect(tls).await }
+    };
+    log_in(url, by).await
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::connect::{Driver, NOTHING_ON_THE_PATH, connect, connect_with_driver};
 use super::{Backoff, Error, organizations};
 use crate::config::DatabaseUrl;
+use crate::ops::{Complaints, chain};
 use crate::tenant::{Directory, KeyDigest, OrganizationId, Snapshot};
 
 /// How often the tables are read when nothing is announced.
@@ -24,6 +25,9 @@ const POLL: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// A read that takes longer is given up with its connection: a server that hangs must not look like a quiet one.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a failure that is as the ones before is not spoken of again.
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(30);
 
 /// Whose snapshot it is: each login may read what its role needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +45,23 @@ pub enum View {
 pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: &CancellationToken) {
     let mut failures = 0;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let complaints = Complaints::once_in(COMPLAINT_PERIOD);
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             ended = follow_connection(url, view, directory, &mut failures) => ended,
         };
         let Err(error) = ended;
-        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        tracing::warn!(%error, cause, failures, "organizations cannot be read; the last snapshot stays");
+        let error = chain(&error);
+        if let Some(unwritten) = complaints.hear_text(&error, Instant::now()) {
+            tracing::warn!(
+                error,
+                failures,
+                unwritten,
+                "organizations cannot be read; the last snapshot stays"
+            );
+        }
+        directory.not_replaced(error);
         if failures == 0 {
             backoff.reset();
         }

@@ -1,5 +1,7 @@
 //! What an administrator's command can meet in Postgres.
 
+use std::time::Duration;
+
 use tokio_postgres::error::SqlState;
 
 use crate::tenant::{OrganizationId, RolePrefix, Slug, State};
@@ -15,6 +17,19 @@ pub enum Error {
         /// What the driver says.
         #[source]
         source: tokio_postgres::Error,
+    },
+    /// The server, or what stands before it, takes the connection or not, and says nothing.
+    #[error(
+        "cannot log in to Postgres as `{login}`: {place} has not answered within {} s (`connect_timeout` of the URL)",
+        .patience.as_secs()
+    )]
+    LoginTimedOut {
+        /// The login role.
+        login: String,
+        /// Which of the URL's addresses.
+        place: String,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// Certificates for TLS cannot be loaded.
     #[error("cannot prepare TLS: {0}")]
@@ -210,7 +225,9 @@ impl Error {
     /// Names the failure to machines. No `_` arm, so that a new variant must be decided.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Connect { .. } | Self::Tls(_) | Self::ReadTimedOut => "database_unavailable",
+            Self::Connect { .. } | Self::LoginTimedOut { .. } | Self::Tls(_) | Self::ReadTimedOut => {
+                "database_unavailable"
+            }
             Self::Postgres(_) => "database_error",
             Self::Migration { .. } => "migration_failed",
             Self::NotSetUp => "not_set_up",

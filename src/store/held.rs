@@ -60,16 +60,31 @@ pub async fn count(admin: &Admin, organization: OrganizationId) -> Result<u64, E
     Ok(count.max(0).unsigned_abs())
 }
 
-/// Writes into the trail that a person drained.
-///
-/// # Errors
-/// Postgres.
-pub async fn record_drain(
-    admin: &mut Admin,
-    organization: OrganizationId,
-    what: &Value,
-) -> Result<(), Error> {
-    let change = admin.begin().await?;
-    change.record("held.drain", Some(organization), what).await?;
-    change.commit().await
+/// A drain's line in the trail: there from the first batch on, so that it stays whatever becomes of those behind it.
+#[derive(Debug, Default)]
+pub struct DrainLine {
+    id: Option<i64>,
+}
+
+impl DrainLine {
+    /// Writes that a person drained, and what came of it so far.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn write(
+        &mut self,
+        admin: &mut Admin,
+        organization: OrganizationId,
+        what: &Value,
+    ) -> Result<(), Error> {
+        let change = admin.begin().await?;
+        match self.id {
+            Some(line) => {
+                let sql = "UPDATE rollbook.admin_event SET what = $2 WHERE id = $1";
+                change.execute(sql, &[&line, what]).await?;
+            }
+            None => self.id = Some(change.record("held.drain", Some(organization), what).await?),
+        }
+        change.commit().await
+    }
 }

@@ -104,7 +104,7 @@ pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<De
     organizations::show(admin, slug).await
 }
 
-/// Writes into the trail that a person had the reports made anew.
+/// Writes into the trail that a person has the reports made anew.
 ///
 /// # Errors
 /// Postgres.

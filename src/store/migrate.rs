@@ -220,6 +220,7 @@ async fn bring_up_to_date(
         }
         migrations::run(&change, &migrations::TENANT, &names.schema).await?;
         provision::pin_organization(&change, &names.schema, one.organization.id).await?;
+        provision::mark_again(&change, &names.schema, one.organization.id).await?;
         grants::ensure(&change, installation, &names).await?;
         record_version(&change, one).await?;
         change.commit().await?;

@@ -2,15 +2,24 @@
 
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
 use tokio_postgres::{CancelToken, Client};
 
-use super::connect::{NOTHING_ON_THE_PATH, driver_config};
+use super::connect::NOTHING_ON_THE_PATH;
+use super::login::log_in;
 use super::{Error, tls};
 use crate::config::DatabaseUrl;
+use crate::ops::{Complaints, chain};
+
+/// How long a connection that fails as another one did is not spoken of again.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// All pools of this process: they say the same.
+static COMPLAINTS: Complaints = Complaints::once_in(PERIOD);
 
 /// A connection lent by the pool; dereferences to `tokio_postgres::Client`.
 ///
@@ -101,21 +110,31 @@ struct Link {
 /// Makes connections, and tells which are of no further use.
 #[derive(Debug)]
 struct Manager {
-    postgres: PostgresConnectionManager<tls::Connector>,
+    url: DatabaseUrl,
+    tls: Tls,
+    failure: LastFailure,
 }
 
 impl ManageConnection for Manager {
     type Connection = Link;
-    type Error = tokio_postgres::Error;
+    type Error = Error;
 
-    async fn connect(&self) -> Result<Link, Self::Error> {
-        let client = self.postgres.connect().await?;
-        client.batch_execute(NOTHING_ON_THE_PATH).await?;
-        Ok(Link { client, may_be_lent: true })
+    async fn connect(&self) -> Result<Link, Error> {
+        let by = |config| {
+            let postgres = PostgresConnectionManager::new(config, self.tls.0.clone());
+            async move {
+                let client = postgres.connect().await?;
+                client.batch_execute(NOTHING_ON_THE_PATH).await?;
+                Ok(Link { client, may_be_lent: true })
+            }
+        };
+        let link = log_in(&self.url, by).await?;
+        self.failure.set(None);
+        Ok(link)
     }
 
-    async fn is_valid(&self, link: &mut Link) -> Result<(), Self::Error> {
-        self.postgres.is_valid(&mut link.client).await
+    async fn is_valid(&self, link: &mut Link) -> Result<(), Error> {
+        Ok(link.client.check_connection().await?)
     }
 
     fn has_broken(&self, link: &mut Link) -> bool {
@@ -140,6 +159,7 @@ pub struct PoolSettings {
 pub struct Pool {
     connections: bb8::Pool<Manager>,
     tls: Tls,
+    failure: LastFailure,
 }
 
 impl Pool {
@@ -149,17 +169,17 @@ impl Pool {
     /// # Errors
     /// Certificates for TLS cannot be loaded.
     pub fn new(url: &DatabaseUrl, settings: PoolSettings) -> Result<Self, Error> {
-        let tls = tls::connector(url.tls())?;
-        let postgres = PostgresConnectionManager::new(driver_config(url), tls.clone());
+        let (tls, failure) = (Tls(tls::connector(url.tls())?), LastFailure::default());
+        let manager = Manager { url: url.clone(), tls: tls.clone(), failure: failure.clone() };
         let connections = bb8::Pool::builder()
             .max_size(settings.connections.get())
             .max_lifetime(Some(settings.max_lifetime))
             .connection_timeout(settings.wait)
-            .error_sink(Box::new(LogErrors))
+            .error_sink(Box::new(failure.clone()))
             // `get` looks whether the connection is closed; asking the server as well would cost a round trip each time.
             .test_on_check_out(false)
-            .build_unchecked(Manager { postgres });
-        Ok(Self { connections, tls: Tls(tls) })
+            .build_unchecked(manager);
+        Ok(Self { connections, tls, failure })
     }
 
     /// Lends a connection, waiting for one at most as long as the settings say.
@@ -168,7 +188,7 @@ impl Pool {
     /// Postgres is not reachable, or every connection stayed lent.
     pub async fn get(&self) -> Result<PooledClient<'_>, PoolError> {
         loop {
-            let link = self.connections.get().await.map_err(PoolError::from)?;
+            let link = self.connections.get().await.map_err(|error| self.reason(error))?;
             if let Some(client) = PooledClient::lend(link, &self.tls) {
                 return Ok(client);
             }
@@ -181,11 +201,19 @@ impl Pool {
     /// Likewise.
     pub async fn get_owned(&self) -> Result<PooledClient<'static>, PoolError> {
         loop {
-            let link = self.connections.get_owned().await.map_err(PoolError::from)?;
+            let link = self.connections.get_owned().await.map_err(|error| self.reason(error))?;
             if let Some(client) = PooledClient::lend(link, &self.tls) {
                 return Ok(client);
             }
         }
+    }
+
+    fn reason(&self, error: bb8::RunError<Error>) -> PoolError {
+        let failure = match error {
+            bb8::RunError::User(error) => Some(chain(&error)),
+            bb8::RunError::TimedOut => self.failure.get(),
+        };
+        failure.map_or(PoolError::TimedOut, PoolError::Connect)
     }
 
     /// How many connections are open, and how many of them nobody uses.
@@ -196,23 +224,14 @@ impl Pool {
 }
 
 /// Why the pool has no connection to lend.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// Postgres is not reachable, or refuses the login.
-    #[error("cannot connect to Postgres")]
-    Connect(#[source] tokio_postgres::Error),
-    /// None became free, or none could be made, in time; the log says which.
+    /// None could be made in time: why not when it was tried last.
+    #[error("{0}")]
+    Connect(String),
+    /// None became free in time.
     #[error("no database connection in time")]
     TimedOut,
-}
-
-impl From<bb8::RunError<tokio_postgres::Error>> for PoolError {
-    fn from(error: bb8::RunError<tokio_postgres::Error>) -> Self {
-        match error {
-            bb8::RunError::User(source) => Self::Connect(source),
-            bb8::RunError::TimedOut => Self::TimedOut,
-        }
-    }
 }
 
 /// The pool's connections, counted.
@@ -224,17 +243,31 @@ pub struct PoolState {
     pub idle: u32,
 }
 
-/// The pool retries by itself until a caller's wait is over; this is where the reason is seen.
-#[derive(Clone, Copy, Debug)]
-struct LogErrors;
+/// Why no connection could be made when it was tried last; none once one was made. The pool tries again by itself until a
+/// caller's wait is over: this is where it says what came of it.
+#[derive(Clone, Debug, Default)]
+struct LastFailure(Arc<Mutex<Option<String>>>);
 
-impl bb8::ErrorSink<tokio_postgres::Error> for LogErrors {
-    fn sink(&self, error: tokio_postgres::Error) {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::warn!(%error, cause, "a database connection failed");
+impl LastFailure {
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<tokio_postgres::Error>> {
-        Box::new(*self)
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl bb8::ErrorSink<Error> for LastFailure {
+    fn sink(&self, error: Error) {
+        let error = chain(&error);
+        if let Some(unwritten) = COMPLAINTS.hear_text(&error, Instant::now()) {
+            tracing::warn!(error, unwritten, "a database connection failed");
+        }
+        self.set(Some(error));
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<Error>> {
+        Box::new(self.clone())
     }
 }

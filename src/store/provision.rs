@@ -111,6 +111,18 @@ pub(super) async fn pin_organization(
     Ok(())
 }
 
+/// Marks a schema that was restored without its comment. Whose it is says the CHECK, which came back with the table.
+pub(super) async fn mark_again(change: &Change<'_>, schema: &str, id: OrganizationId) -> Result<(), Error> {
+    let table = format!("{}.ingest_watermark", roles::quoted(schema));
+    let is_unmarked = "SELECT FROM pg_constraint \
+                       WHERE conrelid = $1::text::regclass AND conname = $2 AND pg_get_constraintdef(oid) LIKE $3 \
+                         AND obj_description(connamespace, 'pg_namespace') IS NULL";
+    if change.query_opt(is_unmarked, &[&table, &PIN, &format!("%{id}%")]).await?.is_some() {
+        roles::mark_schema(change, schema, &Mark::of(id)).await?;
+    }
+    Ok(())
+}
+
 /// Name of the CHECK that pins a schema to its organization.
 pub(super) const PIN: &str = "ingest_watermark_is_of_this_organization";
 

@@ -76,7 +76,7 @@ async fn remove_and(
 ) -> Result<Removed, Error> {
     let names = TenantNames::new(installation, slug);
     let id = end(admin, &names, slug, dependents).await?;
-    let cascaded = sweep(admin, &names, &Mark::of(id), dependents).await?;
+    let cascaded = sweep(admin, &names, id, dependents).await?;
     Ok(Removed { organization: organizations::show(admin, slug).await?, cascaded })
 }
 
@@ -126,11 +126,11 @@ async fn judge(change: &Change<'_>, schema: &str, dependents: Dependents) -> Res
 async fn sweep(
     admin: &mut Admin,
     names: &TenantNames,
-    mark: &Mark,
+    id: OrganizationId,
     dependents: Dependents,
 ) -> Result<Vec<String>, Error> {
-    let dropped =
-        retry::on_conflict(async || drop_schema(admin, &names.schema, mark, dependents).await).await;
+    let mark = &Mark::of(id);
+    let dropped = retry::on_conflict(async || drop_schema(admin, &names.schema, id, dependents).await).await;
     let cascaded = dropped.map_err(|source| not_swept("schema", &names.schema, source))?;
     for role in [&names.writer, &names.reader] {
         let role_dropped = retry::on_conflict(async || drop_role(admin, names, role, mark).await).await;
@@ -142,19 +142,23 @@ async fn sweep(
 async fn drop_schema(
     admin: &mut Admin,
     schema: &str,
-    mark: &Mark,
+    id: OrganizationId,
     dependents: Dependents,
 ) -> Result<Vec<String>, Error> {
     let change = admin.begin().await?;
     change.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
     change.lock(schema).await?;
-    if roles::find_schema(&*change, schema, mark).await? != Found::Ours {
+    if roles::find_schema(&*change, schema, &Mark::of(id)).await? != Found::Ours {
         return Ok(Vec::new());
     }
     // From here on nobody can make anything that hangs on the tables. (Locking a view would lock what it reads elsewhere.)
     lock_tables(&change, schema).await?;
     let cascaded = judge(&change, schema, dependents).await?;
     change.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(schema))).await?;
+    // They were somebody else's, and that the organization was removed says nothing of them.
+    if !cascaded.is_empty() {
+        change.record("org.remove", Some(id), &json!({ "cascaded": cascaded })).await?;
+    }
     change.commit().await?;
     Ok(cascaded)
 }

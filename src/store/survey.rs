@@ -62,7 +62,7 @@ impl Asked {
     }
 }
 
-/// Those whose grants, CHECK and index the catalogs show.
+/// Those whose mark, grants, CHECK and index the catalogs show.
 async fn furnished<'a>(
     client: &impl GenericClient,
     installation: &Installation,
@@ -75,7 +75,8 @@ async fn furnished<'a>(
                JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader \
                JOIN pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'i') \
                LEFT JOIN unnest($4::text[], $5::text[]) AS written (name, privileges) ON name = relname AND relkind <> 'i' \
-               WHERE has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
+               WHERE obj_description(n.oid, 'pg_namespace') IS NOT NULL \
+                 AND has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
                  AND pg_has_role(r.oid, (SELECT oid FROM pg_roles WHERE rolname = $9), 'MEMBER') \
                  AND pg_has_role((SELECT oid FROM pg_roles WHERE rolname = $10), w.oid, 'MEMBER') \
                GROUP BY at \

@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
 use super::{KeyDigest, Organization, OrganizationId, Slug, State, WriteKey};
+
+/// Organizations are read every second; after so long without, Postgres is away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Proof that a caller's key was looked up and names this organization, or that a record which intake wrote does.
 /// The field is private on purpose.
@@ -117,6 +120,8 @@ pub enum RecordOwner {
 #[derive(Debug, Default)]
 pub struct Directory {
     current: ArcSwapOption<Snapshot>,
+    /// Why it could not be replaced when that was tried last.
+    failure: ArcSwapOption<String>,
 }
 
 impl Directory {
@@ -154,6 +159,30 @@ impl Directory {
     /// Puts a newer snapshot in place of the current one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.current.store(Some(Arc::new(snapshot)));
+        self.failure.store(None);
+    }
+
+    /// Organizations could not be read, for this reason; the current snapshot stays.
+    pub fn not_replaced(&self, reason: String) {
+        self.failure.store(Some(Arc::new(reason)));
+    }
+
+    /// Why there is no snapshot yet, in words for an operator; `None`: there is one.
+    pub fn starting(&self) -> Option<String> {
+        let is_starting = self.current.load().is_none();
+        is_starting.then(|| self.with_reason("starting: organizations have not been loaded yet"))
+    }
+
+    /// Why Postgres seems to be away, likewise: organizations are read every second, and have not been for a while.
+    pub fn silence(&self) -> Option<String> {
+        let silence = self.taken_at().map(|read_at| read_at.elapsed()).filter(|silence| *silence > SILENCE);
+        silence.map(|silence| {
+            self.with_reason(&format!("Postgres has not answered for {} s", silence.as_secs()))
+        })
+    }
+
+    fn with_reason(&self, what: &str) -> String {
+        self.failure.load().as_deref().map_or(what.to_owned(), |reason| format!("{what}: {reason}"))
     }
 
     /// When the current snapshot was read; `None` before the first.

@@ -239,11 +239,15 @@ impl Ground {
     /// Waits until every organization got so many rows more.
     pub(super) async fn gains(&self, rows: i64) {
         for organization in &self.organizations {
-            let slug = &organization.slug;
-            let before = self.rows(slug).await;
-            let more = async || self.rows(slug).await >= before + rows;
-            eventually(&format!("{rows} more rows of {slug}"), more).await;
+            self.gains_of(&organization.slug, rows).await;
         }
+    }
+
+    /// Waits until one got so many rows more.
+    pub(super) async fn gains_of(&self, slug: &str, rows: i64) {
+        let before = self.rows(slug).await;
+        let more = async || self.rows(slug).await >= before + rows;
+        eventually(&format!("{rows} more rows of {slug}"), more).await;
     }
 
     /// The end of every fault: everybody is heard, everything is loaded, and the books are compared by `rollbook audit`

@@ -45,6 +45,14 @@ pub(super) struct Reckoning {
 }
 
 impl Ledger {
+    /// Writes down an event that the log took from a client of its own.
+    pub(super) fn promise(&self, slug: &str, id: String) {
+        let mut pages = self.lock();
+        let page = pages.entry(slug.to_owned()).or_default();
+        page.promises += 1;
+        page.accepted.insert(id);
+    }
+
     /// Writes down what a batch was answered; an error: it was not. Gives whether all of it is promised.
     pub(super) fn note(&self, slug: &str, events: &[Value], answer: &Result<Reply, String>) -> bool {
         let mut pages = self.lock();

@@ -73,6 +73,11 @@ async fn a_topic_that_is_not_there_is_not_made_by_who_writes_to_it() {
     let detail = refusal_of_the_log(&ground, &intake).await;
     assert!(detail.contains("has not been set up"), "{detail}");
     assert!(intake.said().contains("`rollbook setup` makes it"), "{}", intake.said());
+    eventually("it is unready for that reason", async || {
+        let ready = intake.admin.get("/readyz").await.json;
+        ready["intake"]["reason"].to_string().contains("the topic does not exist")
+    })
+    .await;
     assert!(ground.log_ends().is_empty(), "it was made");
 
     assert_eq!(ground.run("setup --json").await.done().json()["partitions"], 3);

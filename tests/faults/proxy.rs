@@ -1,6 +1,7 @@
 //! Stands between a client and a server, and hurts what passes: it can refuse, delay, stall and cut connections, and
 //! wait for words that a client says to do so at that very moment.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) enum Passage {
     Stalled,
     /// New connections are closed at once; those there are stay.
     Refused,
+    /// New connections are taken, and nothing is ever said to them; those there are stay.
+    Silent,
 }
 
 /// Words of a client to wait for, and what happens then: once.
@@ -61,6 +64,7 @@ struct Shared {
     passage: watch::Sender<Passage>,
     /// Replaced with every cut.
     cut: Mutex<CancellationToken>,
+    refused: AtomicUsize,
     trap: Mutex<Option<Arc<SetTrap>>>,
 }
 
@@ -99,6 +103,7 @@ impl Proxy {
             target: Mutex::new(target.to_owned()),
             passage: watch::Sender::new(Passage::Open),
             cut: Mutex::default(),
+            refused: AtomicUsize::new(0),
             trap: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
@@ -118,6 +123,11 @@ impl Proxy {
     /// From now on.
     pub(super) fn set(&self, passage: Passage) {
         self.shared.passage.send_replace(passage);
+    }
+
+    /// How many connections it has refused so far.
+    pub(super) fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     /// Cuts every connection there is.
@@ -166,14 +176,24 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
-        if *shared.passage.borrow() == Passage::Refused {
+        let passage = *shared.passage.borrow();
+        if passage == Passage::Refused {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         }
         let shared = Arc::clone(&shared);
         // It ends with either side, with a cut, or with the test's runtime.
         tokio::spawn(async move {
             let cut = lock(&shared.cut).clone();
-            cut.run_until_cancelled(carry(client, &shared)).await;
+            let carrying = async {
+                if passage == Passage::Silent {
+                    let _held = client;
+                    std::future::pending().await
+                } else {
+                    carry(client, &shared).await;
+                }
+            };
+            cut.run_until_cancelled(carrying).await;
         });
     }
 }

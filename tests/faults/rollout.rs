@@ -1,15 +1,23 @@
 //! A new release goes out under load: its processes take the places of the old ones in turn, loaders first, and then the
-//! schemas are migrated. No client and no probe notices.
+//! schemas are migrated. No client and no probe notices. One intake of it came too early, and wrote a record of a newer
+//! format: its organization's records wait for the new loaders.
+//!
+//! There is one release to test with. Loaders that know the newer format are therefore these, once the record that is held
+//! is written as they know it; that it is the old ones which hold it is for real.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prost::Message as _;
+use rollbook::event::proto;
+use rollbook::log::record::FORMAT;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::client::Client;
 use super::{Clients, Ground};
-use crate::harness::{Http, Rollbook, Service, played};
+use crate::harness::{Http, Rollbook, Service, eventually, played};
 
 /// As `deploy/kubernetes/` has it: for so long a drained intake still takes requests, while the balancer learns that it is
 /// not ready.
@@ -99,6 +107,36 @@ async fn post_on(intakes: &Pair, mut client: Client, stop: &CancellationToken) {
     }
 }
 
+/// A record that the old loaders cannot read.
+struct Newer {
+    record: proto::Record,
+}
+
+impl Newer {
+    /// Waits until it is held, and with it what comes behind it.
+    async fn came_too_early(ground: &Ground, slug: &str) -> Self {
+        let record = proto::Record { format: FORMAT + 1, ..ground.record_of(slug).await };
+        let id = Uuid::from_slice(&record.events[0].event_id).expect("sixteen bytes");
+        ground.ledger.promise(slug, id.to_string());
+        ground.write_record(slug, &record).await;
+        let held = "SELECT count(*) FROM rollbook.held_record";
+        eventually("some are held", async || ground.number(held).await > 2).await;
+        let listed = ground.run(&format!("held list {slug} --json")).await.done().items();
+        let reason = listed[0]["reason"].as_str().expect("a reason");
+        assert!(reason.ends_with("use the newer release; loaders first"), "{reason}");
+        Self { record }
+    }
+
+    /// From now on it is a record like any other.
+    async fn becomes_readable(self, ground: &Ground) {
+        let known = proto::Record { format: FORMAT, ..self.record.clone() };
+        let sql = "UPDATE rollbook.held_record SET record = $1 WHERE record = $2";
+        let written: [Vec<u8>; 2] = [known, self.record].map(|record| record.encode_to_vec());
+        let changed = ground.superuser().await.execute(sql, &[&written[0], &written[1]]).await;
+        assert_eq!(changed.expect("an update"), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_release_goes_out_under_load_and_every_request_is_answered() {
     let ground = Ground::with(&["acme", "birch", "cedar"]).await;
@@ -123,6 +161,9 @@ async fn a_release_goes_out_under_load_and_every_request_is_answered() {
     }
     ground.gains(100).await;
 
+    let newer = Newer::came_too_early(&ground, "cedar").await;
+    ground.gains_of("acme", 100).await;
+    newer.becomes_readable(&ground).await;
     let new_loaders = loaders.replace(&ground, old_loaders, loader).await;
     ground.gains(100).await;
     let new_intakes = intakes.replace(&ground, old_intakes, intake).await;

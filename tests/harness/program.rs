@@ -64,6 +64,21 @@ impl Rollbook {
         self
     }
 
+    /// Lets a shell do this instead, with the same settings, in this folder: `rollbook` and Postgres' own programs are on its path.
+    pub(crate) fn by_shell(mut self, script: &str, folder: &Path) -> Self {
+        let program = self.command.as_std();
+        let postgres = std::env::var("TEST_POSTGRES_BIN")
+            .unwrap_or_else(|_| panic!("TEST_POSTGRES_BIN is not set: run ./dev test"));
+        let ours = Path::new(program.get_program()).parent().expect("a program is in a folder").display();
+        let mut shell = tokio::process::Command::new("/bin/sh");
+        shell.args(["-euc", script]).env_clear().stdin(Stdio::null()).kill_on_drop(true).current_dir(folder);
+        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("PATH", format!("{ours}:{postgres}:/usr/bin:/bin"));
+        self.command = shell;
+        self.words = script.to_owned();
+        self
+    }
+
     /// Starts it, to go on by itself; what it says goes into a pipe.
     pub(crate) fn start(mut self) -> tokio::process::Child {
         self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")

@@ -10,7 +10,9 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use prost::Message as _;
 use rollbook::config::log::KafkaSettings;
-use rollbook::event::proto;
+use rollbook::event::{UnixMillis, proto};
+use rollbook::log::record::FORMAT;
+use uuid::Uuid;
 
 use super::{Site, eventually};
 
@@ -60,6 +62,33 @@ impl Site {
             guest.abort_transaction(ASK_TIMEOUT).expect("they are taken back");
         });
         withdrawing.await.expect("no panic");
+    }
+
+    /// A record of an organization with one event, as intake writes it.
+    pub(crate) async fn record_of(&self, slug: &str) -> proto::Record {
+        let id =
+            self.texts(&format!("SELECT id::text FROM rollbook.organization WHERE slug = '{slug}'")).await;
+        let bytes = |id: Uuid| bytes::Bytes::copy_from_slice(id.as_bytes());
+        let now = UnixMillis::now().0;
+        let event = proto::RecordEvent {
+            event_id: bytes(Uuid::now_v7()),
+            r#type: "video.played".to_owned(),
+            session_id: "s".to_owned(),
+            viewer_id: "v".to_owned(),
+            content_id: "c".to_owned(),
+            occurred_at_ms: now,
+            client_occurred_at_ms: now,
+            ..Default::default()
+        };
+        proto::Record {
+            organization_id: bytes(id[0].parse().expect("a UUID")),
+            record_id: bytes(Uuid::now_v7()),
+            request_id: bytes(Uuid::now_v7()),
+            received_at_ms: now,
+            events: vec![event],
+            format: FORMAT,
+            span: bytes::Bytes::new(),
+        }
     }
 
     /// Writes a record of an organization, as intake would, whatever it says.

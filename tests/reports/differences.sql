@@ -6,14 +6,14 @@ answer AS ({answer}),
 retention AS ({retention}),
 judged AS (
     SELECT viewing.*, duration_ms,
-           CASE WHEN duration_ms > 0 THEN round(least(1, unique_ms::numeric / duration_ms), 5) END AS completion,
+           CASE WHEN duration_ms > 0 THEN least(1, unique_ms::numeric / duration_ms)::real END AS completion,
            coalesce(duration_ms > 0 AND unique_ms >= {completion}::numeric * duration_ms, false) AS completed
     FROM viewing JOIN duration USING (content_id)
 ),
 content AS (
     SELECT content_id, min(duration_ms) AS duration_ms, count(*) AS viewers, sum(sessions)::bigint AS sessions,
            sum(plays)::bigint AS plays, sum(unique_ms)::bigint AS unique_ms, sum(watched_ms)::bigint AS watched_ms,
-           round(avg(CASE WHEN duration_ms > 0 THEN least(1, unique_ms::numeric / duration_ms) END), 4) AS average_completion,
+           avg(CASE WHEN duration_ms > 0 THEN least(1, unique_ms::numeric / duration_ms) END)::real AS average_completion,
            count(*) FILTER (WHERE completed) AS completed_viewers,
            (SELECT count(DISTINCT item_id) FROM {schema}.event AS e
             WHERE e.content_id = judged.content_id AND type LIKE 'item.%') AS items,
@@ -30,13 +30,13 @@ curve AS (
 ),
 pairs (report, has, should_have) AS (
     SELECT 'viewing', array(SELECT ROW (viewer_id, content_id, sessions, plays, watched, unique_ms, watched_ms,
-                                        round(completion::numeric, 5), completed, first_at, last_at)::text
+                                        completion, completed, first_at, last_at)::text
                             FROM {schema}.report_viewing ORDER BY 1),
            array(SELECT ROW (viewer_id, content_id, sessions, plays, watched, unique_ms, watched_ms, completion, completed,
                              first_at, last_at)::text FROM judged ORDER BY 1)
     UNION ALL
     SELECT 'content', array(SELECT ROW (content_id, duration_ms, viewers, sessions, plays, unique_ms, watched_ms,
-                                        round(average_completion::numeric, 4), completed_viewers, items, answers, first_at,
+                                        average_completion, completed_viewers, items, answers, first_at,
                                         last_at)::text FROM {schema}.report_content ORDER BY 1),
            array(SELECT content::text FROM content ORDER BY 1)
     UNION ALL
@@ -44,8 +44,8 @@ pairs (report, has, should_have) AS (
            array(SELECT curve::text FROM curve ORDER BY 1)
     UNION ALL
     SELECT 'item', array(SELECT ROW (content_id, item_id, shown_viewers, answered_viewers, skipped_viewers, revised_viewers,
-                                     attempts, first_correct_viewers, last_correct_viewers, round(first_accuracy::numeric, 5),
-                                     round(last_accuracy::numeric, 5), median_elapsed_ms, p90_elapsed_ms)::text
+                                     attempts, first_correct_viewers, last_correct_viewers, first_accuracy,
+                                     last_accuracy, median_elapsed_ms, p90_elapsed_ms)::text
                          FROM {schema}.report_item ORDER BY 1),
            array(SELECT item::text FROM ({item}) AS item ORDER BY 1)
     UNION ALL

@@ -2,6 +2,7 @@
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
+use serde_json::{Value, json};
 
 use super::{Row, insert};
 use crate::harness::Site;
@@ -135,4 +136,33 @@ async fn what_an_export_is_sent_into_stays_what_it_is() {
     export("link").await.done();
     assert!(path("link").is_symlink());
     assert_eq!((lines("file"), lines("link.part")), (6, 1));
+}
+
+#[tokio::test]
+async fn what_was_written_is_told_beside_the_events_and_never_among_them() {
+    let site = a_site().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("events");
+    let name = path.to_str().expect("a path");
+    let bytes = || std::fs::metadata(&path).expect("a file").len();
+    let export = |words: &str| site.rollbook(&format!("export acme {words} --out")).arg(name).run();
+    let told = export("--json").await.done().json();
+    assert_eq!(
+        told,
+        json!({"organization": "acme", "format": "csv", "file": name, "rows": 5, "bytes": bytes(), "since": null, "until": null})
+    );
+    let told = export("--json --format parquet --since 2000 --until 4000").await.done().json();
+    let range = ["1970-01-01T00:00:02.000Z", "1970-01-01T00:00:04.000Z"];
+    assert_eq!((&told["rows"], &told["bytes"]), (&json!(2), &json!(bytes())));
+    assert_eq!([&told["since"], &told["until"]], range);
+    assert!(export("").await.done().stdout.starts_with("acme: 5 events, "));
+
+    // Standard output is the events', however it is named.
+    for words in ["export acme --json", "export acme --json --out /dev/stdout"] {
+        let ran = site.run(words).await.done();
+        assert_eq!(ran.stdout.lines().count(), 6, "{}", ran.stdout);
+        let told: Value = serde_json::from_str(&ran.stderr).expect("JSON");
+        assert_eq!((&told["rows"], &told["bytes"]), (&json!(5), &json!(ran.stdout.len())));
+    }
+    assert_eq!(site.run("export acme").await.done().stderr, "");
 }

@@ -9,9 +9,10 @@ use super::observe::{Observer, Seen};
 use super::picture::Picture;
 use super::site::Site;
 use crate::audit::{self, Account, Plan};
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::config::Output;
+use crate::ops::chain;
 
 /// How long what is under way may take: a schema that was broken is looked at every few seconds.
 const SETTLE: Duration = Duration::from_secs(40);

@@ -3,20 +3,20 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::ground::{self, Cleared, Ground};
 use super::part::Part;
 use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed};
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::config::log::{EmbeddedSettings, KafkaSettings, LogSettings};
 use crate::config::{DatabaseUrl, Operator};
 use crate::log::{self, Readable};
+use crate::ops::chain;
 use crate::store::setup::{self, LogIdentity, NewGeneration, Plan};
 use crate::store::{Admin, Installation, provision};
 use crate::tenant::{Organization, Slug, WriteKey};
@@ -50,7 +50,7 @@ pub(super) struct Site {
     group: String,
     service: Part,
     cluster: Cluster,
-    folder: TempDir,
+    folder: Ground,
 }
 
 /// What the demo was asked for.
@@ -79,13 +79,16 @@ impl Site {
     /// Starts everything, and says what it does.
     pub(super) async fn start(wanted: Wanted, say: impl Fn(&str)) -> Result<Self, Failure> {
         let bin = postgres::find(wanted.postgres_bin.as_deref())?;
-        let folder = tempfile::Builder::new()
-            .prefix("rollbook-demo-")
-            .tempdir()
-            .map_err(not_started("make a folder"))?;
-        // PostgreSQL may run as another user, who has to get through to what is its own.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))
-            .map_err(not_started("open the folder to PostgreSQL"))?;
+        for Cleared { folder, removed } in
+            tokio::task::spawn_blocking(ground::clear).await.unwrap_or_default()
+        {
+            let folder = folder.display();
+            match removed {
+                Ok(()) => say(&format!("removed {folder}, which a demo left that was killed")),
+                Err(error) => say(&format!("{folder}, which a demo left that was killed, stays: {error}")),
+            }
+        }
+        let folder = Ground::make().map_err(not_started("make a folder"))?;
         say(&format!("PostgreSQL from {} in {}", bin.display(), folder.path().display()));
         let own = folder.path().join("postgres");
         fs::create_dir(&own).map_err(not_started("make a folder"))?;
@@ -232,6 +235,8 @@ fn serve(
     }
     command
         .arg("serve")
+        // So it is found by who clears up after us, should it outlive us.
+        .current_dir(folder)
         .env("ROLLBOOK_ADMIN_DATABASE_URL", &urls.admin)
         .env("ROLLBOOK_INTAKE_DATABASE_URL", &urls.intake)
         .env("ROLLBOOK_LOADER_DATABASE_URL", &urls.loader)

@@ -17,8 +17,8 @@ use super::batch::Batch;
 use super::intake_url::IntakeUrl;
 use super::keyring::Keyring;
 use super::reply::{Problem, Reply};
-use crate::cli::failure::chain;
 use crate::event::UnixMillis;
+use crate::ops::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Above the time that intake itself waits for the log.

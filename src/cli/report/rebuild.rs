@@ -6,8 +6,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::admin::AdminArguments;
-use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
+use crate::ops::chain;
 use crate::report::{Progress, ReportError, Reports, rebuild};
 use crate::store::{TENANT_SCHEMA_VERSION, lifecycle, organizations};
 use crate::tenant::Slug;
@@ -49,6 +49,8 @@ impl Arguments {
             output::progress_bar(Some(1), "{bar:40} {percent} % {elapsed} (left: {eta}) {msg}"),
             Instant::now(),
         );
+        // What it begins a reporter goes on with, whatever becomes of this command.
+        lifecycle::record_rebuild(&mut admin, organization.id).await?;
         let client = admin.client();
         let rebuilt = rebuild(client, &reports, |progress| show(&bar, progress)).await;
         let rebuilt = match rebuilt {
@@ -57,7 +59,6 @@ impl Arguments {
         };
         bar.finish_and_clear();
         rebuilt.map_err(|error| failure(&error))?;
-        lifecycle::record_rebuild(&mut admin, organization.id).await?;
         let answer = Answer { organization: self.slug.to_string(), seconds: started.elapsed().as_secs_f64() };
         output::one(self.admin.output, &answer, |answer| {
             format!("{}: the reports are made anew ({:.1} s)", answer.organization, answer.seconds)
@@ -80,7 +81,7 @@ fn show(bar: &ProgressBar, progress: Progress) {
 fn failure(error: &ReportError) -> Failure {
     let code = match error {
         ReportError::Busy | ReportError::Superseded => "busy",
-        ReportError::Server(_) | ReportError::NoConnection => "database_unavailable",
+        ReportError::Server(_) | ReportError::NoConnection(_) => "database_unavailable",
         ReportError::TooLong(_) | ReportError::Schema(_) | ReportError::Unreadable(_) => "schema_refuses",
     };
     Failure::new(code, chain(error))

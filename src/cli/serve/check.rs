@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::logins::{Checked, Login, Rights, Role, in_time};
+use super::logins::{Checked, Login, Rights, Role};
 use super::{Arguments, RoleArg};
-use crate::cli::failure::chain;
 use crate::cli::{Failure, output};
 use crate::config::log::{EmbeddedSettings, LogSettings};
 use crate::config::{ConfigError, DatabaseUrl, Faults, Output};
-use crate::log::Log;
+use crate::log::{Log, LogError, Readable};
+use crate::ops::chain;
 use crate::ops::descriptors;
 use crate::store::directory::{View, read_once};
 
@@ -101,9 +101,7 @@ impl Arguments {
 
 async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<String, String> {
     let name = url.user();
-    let read = in_time(read_once(url, view)).await;
-    let read = read.and_then(|read| read.map_err(|error| chain(&error)));
-    let read = read.map_err(|reason| format!("`{name}`: {reason}"));
+    let read = read_once(url, view).await.map_err(|error| format!("`{name}`: {}", chain(&error)));
     match (read, login.check().await) {
         // A server that will not do has no schema of ours, either: to make one there would be the wrong advice.
         (Err(unread), Checked::Refused(error)) => Err(format!("{error}; {unread}")),
@@ -126,6 +124,7 @@ async fn the_log(arguments: &Arguments, settings: LogSettings) -> Finding {
     let found = match (opening.await, settings) {
         (Ok(Ok(log)), LogSettings::Kafka(settings)) => topic(&log, &settings.topic, &settings.brokers).await,
         (Ok(Ok(log)), LogSettings::Embedded(settings)) => folder(&log, &settings).await,
+        (Ok(Err(error)), settings) if error.is_in_use() => in_use(arguments, &settings, &error).await,
         (Ok(Err(error)), _) => Err(chain(&error)),
         (Err(error), _) => Err(error.to_string()),
     };
@@ -141,6 +140,17 @@ async fn folder(log: &Log, settings: &EmbeddedSettings) -> Result<String, String
     match partitions {
         Ok(partitions) => Ok(format!("the folder `{folder}` is ours, with {partitions} partitions")),
         Err(error) => Err(format!("{folder}: {}", chain(&error))),
+    }
+}
+
+/// Nothing is wrong where the service is running already: before an upgrade it is.
+async fn in_use(arguments: &Arguments, settings: &LogSettings, locked: &LogError) -> Result<String, String> {
+    let addr = arguments.ops.admin.admin_addr;
+    let running =
+        Readable::of(settings, &arguments.consume.group.kafka_group, addr).map_err(|error| chain(&error))?;
+    match running.ask(|scanner| Ok(scanner.ends()?.len())).await {
+        Ok(partitions) => Ok(format!("the service at {addr} has it open, with {partitions} partitions")),
+        Err(error) => Err(format!("{locked}; {}", chain(&error))),
     }
 }
 

@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use futures_util::TryFutureExt;
 use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::failure::chain;
 use crate::config::{ConfigError, DatabaseUrl};
+use crate::ops::chain;
 use crate::store::server::{self, Purpose};
 use crate::store::{Error, connect, installed_prefix, look, rights};
 use crate::tenant::RolePrefix;
 
 /// How often a database that did not answer at the start is asked again.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long it has for an answer: one that is frozen takes connections and says nothing.
+/// How long it has for its answers once it let us in.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A login of the service, to be looked at, and its server with it.
@@ -54,23 +54,34 @@ pub(super) enum Checked {
     Unanswered(String),
 }
 
+impl Role {
+    fn url(&self) -> &DatabaseUrl {
+        match self {
+            Self::Intake(url) | Self::Loader(url, _) => url,
+        }
+    }
+}
+
 impl Login {
     /// Asks Postgres once.
     pub(super) async fn check(&self) -> Checked {
-        match in_time(self.look()).await {
+        let mut client = match connect(self.role.url()).await {
+            Ok(client) => client,
+            Err(error) => return Checked::Unanswered(chain(&error)),
+        };
+        match timeout(PATIENCE, self.look(&mut client)).await {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => Checked::Unanswered(chain(&error)),
-            Err(reason) => Checked::Unanswered(reason),
+            Err(_) => Checked::Unanswered(format!("Postgres gave no answer within {} s", PATIENCE.as_secs())),
         }
     }
 
-    async fn look(&self) -> Result<Checked, Error> {
-        let (url, role, variable, purpose) = match &self.role {
-            Role::Intake(url) => (url, "intake", "ROLLBOOK_INTAKE_DATABASE_URL", Purpose::Reading),
-            Role::Loader(url, _) => (url, "loader", "ROLLBOOK_LOADER_DATABASE_URL", Purpose::Writing),
+    async fn look(&self, client: &mut Client) -> Result<Checked, Error> {
+        let (role, variable, purpose) = match &self.role {
+            Role::Intake(_) => ("intake", "ROLLBOOK_INTAKE_DATABASE_URL", Purpose::Reading),
+            Role::Loader(..) => ("loader", "ROLLBOOK_LOADER_DATABASE_URL", Purpose::Writing),
         };
-        let mut client = connect(url).await?;
-        let transaction = look(&mut client).await?;
+        let transaction = look(client).await?;
         let (passing, lasting): (Vec<_>, Vec<_>) =
             server::misfits(&transaction, purpose).await?.into_iter().partition(|misfit| misfit.may_pass);
         if !lasting.is_empty() {
@@ -93,7 +104,7 @@ impl Login {
         if excess.is_empty() {
             return Ok(Checked::Fitting);
         }
-        let login = url.user().to_owned();
+        let login = self.role.url().user().to_owned();
         Ok(Checked::Refused(ConfigError::PrivilegedLogin { login, role, variable, excess }))
     }
 
@@ -115,11 +126,6 @@ impl Login {
         stop.cancelled().await;
         Ok(())
     }
-}
-
-/// Postgres' answer, or that it gave none in time.
-pub(super) fn in_time<T>(answer: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
-    timeout(PATIENCE, answer).map_err(|_| format!("Postgres gave no answer within {} s", PATIENCE.as_secs()))
 }
 
 /// Under another prefix the loader would look for roles that do not exist, and hold every record.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::logins::{self, Checked, Login, Rights};
-use super::{IntakeRole, LoaderRole, ReporterRole, Settings};
+use super::{IntakeRole, LoaderRole, ReporterRole, Settings, spans};
 use crate::cli::Failure;
 use crate::config::ConfigError;
 use crate::intake;
@@ -71,7 +71,10 @@ pub(super) async fn run(mut settings: Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::new("service_failed", format!("listening for signals: {error}")))?;
     let checked = stop.run_until_cancelled(refuse_unfit_logins(&settings)).await;
     let Some(unchecked) = checked.transpose()? else { return Ok(()) };
-    serve(settings, unchecked, stop).await.map_err(|error| match error.downcast::<ConfigError>() {
+    spans::start(settings.spans.take());
+    let served = serve(settings, unchecked, stop).await;
+    spans::finish().await;
+    served.map_err(|error| match error.downcast::<ConfigError>() {
         Ok(config) => config.into(),
         Err(error) => Failure::new("service_failed", format!("{error:#}")),
     })
@@ -259,7 +262,7 @@ fn start_loader(
     let condition = Arc::new(Condition::default());
     health.answer_for(Role::Loader, {
         let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
-        move || condition.trouble(directory.taken_at()).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+        move || condition.trouble(&directory).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
     let loader = loader::Parts {
         settings: role.settings.clone(),
@@ -293,8 +296,8 @@ fn start_reporter(
     )?;
     let condition = Arc::new(report::Condition::default());
     health.answer_for(Role::Reporter, {
-        let condition = Arc::clone(&condition);
-        move || condition.trouble().map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
+        let (condition, directory) = (Arc::clone(&condition), Arc::clone(&directory));
+        move || condition.trouble(&directory).map_or(Ok(()), |trouble| Err(Cow::Owned(trouble)))
     });
     let reporter = report::Parts {
         pool,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::config::Secret;
 
@@ -63,6 +63,9 @@ pub enum BadDatabaseUrl {
     /// Not the scheme.
     #[error("must start with postgres://")]
     Scheme,
+    /// A second line, most likely: what errors would repeat of it may be another secret.
+    #[error("has a line break or another control character in it: a URL is one line")]
+    ControlCharacter,
     /// Not readable as a URL.
     #[error(
         "is no Postgres URL: postgres://user:password@host:port/database (special characters are written %40)"
@@ -115,7 +118,11 @@ impl DatabaseUrl {
     /// # Errors
     /// See [`BadDatabaseUrl`].
     pub fn parse(written: &Secret) -> Result<Self, BadDatabaseUrl> {
-        let text = written.expose();
+        // Where it stands in a file, or is pasted, blanks and line ends come along.
+        let text = written.expose().trim();
+        if text.chars().any(char::is_control) {
+            return Err(BadDatabaseUrl::ControlCharacter);
+        }
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(BadDatabaseUrl::Scheme);
         }
@@ -126,6 +133,9 @@ impl DatabaseUrl {
         let mut config: tokio_postgres::Config = plain.parse().map_err(|_| BadDatabaseUrl::Shape)?;
         if config.get_user().is_none_or(str::is_empty) {
             return Err(BadDatabaseUrl::NoUser);
+        }
+        if names(&config).any(|name| name.chars().any(char::is_control)) {
+            return Err(BadDatabaseUrl::ControlCharacter);
         }
         let (mode, tls) = tls.policy()?;
         config.ssl_mode(mode);
@@ -231,7 +241,7 @@ impl TlsParameters {
 }
 
 /// A value with its `%20` and the like read; `None`: not readable.
-fn unescaped(value: &str) -> Option<String> {
+pub(in crate::config) fn unescaped(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
@@ -248,6 +258,18 @@ fn unescaped(value: &str) -> Option<String> {
         rest = after;
     }
     String::from_utf8(bytes).ok()
+}
+
+/// What errors, ours and Postgres', repeat of a URL.
+fn names(config: &tokio_postgres::Config) -> impl Iterator<Item = &str> {
+    let hosts = config.get_hosts().iter().filter_map(|host| match host {
+        Host::Tcp(name) => Some(name.as_str()),
+        #[cfg(unix)]
+        Host::Unix(path) => path.to_str(),
+    });
+    let others =
+        [config.get_user(), config.get_dbname(), config.get_options(), config.get_application_name()];
+    hosts.chain(others.into_iter().flatten())
 }
 
 /// Whether an `@` stands where none ends the login: a second one before the parameters, or the first of all among them.
@@ -274,6 +296,8 @@ mod tests {
         let full = TlsPolicy { verify: Verify::SignerAndName, ..TlsPolicy::default() };
         assert_eq!(url.tls(), &full);
         assert!(parse("postgres://ann@db/school?password=p@w").is_ok());
+        let with_blanks = parse(" postgres://ann:pw@db/school \t\r\n").expect("a good URL");
+        assert_eq!(with_blanks.database(), "school");
         assert_eq!(url.config().get_ssl_mode(), SslMode::Require);
         let printed = format!("{url:?}");
         assert!(!printed.contains("cret"), "{printed}");
@@ -289,6 +313,11 @@ mod tests {
             ("postgres://db/school?user=ann&password=sec@ret", BadDatabaseUrl::Shape),
             ("postgres://db/school?secret=1", BadDatabaseUrl::Shape),
             ("postgres:///school", BadDatabaseUrl::NoUser),
+            ("postgres://ann:pw@db/school\nsecret", BadDatabaseUrl::ControlCharacter),
+            ("postgres://ann:pw@db/school?sslmode=require\r\nsecret", BadDatabaseUrl::ControlCharacter),
+            ("postgres://ann:pw@db/school%0Asecret", BadDatabaseUrl::ControlCharacter),
+            ("postgres://ann%1b[2Jsecret@db/school", BadDatabaseUrl::ControlCharacter),
+            ("postgres://ann:pw@db%0Dsecret/school", BadDatabaseUrl::ControlCharacter),
             ("postgres://ann:secret@db/school?sslmode=secret", BadDatabaseUrl::SslMode),
             ("postgres://ann:secret@db/school?sslrootcert=%secret", BadDatabaseUrl::Shape),
             ("postgres://ann:secret@db/school?sslcert=secret", BadDatabaseUrl::HalfACertificate),

@@ -9,7 +9,8 @@ use super::super::text::Text;
 use super::{Envelope, EnvelopeError, Events, MAX_EVENTS};
 
 pub(super) fn cut(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
-    let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::not_utf8(error.valid_up_to()))?;
+    let text =
+        simdutf8::compat::from_utf8(body).map_err(|error| EnvelopeError::not_utf8(error.valid_up_to()))?;
     let mut scanner = Scanner::new(text);
     match envelope(&mut scanner).and_then(|envelope| Ok(scanner.end().map(|()| envelope)?)) {
         Ok(envelope) => envelope.with_events(),

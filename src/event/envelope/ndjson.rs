@@ -68,7 +68,7 @@ impl Lines {
     }
 
     fn cut(&mut self, line: &[u8], take: &mut impl FnMut(RawEvent<'_>)) -> Result<(), EnvelopeError> {
-        let text = std::str::from_utf8(line)
+        let text = simdutf8::compat::from_utf8(line)
             .map_err(|error| EnvelopeError::not_utf8(self.at + error.valid_up_to()))?;
         self.at += line.len() + 1;
         if !is_blank(text) {

@@ -13,6 +13,22 @@ use super::{EACH_BYTE, zero_bytes};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct NotJson;
 
+/// What a value is, and with what its text begins and ends.
+///
+/// The reading functions return this and not the value, for it fits in a register: a value comes back in memory, and copying
+/// it on before its parts are written out stalls a processor for longer than most strings take to read.
+#[derive(Clone, Copy)]
+enum Shape {
+    PlainText,
+    EscapedText,
+    Number,
+    Object,
+    List,
+    True,
+    False,
+    Null,
+}
+
 /// Reads a text from its beginning to its end.
 pub(in super::super) struct Scanner<'a> {
     text: &'a str,
@@ -35,6 +51,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next value, whatever it is.
+    #[inline]
     pub(in super::super) fn value(&mut self) -> Result<Value<'a>, NotJson> {
         let first = self.token()?;
         self.value_from(first)
@@ -57,7 +74,9 @@ impl<'a> Scanner<'a> {
         if !self.has_key(is_first)? {
             return Ok(None);
         }
-        let key = self.rest_of_string()?;
+        let start = self.at;
+        let shape = self.rest_of_string()?;
+        let key = self.text(shape, start)?;
         self.colon().map(|()| Some(key))
     }
 
@@ -76,7 +95,9 @@ impl<'a> Scanner<'a> {
             self.at += length + 1;
             return self.colon().map(|()| Some(Slot::of_word(Word::first(bytes, length))));
         }
-        let slot = match self.rest_of_string()? {
+        let start = self.at;
+        let shape = self.rest_of_string()?;
+        let slot = match self.text(shape, start)? {
             Text::Plain(name) => Slot::find(name),
             _ => None,
         };
@@ -112,18 +133,30 @@ impl<'a> Scanner<'a> {
     }
 
     /// The value whose first byte was just read.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would return what `Shape` is there to avoid: see there"
+    )]
+    #[inline(always)]
     pub(in super::super) fn value_from(&mut self, first: u8) -> Result<Value<'a>, NotJson> {
         let start = self.at - 1;
-        match first {
-            b'"' => self.rest_of_string().map(Value::Text),
-            b'{' | b'[' => {
-                self.rest_of_compound(first)?;
-                let text = self.since(start)?;
-                Ok(if first == b'{' { Value::Object(text) } else { Value::List(text) })
-            }
-            _ => self.rest_of_scalar(first),
-        }
+        let shape = self.rest_of_value(first)?;
+        Ok(match shape {
+            Shape::PlainText | Shape::EscapedText => Value::Text(self.text(shape, start + 1)?),
+            Shape::Number => Value::Number(self.since(start)?),
+            Shape::Object => Value::Object(self.since(start)?),
+            Shape::List => Value::List(self.since(start)?),
+            Shape::True => Value::Bool(true),
+            Shape::False => Value::Bool(false),
+            Shape::Null => Value::Null,
+        })
+    }
+
+    /// The string of that shape that was just read, whose first character is at `start`.
+    #[inline]
+    fn text(&self, shape: Shape, start: usize) -> Result<Text<'a>, NotJson> {
+        let inside = self.text.get(start..self.at - 1).ok_or(NotJson)?;
+        Ok(if matches!(shape, Shape::EscapedText) { Text::Escaped(inside) } else { Text::Plain(inside) })
     }
 
     /// What was read from `start` on.
@@ -163,6 +196,15 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    fn rest_of_value(&mut self, first: u8) -> Result<Shape, NotJson> {
+        match first {
+            b'"' => self.rest_of_string(),
+            b'{' => self.rest_of_compound(first).map(|()| Shape::Object),
+            b'[' => self.rest_of_compound(first).map(|()| Shape::List),
+            _ => self.rest_of_scalar(first),
+        }
+    }
+
     /// Everything behind an opening bracket, to the one that closes it.
     fn rest_of_compound(&mut self, bracket: u8) -> Result<(), NotJson> {
         let mut innermost = bracket;
@@ -179,13 +221,13 @@ impl<'a> Scanner<'a> {
             };
             is_first = false;
             match value {
-                Some(b'"') => drop(self.rest_of_string()?),
+                Some(b'"') => _ = self.rest_of_string()?,
                 Some(bracket @ (b'{' | b'[')) => {
                     self.open.push(innermost);
                     innermost = bracket;
                     is_first = true;
                 }
-                Some(first) => drop(self.rest_of_scalar(first)?),
+                Some(first) => _ = self.rest_of_scalar(first)?,
                 None => match self.open.pop() {
                     Some(outer) => innermost = outer,
                     None => return Ok(()),
@@ -195,29 +237,28 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn rest_of_scalar(&mut self, first: u8) -> Result<Value<'a>, NotJson> {
+    fn rest_of_scalar(&mut self, first: u8) -> Result<Shape, NotJson> {
         match first {
             b'-' | b'0'..=b'9' => self.rest_of_number(first),
-            b't' => self.rest_of_word(b"rue", Value::Bool(true)),
-            b'f' => self.rest_of_word(b"alse", Value::Bool(false)),
-            b'n' => self.rest_of_word(b"ull", Value::Null),
+            b't' => self.rest_of_word(b"rue", Shape::True),
+            b'f' => self.rest_of_word(b"alse", Shape::False),
+            b'n' => self.rest_of_word(b"ull", Shape::Null),
             _ => Err(NotJson),
         }
     }
 
-    fn rest_of_word(&mut self, rest: &[u8], value: Value<'a>) -> Result<Value<'a>, NotJson> {
+    fn rest_of_word(&mut self, rest: &[u8], shape: Shape) -> Result<Shape, NotJson> {
         let end = self.at + rest.len();
         if self.text.as_bytes().get(self.at..end) != Some(rest) {
             return Err(NotJson);
         }
         self.at = end;
-        Ok(value)
+        Ok(shape)
     }
 
     /// `-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`
     #[inline]
-    fn rest_of_number(&mut self, first: u8) -> Result<Value<'a>, NotJson> {
-        let start = self.at - 1;
+    fn rest_of_number(&mut self, first: u8) -> Result<Shape, NotJson> {
         let digit = if first == b'-' { self.byte()? } else { first };
         match digit {
             b'0' => {}
@@ -235,7 +276,7 @@ impl<'a> Scanner<'a> {
             }
             self.at_least_one_digit()?;
         }
-        self.since(start).map(Value::Number)
+        Ok(Shape::Number)
     }
 
     #[inline]
@@ -253,23 +294,20 @@ impl<'a> Scanner<'a> {
 
     /// What is between the quote that was just read and the closing one, which is read too.
     #[inline]
-    fn rest_of_string(&mut self) -> Result<Text<'a>, NotJson> {
-        let start = self.at;
-        let mut is_escaped = false;
+    fn rest_of_string(&mut self) -> Result<Shape, NotJson> {
+        let mut shape = Shape::PlainText;
         loop {
             self.at += special(self.text.as_bytes().get(self.at..).ok_or(NotJson)?).ok_or(NotJson)?;
             match self.byte()? {
-                b'"' => break,
+                b'"' => return Ok(shape),
                 b'\\' => {
-                    is_escaped = true;
+                    shape = Shape::EscapedText;
                     self.rest_of_escape()?;
                 }
                 // A control character.
                 _ => return Err(NotJson),
             }
         }
-        let inside = self.text.get(start..self.at - 1).ok_or(NotJson)?;
-        Ok(if is_escaped { Text::Escaped(inside) } else { Text::Plain(inside) })
     }
 
     fn rest_of_escape(&mut self) -> Result<(), NotJson> {

@@ -25,7 +25,7 @@ fn request(event: proto::Event) -> Vec<u8> {
     proto::IngestRequest { events: vec![event], ..proto::IngestRequest::default() }.encode_to_vec()
 }
 
-fn judge<T>(body: &[u8], look: impl FnOnce(Verdict<'_>) -> T) -> T {
+fn judge<T>(body: &[u8], look: impl FnOnce(Verdict<Event<'_>>) -> T) -> T {
     let envelope = Envelope::from_protobuf(body).expect("the envelope is in order");
     let clock = Clock { received_at: NOW, sent_at: envelope.sent_at };
     look(check_batch(&envelope, clock).remove(0))

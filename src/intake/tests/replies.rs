@@ -37,10 +37,8 @@ async fn when_the_log_is_away_nothing_is_acknowledged() {
     );
     let ready = Asking::get("/readyz").send(room.address).await;
     assert_eq!(ready.status, 503);
-    assert_eq!(
-        ready.json(),
-        json!({ "status": "unready", "intake": { "ready": false, "reason": "the log is unavailable" } })
-    );
+    let reason = "the log is unavailable: it was not asked yet";
+    assert_eq!(ready.json(), json!({ "status": "unready", "intake": { "ready": false, "reason": reason } }));
 }
 
 #[tokio::test]

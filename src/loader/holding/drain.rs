@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::drain_held::{DrainError, drain_some};
-use crate::config::loader::LoaderSettings;
+use crate::config::loader::TransactionLimits;
 use crate::loader::lane::{BatchLimits, Size};
 use crate::loader::overdue::end_overdue;
 use crate::loader::owner::refuse_version;
@@ -44,14 +44,14 @@ pub async fn drain_partition(
     client: &mut Client,
     tenant: &Tenant,
     roles: &RolePrefix,
-    settings: &LoaderSettings,
+    transaction: &TransactionLimits,
     (generation, partition): (i32, i32),
     mut each: impl FnMut(&Drained),
 ) -> Result<(), NotDrained> {
     refuse_version(tenant).map_err(NotDrained::Refused)?;
-    let statements = Statements::new(tenant, roles, settings);
+    let statements = Statements::new(tenant, roles, transaction);
     let position = Position { generation, partition };
-    let all = BatchLimits { rows: settings.batch_rows, bytes: settings.hold_bytes() };
+    let all = BatchLimits { rows: transaction.batch_rows, bytes: transaction.hold_bytes() };
     let mut size = Size::default();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut waits = 0;

@@ -1,16 +1,20 @@
 //! One transaction of a drain: the first held records of a lane become rows, and are held no longer.
 
+use std::time::Instant;
+
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Transaction};
 
 use super::unreadable::{Unreadable, write_down};
 use crate::loader::lane::BatchLimits;
 use crate::loader::position::{Position, Watermark};
-use crate::loader::trail::trail;
+use crate::loader::trail::{Fate, trail};
 use crate::loader::writer::{
     Fates, Manner, Prepared, Refusal, Source, Statements, Unfit, UnfitRecord, Way, WriteError, enter, store,
 };
 use crate::tenant::OrganizationId;
+
+const UNDECODABLE: &str = "its events cannot be decoded";
 
 /// Why a drain did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,7 @@ async fn attempt(
     limits: BatchLimits,
     manner: Manner,
 ) -> Result<Option<Drained>, DrainError> {
+    let begun = Instant::now();
     let transaction = client.transaction().await?;
     let draining = Draining { transaction, statements, organization, position };
     draining.lock().await?;
@@ -107,7 +112,13 @@ async fn attempt(
         rows.iter().map(|row| Source { offset: row.get(0), bytes: row.get(1) }).collect();
     let stored = draining.store(&held, manner).await?;
     let drained = draining.let_go(&held, &stored).await?;
-    trail(position, held[..stored.records].iter().map(|record| (record.offset, record.bytes)), "drained");
+    let (unreadable, readable): (Vec<_>, Vec<_>) =
+        (0..stored.records).partition(|at| stored.undecodable.contains(at));
+    for (those, fate) in
+        [(readable, Fate::Drained(stored.fates)), (unreadable, Fate::WrittenDown(UNDECODABLE))]
+    {
+        trail(position, those.iter().map(|at| (held[*at].offset, held[*at].bytes)), fate, begun);
+    }
     Ok(drained)
 }
 
@@ -212,7 +223,7 @@ impl Draining<'_> {
             offset: record.offset,
             organization: Some(self.organization),
             events: None,
-            reason: "its events cannot be decoded",
+            reason: UNDECODABLE,
             record: Some(record.bytes),
         }
     }

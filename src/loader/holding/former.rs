@@ -30,12 +30,18 @@ pub(in crate::loader) async fn drain_former_generations(shared: &Shared) -> Resu
         let place = (generation, partition);
         // Bounded by its own time-outs; where it fails, that is said, and the next look finds out about the server.
         let Ok(mut client) = shared.pool.get().await else { return Err(Unanswered::Lost) };
-        let drained =
-            drain_partition(&mut client, &tenant, &shared.roles, &shared.settings, place, |drained| {
+        let drained = drain_partition(
+            &mut client,
+            &tenant,
+            &shared.roles,
+            &shared.settings.transaction,
+            place,
+            |drained| {
                 outcomes.drained(drained, begun.elapsed());
                 begun = Instant::now();
-            })
-            .await;
+            },
+        )
+        .await;
         match drained {
             Ok(()) => {
                 client.give_back();

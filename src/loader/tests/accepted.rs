@@ -43,7 +43,7 @@ fn any_sent(runner: &mut TestRunner, count: usize) -> Vec<Sent> {
 fn accepted<'a>(envelope: &'a Envelope<'_>, sent: &[Sent]) -> Vec<Event<'a>> {
     let verdicts = check_batch(envelope, CLOCK);
     assert_eq!(verdicts.len(), sent.len());
-    let event = |(verdict, (_, members)): (Verdict<'a>, &Sent)| match verdict {
+    let event = |(verdict, (_, members)): (Verdict<Event<'a>>, &Sent)| match verdict {
         Verdict::Accepted(event) => event,
         other => panic!("{} should be accepted: {other:?}", as_json(members)),
     };

@@ -39,7 +39,7 @@ async fn crowded() -> (Site, Arc<Shared>) {
     .await;
     let shared = site.shared_with(site.organizations(), |settings| {
         settings.lane_memory_bytes = LANE_BYTES;
-        settings.batch_bytes = 10_000;
+        settings.transaction.batch_bytes = 10_000;
     });
     (site, shared)
 }

@@ -17,9 +17,9 @@ async fn what_takes_too_long_as_a_whole_is_drained_in_parts() {
     )
     .await;
     let shared = site.shared_with(site.organizations(), |settings| {
-        settings.batch_rows = 60;
-        settings.lock_timeout = std::time::Duration::from_millis(500);
-        settings.statement_timeout = std::time::Duration::from_secs(1);
+        settings.transaction.batch_rows = 60;
+        settings.transaction.lock_timeout = std::time::Duration::from_millis(500);
+        settings.transaction.statement_timeout = std::time::Duration::from_secs(1);
     });
     let mut driver = Driver::new(&shared);
     driver.give_all((0..12_u32).map(|offset| {

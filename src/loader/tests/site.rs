@@ -12,7 +12,7 @@ use super::super::position::{Position, Watermark};
 use super::super::server::ServerIdentity;
 use super::super::writer::{Fates, FlushError, Flushed, Prepared, Source, Statements, Way, flush};
 use super::driver::Driver;
-use crate::config::loader::LoaderSettings;
+use crate::config::loader::{LoaderSettings, TransactionLimits};
 use crate::config::{DatabaseUrl, Operator, Secret};
 use crate::log::LogRecord;
 use crate::log::record::RecordView;
@@ -191,12 +191,12 @@ impl Site {
 
     /// The SQL for an organization as a test says it is.
     pub(super) fn statements_of(&self, organization: Organization) -> Statements {
-        Statements::new(&tenant(organization), &self.prefix, &settings())
+        Statements::new(&tenant(organization), &self.prefix, &settings().transaction)
     }
 
     /// The SQL for an organization as it is, with other limits.
     pub(super) fn statements_with(&self, slug: &str, settings: &LoaderSettings) -> Statements {
-        Statements::new(&tenant(self.organization(slug).clone()), &self.prefix, settings)
+        Statements::new(&tenant(self.organization(slug).clone()), &self.prefix, &settings.transaction)
     }
 
     /// Waits until a statement of the loader's login waits for somebody's lock.
@@ -296,13 +296,15 @@ pub(super) fn record_id(offset: i64) -> Uuid {
 /// Limits that make waiting short.
 pub(super) fn settings() -> LoaderSettings {
     LoaderSettings {
-        batch_rows: 10_000,
-        batch_bytes: 8 * 1024 * 1024,
+        transaction: TransactionLimits {
+            batch_rows: 10_000,
+            batch_bytes: 8 * 1024 * 1024,
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(2),
+        },
         connections: std::num::NonZeroU32::new(2).expect("not 0"),
         memory_bytes: 128 * 1024 * 1024,
         lane_memory_bytes: 16 * 1024 * 1024,
-        statement_timeout: Duration::from_secs(10),
-        lock_timeout: Duration::from_secs(2),
         log_check: Duration::from_secs(30),
         stuck_after: Duration::from_secs(120),
     }

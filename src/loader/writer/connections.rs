@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Refusal;
 use super::perform::{Performed, perform};
 use crate::loader::Shared;
+use crate::loader::ask::in_time;
 use crate::loader::dispatcher::Work;
 use crate::loader::lane::{Refused, Told};
 use crate::loader::partition::LaneKey;
@@ -171,12 +173,12 @@ async fn connected(shared: &Shared, connection: Option<Connection>) -> Result<Co
     if let Some(connection) = connection.filter(|connection| !connection.client.is_closed()) {
         return Ok(connection);
     }
-    let lost = |reason: &dyn std::fmt::Display| {
-        shared.condition.server.lost(Use::Writing, &reason.to_string());
+    let lost = |refusal: Refusal| {
+        shared.condition.server.lost(Use::Writing, refusal.reason());
         NotConnected::Lost
     };
-    let client = shared.pool.get_owned().await.map_err(|error| lost(&error))?;
-    let identity = ServerIdentity::of(&*client).await.map_err(|error| lost(&error))?;
+    let client = shared.pool.get_owned().await.map_err(|error| lost(error.into()))?;
+    let identity = in_time(ServerIdentity::of(&*client)).await.map_err(lost)?;
     if identity != shared.identity {
         return Err(NotConnected::Other(identity));
     }

@@ -18,7 +18,7 @@ use crate::loader::overdue::end_overdue;
 use crate::loader::owner::{Owner, owner_of};
 use crate::loader::partition::LaneKey;
 use crate::loader::server::{SYNCHRONOUS, ServerIdentity, Use};
-use crate::loader::trail::trail;
+use crate::loader::trail::{Fate, trail};
 use crate::tenant::OrganizationId;
 
 /// A batch up to this size is prepared where the task runs: handing it over would cost more.
@@ -54,7 +54,8 @@ impl Performed {
 /// # Cancel safety
 /// Dropping the future leaves open what was done; the lane finds out by opening its schema again.
 pub(in crate::loader) async fn perform(shared: &Shared, work: &Work, client: &mut Client) -> Performed {
-    let performing = Performing { shared, work, outcomes: Outcomes::of(shared, work.lane.key) };
+    let outcomes = Outcomes::of(shared, work.lane.key);
+    let performing = Performing { shared, work, outcomes, begun: Instant::now() };
     if let Task::Open | Task::Flush { expected: Expected::AtLeast(_), .. } = work.task {
         performing.outcomes.begin();
     }
@@ -75,6 +76,7 @@ struct Performing<'a> {
     shared: &'a Shared,
     work: &'a Work,
     outcomes: Outcomes,
+    begun: Instant,
 }
 
 type Outcome = Result<Performed, Refusal>;
@@ -142,7 +144,7 @@ impl Performing<'_> {
                 let records = prepared.records();
                 self.outcomes.flushed(&fates, prepared.events(), begun.elapsed());
                 self.outcomes.visible(&self.work.records[..records]);
-                self.trail(records, "loaded");
+                self.trail(records, Fate::Loaded(fates));
                 let receipt = Receipt::committed(records, from, to);
                 Ok(Performed::well(Told::Flushed { receipt, met_duplicates: has_met_duplicates }))
             }
@@ -198,7 +200,7 @@ impl Performing<'_> {
             Ok(home) => home,
             Err(told) => return Ok(Performed::well(told)),
         };
-        let limits = BatchLimits { rows, bytes: self.shared.settings.hold_bytes() };
+        let limits = BatchLimits { rows, bytes: self.shared.settings.transaction.hold_bytes() };
         let begun = Instant::now();
         match drain_some(client, &statements, organization, self.work.position, limits).await {
             Ok(None) => Ok(Performed::well(Told::NoneHeld)),
@@ -250,7 +252,7 @@ impl Performing<'_> {
         match held.map_err(|refusal| Refusal::Server(refusal.reason().to_owned()))? {
             HoldOutcome::Held => {
                 self.outcomes.held(self.work.records.iter().map(|record| record.events).sum());
-                self.trail(self.work.records.len(), "held");
+                self.trail(self.work.records.len(), Fate::Held);
                 Ok(Performed::well(Told::Held(Kept::confirmed())))
             }
             HoldOutcome::OrganizationRemoved => Ok(Performed::well(Told::Gone(Nobody::Removed))),
@@ -278,9 +280,10 @@ impl Performing<'_> {
     }
 
     /// What became of the first records.
-    fn trail(&self, records: usize, fate: &'static str) {
+    fn trail(&self, records: usize, fate: Fate) {
         let records = self.work.records[..records].iter();
-        trail(self.work.position, records.map(|record| (record.offset, &record.bytes[..])), fate);
+        let records = records.map(|record| (record.offset, &record.bytes[..]));
+        trail(self.work.position, records, fate, self.begun);
     }
 
     async fn write_down(&self, client: &mut Client, nobody: Nobody) -> Outcome {
@@ -290,7 +293,7 @@ impl Performing<'_> {
             Nobody::Undecodable => ("it cannot be decoded", true),
         };
         self.keep(client, self.work.records.len(), reason, keeps_bytes).await?;
-        self.trail(self.work.records.len(), reason);
+        self.trail(self.work.records.len(), Fate::WrittenDown(reason));
         match nobody {
             Nobody::Removed => {
                 self.outcomes.unattributed(self.work.records.iter().map(|record| record.events).sum());
@@ -304,7 +307,9 @@ impl Performing<'_> {
 
     /// A header that reads and events that do not: nothing that intake wrote. It must not stand in the way of the others.
     async fn undecodable(&self, client: &mut Client) -> Outcome {
-        self.keep(client, 1, "its events cannot be decoded", true).await?;
+        let reason = "its events cannot be decoded";
+        self.keep(client, 1, reason, true).await?;
+        self.trail(1, Fate::WrittenDown(reason));
         outcome::unreadable();
         Ok(Performed::well(Told::Undecodable(Kept::confirmed())))
     }

@@ -3,7 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::ops::metrics::catalogue::LOADER_UNKNOWN_ERRORS;
+use super::unknown;
 
 /// How far the trouble reaches, and so what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,21 @@ fn scope_by_origin(error: &DbError) -> Scope {
     }
 }
 
-/// The one table. It goes by the class of the SQLSTATE where the class says enough.
+/// What no rule knows is the organization's, and is counted.
 pub(in crate::loader) fn scope_of_code(
     code: &SqlState,
     table: Option<&str>,
     constraint: Option<&str>,
 ) -> Scope {
-    match code.code().get(..2).unwrap_or_default() {
+    rule(code, table, constraint).unwrap_or_else(|| {
+        unknown::met(code.code());
+        Scope::Tenant
+    })
+}
+
+/// The one table. It goes by the class of the SQLSTATE where the class says enough.
+fn rule(code: &SqlState, table: Option<&str>, constraint: Option<&str>) -> Option<Scope> {
+    Some(match code.code().get(..2).unwrap_or_default() {
         // Connection, authorization, database missing, resources, intervention, system, configuration.
         "08" | "28" | "3D" | "53" | "58" | "F0" => Scope::Server,
         // `statement_timeout` is one organization's slow schema; the rest of the class is a shutdown.
@@ -99,18 +107,27 @@ pub(in crate::loader) fn scope_of_code(
         "55" if *code == SqlState::LOCK_NOT_AVAILABLE => Scope::Slow,
         // A schema, table, column or privilege that is missing, or not as it should be.
         "3F" | "42" | "55" => Scope::Tenant,
-        _ => {
-            metrics::counter!(LOADER_UNKNOWN_ERRORS, "sqlstate" => code.code().to_owned()).increment(1);
-            tracing::error!(
-                sqlstate = code.code(),
-                "an error that no rule knows; the organization's records are held"
-            );
-            Scope::Tenant
-        }
-    }
+        // What was asked behind a statement that failed: that one's error was told before.
+        "25" if *code == SqlState::IN_FAILED_SQL_TRANSACTION => Scope::Tenant,
+        _ => return None,
+    })
 }
 
 /// The SQLSTATE of an error, or the class of connection errors where the server never said one.
 pub(in crate::loader) fn sqlstate(error: &Error) -> &str {
     error.code().map_or("08000", SqlState::code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_follows_from_an_error_is_not_told_as_one_that_no_rule_knows() {
+        let rule = |code| rule(&SqlState::from_code(code), None, None);
+        assert_eq!(rule("25P02"), Some(Scope::Tenant));
+        for unknown in ["0A000", "XX000", "ZZ999"] {
+            assert_eq!(rule(unknown), None, "{unknown}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Error};
 
-use crate::config::loader::LoaderSettings;
+use crate::config::loader::TransactionLimits;
 use crate::loader::server::SYNCHRONOUS;
 use crate::loader::server::ServerIdentity;
 use crate::store::quoted;
@@ -51,11 +51,10 @@ pub(in crate::loader) struct Statements {
 }
 
 impl Statements {
-    pub(in crate::loader) fn new(tenant: &Tenant, roles: &RolePrefix, settings: &LoaderSettings) -> Self {
+    pub(in crate::loader) fn new(tenant: &Tenant, roles: &RolePrefix, limits: &TransactionLimits) -> Self {
         let role = quoted(&roles.writer_role(tenant.slug()));
         let schema = quoted(&tenant.organization().schema_name);
-        let (statement_ms, lock_ms) =
-            (settings.statement_timeout.as_millis(), settings.lock_timeout.as_millis());
+        let (statement_ms, lock_ms) = (limits.statement_timeout.as_millis(), limits.lock_timeout.as_millis());
         let bounds = format!(
             "SET LOCAL search_path = ''; SET LOCAL statement_timeout = {statement_ms}; \
              SET LOCAL lock_timeout = {lock_ms}; SET CONSTRAINTS ALL IMMEDIATE; {SYNCHRONOUS}"

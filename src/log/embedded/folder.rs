@@ -89,6 +89,15 @@ fn is_bad_place(error: &io::Error) -> bool {
 pub(super) struct DiskFolder {
     path: PathBuf,
     itself: File,
+    access: Access,
+}
+
+/// What may be done with its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    ReadAndWrite,
+    /// The system itself refuses all that would change a file, and we all that would change the folder.
+    Read,
 }
 
 impl DiskFolder {
@@ -101,7 +110,19 @@ impl DiskFolder {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self { path: path.to_owned(), itself: File::open(path)? })
+        Ok(Self { path: path.to_owned(), itself: File::open(path)?, access: Access::ReadAndWrite })
+    }
+
+    /// Opens a folder that is there, and changes nothing in it.
+    pub(super) fn look(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), itself: File::open(path)?, access: Access::Read })
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        match self.access {
+            Access::ReadAndWrite => Ok(()),
+            Access::Read => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
     }
 }
 
@@ -116,20 +137,25 @@ impl Folder for DiskFolder {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.may_write()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         Ok(Arc::new(options.open(self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        Ok(Arc::new(
+            OpenOptions::new().read(true).write(self.may_write().is_ok()).open(self.path.join(name))?,
+        ))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         std::fs::remove_file(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         std::fs::rename(self.path.join(from), self.path.join(to))
     }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::Torn;
 use super::folder::{Folder, LogFile, read_around_bad_places, read_full};
 use super::format::{MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of};
 use super::open::OpenError;
@@ -22,19 +21,28 @@ pub(super) struct Listed {
 /// All segments by number.
 pub(super) struct Listing {
     pub(super) segments: Vec<Listed>,
-    /// One more at the end whose making a crash cut short. It is removed.
-    pub(super) never_begun: Option<Torn>,
+    /// One more at the end whose making a crash cut short.
+    pub(super) never_begun: Option<NeverBegun>,
+}
+
+/// A file that was to be the next segment.
+pub(super) struct NeverBegun {
+    pub(super) file: String,
+    /// Bytes of its header that were written.
+    pub(super) written: u64,
 }
 
 impl Listing {
     /// The segments in this folder.
     pub(super) fn of(folder: &dyn Folder, partitions: usize) -> Result<Self, OpenError> {
-        let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-        numbers.sort_unstable();
+        let numbers = numbers(folder)?;
         let mut segments = Vec::with_capacity(numbers.len());
         for number in numbers {
-            segments.push(look_at(folder, number, partitions)?);
+            let segment = look_at(folder, number, partitions)?;
+            if let Some(found) = segment.header.as_ref().filter(|found| found.first.len() != partitions) {
+                return Err(OpenError::Partitions { found: found.first.len(), asked: partitions });
+            }
+            segments.push(segment);
         }
         let mut never_begun = None;
         if let Some(last) = segments.last().filter(|last| last.header.is_none()) {
@@ -44,14 +52,31 @@ impl Listing {
             let written = last_written(&*file, 0, last.length).map_err(reading)?.map_or(0, |at| at + 1);
             // Frames are written once the header is durable. So there never was any.
             if written <= body_at(partitions) && (last.number == 1 || segments.len() > 1) {
-                folder.remove(&name).and_then(|()| folder.sync()).map_err(reading)?;
                 segments.pop();
-                never_begun =
-                    (written > 0).then_some(Torn { file: name, position: 0, bytes: written, records: 0 });
+                never_begun = Some(NeverBegun { file: name, written });
             }
         }
         Ok(Self { segments, never_begun })
     }
+}
+
+/// How many partitions the log was made with, as the first header tells that can be read; `None`: there is no log.
+pub(super) fn partitions_of(folder: &dyn Folder) -> Result<Option<usize>, OpenError> {
+    let numbers = numbers(folder)?;
+    for number in &numbers {
+        // A header of more partitions is read as far as it goes.
+        if let Some(header) = look_at(folder, *number, 1)?.header {
+            return Ok(Some(header.first.len()));
+        }
+    }
+    numbers.first().map_or(Ok(None), |oldest| Err(OpenError::Unreadable { file: file_name(*oldest) }))
+}
+
+fn numbers(folder: &dyn Folder) -> Result<Vec<u64>, OpenError> {
+    let names = folder.names().map_err(|source| OpenError::reading("the folder", source))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed, OpenError> {
@@ -83,9 +108,6 @@ fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed
             Ok(_) | Err(NoHeader::Damaged) => {}
             Err(NoHeader::OtherVersion) => return Err(OpenError::Version { file: name }),
         }
-    }
-    if let Some(found) = header.as_ref().filter(|found| found.first.len() != partitions) {
-        return Err(OpenError::Partitions { found: found.first.len(), asked: partitions });
     }
     Ok(Listed { number, length, header, copies })
 }

@@ -1,19 +1,19 @@
-//! Opens a folder: locks it, reads what is there, and starts the appender.
+//! Opens a folder: locks it, reads what is there, and starts the appender; or only looks at it, and then changes nothing.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::appender::Appender;
-use super::folder::{DiskFolder, Folder};
+use super::folder::{DiskFolder, Folder, LogFile};
 use super::format::{MAX_PARTITIONS, as_index};
+use super::listing::partitions_of;
 use super::queue::Queue;
-use super::recovery::{Recovered, recover};
+use super::recovery::{Leftovers, Recovered, recover};
 use super::state::{Shared, State};
 use super::tail::{OnSyncFailed, Tail};
-use super::{Engine, EngineSettings, Findings, Inside, given_up};
+use super::{Engine, EngineSettings, Findings, FoundDamage, Inside, given_up, lock};
 
 /// Bytes of a segment: an eighth of what the log may take, within these limits.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
@@ -24,6 +24,18 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{} is in use by another process: a log has one", folder.display())]
     Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Others look at it, and take long.
+    #[error("{} is being read by another process (`audit`, `status`): start again when it is done", folder.display())]
+    LookedAt {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Nothing was ever written to it, so that there is nothing to look at.
+    #[error("there is no log in {}", folder.display())]
+    NoLog {
         /// The folder.
         folder: PathBuf,
     },
@@ -79,7 +91,7 @@ impl OpenError {
 pub(super) fn open(settings: &EngineSettings) -> Result<(Engine, Findings), OpenError> {
     let folder = DiskFolder::open(&settings.folder)
         .map_err(|source| OpenError::Io { file: settings.folder.display().to_string(), source })?;
-    let lock = lock(&settings.folder)?;
+    let lock = lock::to_write(&settings.folder, lock::PATIENCE)?;
     open_in(Arc::new(folder), Some(lock), settings, Box::new(end_the_process))
 }
 
@@ -95,27 +107,9 @@ pub(super) fn open_in(
     if !(1..=MAX_PARTITIONS).contains(&partitions) {
         return Err(OpenError::TooManyPartitions { asked });
     }
-    let recovered = recover(&*folder, partitions)?;
-    let given_up = given_up::read(&*folder).map_err(|source| OpenError::reading("given-up", source))?;
-    let forgot_given_up = given_up.is_none();
-    let given_up = given_up.unwrap_or_default();
-    let Recovered { segments, next, damage, mut found, torn, empty, last_number } = recovered;
-    found.retain(|found| {
-        let end =
-            given_up.end_around(as_index(u64::from(found.partition.cast_unsigned())), found.damage.from);
-        end.is_none_or(|end| end < found.damage.to)
-    });
-    let shared = Arc::new(Shared::new(State {
-        segments,
-        loaded: vec![None; next.len()],
-        next,
-        damage,
-        given_up: Arc::new(given_up),
-        trouble: None,
-        no_room_for: None,
-        retention_bytes: settings.retention_bytes,
-        closed: false,
-    }));
+    let Found { state, findings, leftovers, empty, last_number } = read(&*folder, partitions)?;
+    leftovers.remove(&*folder)?;
+    let shared = Arc::new(Shared::new(State { retention_bytes: settings.retention_bytes, ..state }));
     let queue = Arc::new(Queue::default());
     let segment_bytes = (settings.retention_bytes / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
     let (tail_folder, tail_shared) = (Arc::clone(&folder), Arc::clone(&shared));
@@ -129,21 +123,63 @@ pub(super) fn open_in(
     let thread = thread.spawn(move || appender.run());
     let thread = thread.map_err(|source| OpenError::reading("the appender's thread", source))?;
     let (appender, giving_up) = (Mutex::new(Some(thread)), Mutex::new(()));
-    let inside = Inside { folder, shared, queue, partitions, appender, giving_up };
-    Ok((Engine { inside: Arc::new(inside) }, Findings { torn, damage: found, forgot_given_up }))
+    let inside = Inside { folder, shared, queue, partitions, appender, giving_up, _looking: None };
+    Ok((Engine { inside: Arc::new(inside) }, findings))
 }
 
-/// Locks the folder for as long as the file is open.
-fn lock(folder: &Path) -> Result<File, OpenError> {
-    let reading = |source| OpenError::reading("lock", source);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(folder.join("lock")).map_err(reading)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { folder: folder.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(reading(error)),
-    }
+/// Looks at a folder on the disk.
+pub(super) fn look(path: &Path) -> Result<Engine, OpenError> {
+    let lock = lock::to_look(path)?;
+    let folder =
+        DiskFolder::look(path).map_err(|source| OpenError::reading(&path.display().to_string(), source))?;
+    look_in(Arc::new(folder), Some(lock), path)
+}
+
+/// Looks at this folder, to which nothing writes.
+pub(super) fn look_in(folder: Arc<dyn Folder>, lock: Option<File>, path: &Path) -> Result<Engine, OpenError> {
+    let none = || OpenError::NoLog { folder: path.to_owned() };
+    let partitions = partitions_of(&*folder)?.ok_or_else(none)?;
+    let Found { state, .. } = read(&*folder, partitions)?;
+    let shared = Arc::new(Shared::new(State { closed: true, ..state }));
+    let queue = Arc::new(Queue::default());
+    queue.close();
+    let (appender, giving_up) = (Mutex::new(None), Mutex::new(()));
+    let inside = Inside { folder, shared, queue, partitions, appender, giving_up, _looking: lock };
+    Ok(Engine { inside: Arc::new(inside) })
+}
+
+/// What is there.
+struct Found {
+    state: State,
+    findings: Findings,
+    leftovers: Leftovers,
+    empty: Option<Arc<dyn LogFile>>,
+    last_number: u64,
+}
+
+fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
+    let recovered = recover(folder, partitions)?;
+    let given_up = given_up::read(folder).map_err(|source| OpenError::reading("given-up", source))?;
+    let forgot_given_up = given_up.is_none();
+    let given_up = given_up.unwrap_or_default();
+    let Recovered { segments, next, damage, mut found, torn, empty, last_number, leftovers } = recovered;
+    found.retain(|FoundDamage { partition, damage, .. }| {
+        let end = given_up.end_around(as_index(u64::from(partition.cast_unsigned())), damage.from);
+        end.is_none_or(|end| end < damage.to)
+    });
+    let state = State {
+        segments,
+        loaded: vec![None; next.len()],
+        next,
+        damage,
+        given_up: Arc::new(given_up),
+        trouble: None,
+        no_room_for: None,
+        retention_bytes: u64::MAX,
+        closed: false,
+    };
+    let findings = Findings { torn, damage: found, forgot_given_up };
+    Ok(Found { state, findings, leftovers, empty, last_number })
 }
 
 /// What the kernel shows after a sync that failed is not what the disk has, and the next sync would not say so. Only who

@@ -1,4 +1,5 @@
-//! Reads the whole log when it is opened: what is there, what a crash cut off, and what is damaged.
+//! Reads the whole log when it is opened: what is there, what a crash cut off, and what is damaged. It changes nothing:
+//! what a crash left behind and is to go is said, for who opens the log to be written to.
 //!
 //! Offsets are dense, and each segment says with which it begins. So whatever became of the bytes, a record that is
 //! missing shows as soon as anything behind it can be read. What remains is the end of the last segment. A group is
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use super::folder::{Folder, LogFile};
 use super::format::{FRAME_HEAD, Key, MAX_OFFSET, body_at, file_name};
 use super::gaps::{Damage, Gaps};
-use super::listing::{Listed, Listing, last_written};
+use super::listing::{Listed, Listing, NeverBegun, last_written};
 use super::open::OpenError;
 use super::scan::{BadPlace, Found, Scan};
 use super::state::Segment;
@@ -30,13 +31,42 @@ pub(super) struct Recovered {
     pub(super) empty: Option<Arc<dyn LogFile>>,
     /// The greatest number of a segment so far.
     pub(super) last_number: u64,
+    pub(super) leftovers: Leftovers,
+}
+
+/// What a crash left in the folder of what was never acknowledged.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    /// The file of a segment that was never begun.
+    never_begun: Option<String>,
+    /// The last segment, its name, and where in it nothing more is of the log.
+    tail: Option<(String, Arc<dyn LogFile>, u64)>,
+}
+
+impl Leftovers {
+    /// Takes them away, for good.
+    pub(super) fn remove(self, folder: &dyn Folder) -> Result<(), OpenError> {
+        if let Some(name) = self.never_begun {
+            let removed = folder.remove(&name).and_then(|()| folder.sync());
+            removed.map_err(|source| OpenError::reading(&name, source))?;
+        }
+        if let Some((name, file, end)) = self.tail {
+            let cut = file.truncate(end).and_then(|()| file.sync());
+            cut.map_err(|source| OpenError::reading(&name, source))?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads the log in this folder.
 pub(super) fn recover(folder: &dyn Folder, partitions: usize) -> Result<Recovered, OpenError> {
     let Listing { segments, never_begun } = Listing::of(folder, partitions)?;
     let mut recovery = Recovery::begin(folder, partitions, &segments)?;
-    recovery.done.torn = never_begun;
+    if let Some(NeverBegun { file, written }) = never_begun {
+        recovery.done.torn =
+            (written > 0).then(|| Torn { file: file.clone(), position: 0, bytes: written, records: 0 });
+        recovery.done.leftovers.never_begun = Some(file);
+    }
     for (at, segment) in segments.iter().enumerate() {
         recovery.read(segment, segments.get(at + 1))?;
     }
@@ -67,6 +97,7 @@ impl<'a> Recovery<'a> {
             torn: None,
             empty: None,
             last_number: listed.last().map_or(0, |last| last.number),
+            leftovers: Leftovers::default(),
         };
         Ok(Self { folder, done })
     }
@@ -177,11 +208,11 @@ impl<'a> Recovery<'a> {
                 self.give_up(partition, most, &name, at);
             }
         }
-        self.drop_tail(file, &mut walk(end), segment, end)
+        self.leave_tail(file, &mut walk(end), segment, end)
     }
 
     /// Nothing from here on was acknowledged.
-    fn drop_tail(
+    fn leave_tail(
         &mut self,
         file: &Arc<dyn LogFile>,
         scan: &mut Scan,
@@ -199,8 +230,7 @@ impl<'a> Recovery<'a> {
                 Some(Torn { file: file_name(segment.number), position: end, bytes: last + 1 - end, records });
         }
         if length != end {
-            file.truncate(end)?;
-            file.sync()?;
+            self.done.leftovers.tail = Some((file_name(segment.number), Arc::clone(file), end));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod disk;
 mod forgetful;
 mod killed;
 mod limits;
+mod looking;
 mod power;
 mod random;
 mod reading;

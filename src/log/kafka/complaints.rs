@@ -46,22 +46,5 @@ pub(super) fn trace_error(error: &KafkaError, reason: &str) {
 
 /// Whether something may be said now, and then how often it was not since it last was.
 pub(super) fn may_be_said(what: &str) -> Option<u64> {
-    COMPLAINTS.hear(&kind_of(what), Instant::now())
-}
-
-/// Complaints that differ in numbers only (ports, ids, milliseconds, counts) are of one kind.
-fn kind_of(what: &str) -> String {
-    what.chars().filter(|letter| !letter.is_ascii_digit()).take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn complaints_that_differ_in_numbers_are_one_kind() {
-        let of = |port, tries| kind_of(&format!("FAIL 127.0.0.1:{port}/1: refused ({tries} suppressed)"));
-        assert_eq!(of(9092, 3), of(19093, 777));
-        assert_ne!(of(9092, 3), kind_of("FAIL 127.0.0.1:9092/1: authentication failed (3 suppressed)"));
-    }
+    COMPLAINTS.hear_text(what, Instant::now())
 }

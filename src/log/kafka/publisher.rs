@@ -60,8 +60,15 @@ enum Trouble {
     Refuses(LogRefusal),
 }
 
+impl Trouble {
+    /// Whether it keeps all records out of the log, and not those of some partitions.
+    fn is_of_all(&self) -> bool {
+        !matches!(self, Self::Leaderless(_))
+    }
+}
+
 impl Publisher {
-    /// Starts a producer. It does not wait for the brokers: see [`Publisher::is_available`].
+    /// Starts a producer. It does not wait for the brokers: see [`Publisher::trouble`].
     ///
     /// # Errors
     /// librdkafka does not take the settings.
@@ -124,8 +131,8 @@ impl Publisher {
     }
 
     /// As far as the last probe or acknowledgement tells.
-    pub(in crate::log) fn is_available(&self) -> bool {
-        self.shared.reports.is_available()
+    pub(in crate::log) fn trouble(&self) -> Option<String> {
+        self.shared.reports.trouble()
     }
 
     /// Asks the brokers every two seconds whether the topic has a leader for every partition, until `stop`.
@@ -138,7 +145,7 @@ impl Publisher {
             if before.as_deref() != trouble.as_ref() {
                 let topic = &self.shared.settings.topic;
                 match trouble {
-                    None => tracing::warn!(log = "reachable", topic, "the log changed its condition"),
+                    None => tracing::info!(log = "reachable", topic, "the log changed its condition"),
                     Some(trouble) => {
                         let reason = trouble.to_string();
                         tracing::warn!(log = "unreachable", reason, topic, "the log changed its condition");

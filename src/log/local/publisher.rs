@@ -49,8 +49,8 @@ impl Publisher {
         LONGEST_WAIT
     }
 
-    pub(in crate::log) fn is_available(&self) -> bool {
-        self.log.engine.trouble().is_none()
+    pub(in crate::log) fn trouble(&self) -> Option<String> {
+        self.log.engine.trouble().map(|trouble| trouble.to_string())
     }
 
     pub(in crate::log) async fn probe(self, stop: CancellationToken) {
@@ -61,11 +61,11 @@ impl Publisher {
         loop {
             bytes.set(as_f64(self.log.engine.bytes()));
             unloaded.set(as_f64(self.log.engine.unloaded_bytes()));
-            let now = self.log.engine.trouble().map(|trouble| trouble.to_string());
+            let now = self.trouble();
             if now != trouble {
                 let folder = &self.log.folder;
                 match &now {
-                    None => tracing::warn!(log = "writable", ?folder, "the log changed its condition"),
+                    None => tracing::info!(log = "writable", ?folder, "the log changed its condition"),
                     Some(reason) => {
                         tracing::warn!(log = "unwritable", reason, ?folder, "the log changed its condition");
                     }

@@ -24,10 +24,8 @@ pub(in crate::log) struct RunningScanner {
 
 /// Why the process did not answer.
 #[derive(Debug, thiserror::Error)]
-enum Unanswered {
-    #[error(
-        "no process answers at {0} (ROLLBOOK_ADMIN_ADDR): the embedded log is read through the process that has it open"
-    )]
+pub(super) enum Unanswered {
+    #[error("no process answers at {0} (ROLLBOOK_ADMIN_ADDR)")]
     Nobody(SocketAddr, #[source] hyper_util::client::legacy::Error),
     #[error("what answers at {0} (ROLLBOOK_ADMIN_ADDR) has no embedded log open")]
     NoLog(SocketAddr),
@@ -47,6 +45,14 @@ impl Unanswered {
             NoAnswer::Unreadable(_) => Self::Unreadable(addr),
         }
     }
+
+    /// Whether no process is there that has such a log open, as far as this shows.
+    pub(super) fn has_no_log(&self) -> bool {
+        match self {
+            Self::Nobody(..) | Self::NoLog(_) => true,
+            Self::Slow(_) | Self::Refused { .. } | Self::Unreadable(_) => false,
+        }
+    }
 }
 
 impl From<Unanswered> for ScanError {
@@ -60,7 +66,7 @@ impl RunningScanner {
     ///
     /// # Errors
     /// No process is there, or it has no such log.
-    pub(in crate::log) fn new(addr: SocketAddr) -> Result<Self, ScanError> {
+    pub(super) fn new(addr: SocketAddr) -> Result<Self, Unanswered> {
         let scanner = Self { addr, process: AdminClient::new(addr, LIMITS), runtime: Handle::current() };
         scanner.ask_for_ends()?;
         Ok(scanner)
@@ -117,21 +123,21 @@ impl RunningScanner {
         found.ok_or_else(|| ScanError::Unreadable(format!("the log has no partition {partition}").into()))
     }
 
-    fn ask_for_ends(&self) -> Result<Vec<Partition>, ScanError> {
+    fn ask_for_ends(&self) -> Result<Vec<Partition>, Unanswered> {
         let answer = self.get(ENDS)?;
-        Ok(serde_json::from_slice(&answer).map_err(|_| Unanswered::Unreadable(self.addr))?)
+        serde_json::from_slice(&answer).map_err(|_| Unanswered::Unreadable(self.addr))
     }
 
-    fn get(&self, page: &str) -> Result<Bytes, ScanError> {
+    fn get(&self, page: &str) -> Result<Bytes, Unanswered> {
         let addr = self.addr;
         let (status, body) =
             self.runtime.block_on(self.process.get(page)).map_err(|error| Unanswered::new(addr, error))?;
         match status {
             StatusCode::OK => Ok(body),
-            StatusCode::NOT_FOUND => Err(Unanswered::NoLog(addr).into()),
+            StatusCode::NOT_FOUND => Err(Unanswered::NoLog(addr)),
             status => {
                 let said = String::from_utf8_lossy(&body).chars().take(200).collect();
-                Err(Unanswered::Refused { addr, status, said }.into())
+                Err(Unanswered::Refused { addr, status, said })
             }
         }
     }

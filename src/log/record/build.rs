@@ -7,10 +7,11 @@ use uuid::Uuid;
 use super::{BOUNDS_MS, MAX_RECORD_BYTES, event_field, record_field};
 use crate::event::wire::{Append, varint_len};
 use crate::event::{Event, UnixMillis};
+use crate::ops::spans::SpanContext;
 use crate::tenant::OrganizationId;
 
 /// What a record says of itself, before its first event.
-const HEAD_BYTES: usize = 80;
+const HEAD_BYTES: usize = 104;
 /// The most that an event takes beside its texts and intervals, and an interval.
 const FIXED_BYTES: usize = 160;
 const INTERVAL_BYTES: usize = 10;
@@ -30,6 +31,7 @@ pub struct RecordBuilder {
     organization: OrganizationId,
     request_id: Uuid,
     received_at: UnixMillis,
+    span: Option<SpanContext>,
     sealed: Vec<SealedRecord>,
     /// The open record; empty before its first event.
     bytes: Vec<u8>,
@@ -46,11 +48,17 @@ impl RecordBuilder {
             organization,
             request_id,
             received_at,
+            span: None,
             sealed: Vec::new(),
             bytes: Vec::new(),
             events: 0..0,
             expected: 0,
         }
+    }
+
+    /// They name the span of the request that carries the batch.
+    pub fn of_span(self, span: Option<SpanContext>) -> Self {
+        Self { span, ..self }
     }
 
     /// So many events will come at most: room for them is made at once, by what the first one takes.
@@ -98,6 +106,9 @@ impl RecordBuilder {
         bytes.bytes_field(record_field::RECORD_ID, Uuid::now_v7().as_bytes());
         bytes.bytes_field(record_field::REQUEST_ID, self.request_id.as_bytes());
         time_field(bytes, record_field::RECEIVED_AT_MS, self.received_at);
+        if let Some(span) = self.span {
+            bytes.bytes_field(record_field::SPAN, &span.to_bytes());
+        }
     }
 
     fn seal(&mut self) {

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::event::{Event, UnixMillis, proto};
+use crate::ops::spans::SpanContext;
 use crate::tenant::OrganizationId;
 
 const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(7));
@@ -151,6 +152,26 @@ fn a_record_says_whether_this_release_would_lose_something_of_it() {
     bytes.extend(newer.encode_to_vec());
     let newer = RecordView::parse(&bytes).expect("what every release can read of it");
     assert_eq!((newer.format, newer.is_newer(), newer.event_count), (FORMAT + 1, true, 1));
+}
+
+#[test]
+fn each_record_of_a_batch_names_its_requests_span_and_a_name_that_is_none_costs_nothing() {
+    let span = SpanContext::new(REQUEST, 9).expect("a span");
+    let mut builder = builder().of_span(Some(span));
+    (0..500).for_each(|n| builder.push(&plain_event(4_000 + n)));
+    let records = builder.finish();
+    assert!(records.len() > 2);
+    for record in &records {
+        assert!(record.bytes.len() <= MAX_RECORD_BYTES);
+        assert_eq!(RecordView::parse(&record.bytes).expect("a record of ours").span, Some(span));
+        let theirs = proto::Record::decode(&record.bytes[..]).expect("protobuf");
+        assert_eq!((&theirs.span[..], theirs.events.len()), (&span.to_bytes()[..], record.events.len()));
+        for none in [vec![1; 23], vec![0; 24], Vec::new()] {
+            let changed = proto::Record { span: none.into(), ..theirs.clone() }.encode_to_vec();
+            let view = RecordView::parse(&changed).expect("still a record");
+            assert_eq!((view.span, view.event_count), (None, record.events.len()));
+        }
+    }
 }
 
 fn read_to_the_end(bytes: &[u8]) {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{BOUNDS_MS, FORMAT, event_field, record_field};
 use crate::event::wire::{Malformed, Wire, WireFields, varint};
 use crate::event::{Event, UnixMillis};
+use crate::ops::spans::SpanContext;
 use crate::tenant::OrganizationId;
 
 /// The bytes are no record that this release can read.
@@ -49,6 +50,8 @@ pub struct RecordView<'a> {
     pub event_count: usize,
     /// What a reader must know so as not to lose anything of it: see [`FORMAT`].
     pub format: u32,
+    /// The request's span, if that is exported. It is for those who look on: what names none is no fault of the record.
+    pub span: Option<SpanContext>,
     fields: WireFields<'a>,
 }
 
@@ -68,6 +71,7 @@ impl<'a> RecordView<'a> {
         let (mut organization_id, mut record_id, mut request_id) = (None, None, None);
         let mut received_at = UnixMillis(0);
         let (mut event_count, mut format) = (0, 0);
+        let mut span = None;
         for field in fields.clone() {
             let (number, value) = field?;
             match number {
@@ -80,6 +84,9 @@ impl<'a> RecordView<'a> {
                     event_count += 1;
                 }
                 record_field::FORMAT => format = whole(value, u32::MAX, "format")?,
+                record_field::SPAN => {
+                    span = bytes_of(value, "span").ok().and_then(SpanContext::from_bytes);
+                }
                 _ => {}
             }
         }
@@ -90,6 +97,7 @@ impl<'a> RecordView<'a> {
             received_at,
             event_count,
             format,
+            span,
             fields,
         })
     }

@@ -73,7 +73,8 @@ pub const LOG_LIMIT_BYTES: &str = "rollbook_log_limit_bytes";
 pub const LOADER_EVENTS: &str = "rollbook_loader_events_total";
 /// Records that could not be read.
 pub const LOADER_UNREADABLE_RECORDS: &str = "rollbook_loader_unreadable_records_total";
-/// Database errors that no scope is known for; label `sqlstate`.
+/// Database errors that no scope is known for; label `sqlstate`. The one metric without samples from the start: which codes
+/// there will be is what nobody knows.
 pub const LOADER_UNKNOWN_ERRORS: &str = "rollbook_loader_unknown_errors_total";
 /// Rows of one flush.
 pub const LOADER_BATCH_ROWS: &str = "rollbook_loader_batch_rows";

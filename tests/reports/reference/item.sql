@@ -14,9 +14,9 @@ SELECT content_id, item_id, count(DISTINCT viewer_id) FILTER (WHERE type = 'item
            AS first_correct_viewers,
        (SELECT count(*) FROM answered AS a WHERE a.content_id = e.content_id AND a.item_id = e.item_id AND nth_last = 1 AND correct)
            AS last_correct_viewers,
-       round((SELECT avg(correct::int) FROM answered AS a WHERE a.content_id = e.content_id AND a.item_id = e.item_id AND nth = 1), 5)
+       (SELECT avg(correct::int)::real FROM answered AS a WHERE a.content_id = e.content_id AND a.item_id = e.item_id AND nth = 1)
            AS first_accuracy,
-       round((SELECT avg(correct::int) FROM answered AS a WHERE a.content_id = e.content_id AND a.item_id = e.item_id AND nth_last = 1), 5)
+       (SELECT avg(correct::int)::real FROM answered AS a WHERE a.content_id = e.content_id AND a.item_id = e.item_id AND nth_last = 1)
            AS last_accuracy,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY elapsed_ms) FILTER (WHERE type = 'item.answered') AS median_elapsed_ms,
        percentile_cont(0.9) WITHIN GROUP (ORDER BY elapsed_ms) FILTER (WHERE type = 'item.answered') AS p90_elapsed_ms

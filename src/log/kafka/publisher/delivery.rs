@@ -51,7 +51,7 @@ impl Reports {
 
     /// The log has the record, and so would have others; of a partition without a leader that says nothing.
     fn acknowledge(&self, pending: Pending) {
-        if !self.is_available() {
+        if self.shared.trouble.load().as_deref().is_some_and(Trouble::is_of_all) {
             self.shared.trouble.store(None);
         }
         if self.shared.made_it_fail.load().is_some() {
@@ -94,9 +94,10 @@ impl Reports {
         self.shared.made_it_fail.store(refusal(code).map(Arc::new));
     }
 
-    /// Whether the last probe or acknowledgement says that the log takes records, if only those of some partitions.
-    pub(super) fn is_available(&self) -> bool {
-        matches!(self.shared.trouble.load().as_deref(), None | Some(Trouble::Leaderless(_)))
+    /// Why the log takes no records, not even those of some partitions, as far as the last probe or acknowledgement says.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.shared.trouble.load();
+        trouble.as_deref().filter(|trouble| trouble.is_of_all()).map(ToString::to_string)
     }
 
     /// Gives back what was said before.

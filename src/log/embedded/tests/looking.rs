@@ -1,0 +1,71 @@
+//! A log that is only looked at: it reads as it would when it is opened, and nothing of it is changed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Engine, OpenError, lock, open};
+use super::forgetful::Forgetful;
+use super::support::{
+    PATIENCE, SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_folder, open_in, read_all, settings,
+};
+use crate::log::embedded::AppendError;
+
+fn look_in(folder: &Forgetful) -> Result<Engine, OpenError> {
+    open::look_in(Arc::new(folder.clone()), None, Path::new("in memory"))
+}
+
+#[test]
+fn wherever_a_crash_cut_it_off_it_reads_as_it_will_when_it_is_opened() {
+    let log = SmallLog::new();
+    let (_, end) = log.last_group_at;
+    for cut in 0..=end {
+        let mut files = log.files.clone();
+        files.get_mut(&log.last_file).expect("the last segment").truncate(cut);
+        let folder = Forgetful::with(&files);
+        let looked = look_in(&folder).expect("earlier segments have headers");
+        let read = read_all(&looked);
+        assert_eq!(looked.partitions().cast_unsigned(), SMALL_LOGS_PARTITIONS);
+        assert!(matches!(append(&looked, 0, b"no"), Err(AppendError::Closed)));
+        drop(looked);
+        assert!(folder.files() == files, "a look changed something, cut at {cut}");
+        let (opened, _) = open_in(&folder, SMALL_LOGS_PARTITIONS, SMALL).expect("it opens");
+        assert!(read == read_all(&opened), "it reads differently, cut at {cut}");
+    }
+}
+
+#[test]
+fn what_nobody_has_written_to_is_no_log_and_is_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nowhere = folder.path().join("nowhere");
+    let none = |path: &Path| matches!(Engine::look(path).map(drop), Err(OpenError::NoLog { folder }) if folder == path);
+    assert!(none(&nowhere) && !nowhere.exists());
+    assert!(none(folder.path()));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn any_number_look_while_none_writes_and_who_writes_waits_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (engine, _) = open_folder(folder.path(), 3);
+    let locked = |path: &Path| matches!(Engine::look(path).map(drop), Err(OpenError::Locked { .. }));
+    assert!(locked(folder.path()));
+    append(&engine, 1, b"record").expect("room");
+    engine.close();
+    drop(engine);
+
+    let (one, other) = (Engine::look(folder.path()), Engine::look(folder.path()));
+    let (one, other) = (one.expect("it is free"), other.expect("it is free"));
+    assert!(one.accept_damage().is_err(), "nothing is written");
+    let refused = lock::to_write(folder.path(), Duration::ZERO).map(drop);
+    assert!(matches!(refused, Err(OpenError::LookedAt { .. })), "{refused:?}");
+    let opening = std::thread::spawn({
+        let settings = settings(folder.path(), 3, 1 << 30);
+        move || Engine::open(&settings).map(drop)
+    });
+    drop(one);
+    assert_eq!(read_all(&other).0.len(), 1);
+    drop(other);
+    opening.join().expect("no panic").expect("it was waited for");
+    assert!(PATIENCE >= lock::PATIENCE, "a test would give up first");
+}
