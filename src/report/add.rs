@@ -13,7 +13,6 @@ use super::{ReportError, Reports, Slices};
 use crate::tenant::Completion;
 
 const JUDGING: &str = include_str!("sql/judging.sql");
-const UNREADABLE: ReportError = ReportError::Unreadable("a column of `event` has another type");
 
 impl Reports {
     /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many, for
@@ -68,7 +67,7 @@ impl Reports {
             if are_too_many {
                 continue;
             }
-            gathered.add(&row).map_err(|_| UNREADABLE)?;
+            gathered.add(&row)?;
             read += 1;
             if gathered.bytes() > self.slices.gathered_bytes {
                 are_too_many = true;
@@ -107,7 +106,7 @@ impl Reports {
                     async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
                     async { fetched.iter().try_for_each(|row| gathered.add(row)) },
                 );
-                gathering.map_err(|_| UNREADABLE)?;
+                gathering?;
                 fetched = next?;
             }
             gathered.write(table, completion).await?;

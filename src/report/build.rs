@@ -66,7 +66,7 @@ impl Build {
             Some("current") => State::Current,
             Some("building") => State::Building,
             Some("old") => State::Old,
-            _ => return Err(ReportError::Unreadable("a build is in no known state")),
+            _ => return Err(ReportError::unreadable("a build is in no known state")),
         };
         let foreign = number(row, "foreign_from")?.zip(number(row, "foreign_until")?);
         Ok(Self {
@@ -160,18 +160,18 @@ fn number<T: std::str::FromStr>(
     column: &'static str,
 ) -> Result<Option<T>, ReportError> {
     let text = row.get(column);
-    text.map(|text| text.parse().map_err(|_| ReportError::Unreadable(column))).transpose()
+    text.map(|text| text.parse().map_err(|_| ReportError::unreadable(column))).transpose()
 }
 
 pub(super) fn required<T: std::str::FromStr>(
     row: &SimpleQueryRow,
     column: &'static str,
 ) -> Result<T, ReportError> {
-    number(row, column)?.ok_or(ReportError::Unreadable(column))
+    number(row, column)?.ok_or(ReportError::unreadable(column))
 }
 
 fn numbers(row: &SimpleQueryRow, column: &'static str) -> Result<Vec<i64>, ReportError> {
     let text = row.get(column).unwrap_or_default();
     let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
-    numbers.collect::<Result<_, _>>().map_err(|_| ReportError::Unreadable(column))
+    numbers.collect::<Result<_, _>>().map_err(|_| ReportError::unreadable(column))
 }

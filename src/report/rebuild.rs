@@ -152,7 +152,7 @@ impl Reports {
 
     fn change_over(&self, look: &Look, build: &Build) -> Result<String, ReportError> {
         let (schema, number) = (&self.schema, build.number);
-        let current = look.find(State::Current).ok_or(ReportError::Unreadable("no build is current"))?;
+        let current = look.find(State::Current).ok_or(ReportError::unreadable("no build is current"))?;
         Ok(format!(
             "{lock} UPDATE {schema}.report_build SET state = 'old' WHERE state = 'current'; \
              UPDATE {schema}.report_build SET state = 'current' WHERE build = {number}; \

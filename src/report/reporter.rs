@@ -141,7 +141,7 @@ impl Reporter {
 
     async fn turn(&self, tenant: &Tenant, patience: Duration) -> Result<Turn, ReportError> {
         if tenant.organization().schema_version != TENANT_SCHEMA_VERSION {
-            return Err(ReportError::Unreadable("the schema is at another version: run `rollbook migrate`"));
+            return Err(ReportError::unreadable("the schema is at another version: run `rollbook migrate`"));
         }
         let client = self.parts.pool.get().await.map_err(ReportError::NoConnection)?;
         let reports =

@@ -120,7 +120,7 @@ impl Reports {
         );
         let answers = client.simple_query(&sql).await?;
         let rows: Vec<&SimpleQueryRow> = answers.iter().filter_map(as_row).collect();
-        let first = rows.first().ok_or(ReportError::Unreadable("report_build or report_state is empty"))?;
+        let first = rows.first().ok_or(ReportError::unreadable("report_build or report_state is empty"))?;
         let age: f64 = build::required(first, "age_seconds")?;
         Ok(Look {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,

@@ -52,7 +52,7 @@ impl Reports {
 
     async fn take_turn(&self, client: &Client) -> Result<Turn, ReportError> {
         let look = self.look(client).await?;
-        let current = look.find(State::Current).ok_or(ReportError::Unreadable("no build is current"))?;
+        let current = look.find(State::Current).ok_or(ReportError::unreadable("no build is current"))?;
         let building = look.find(State::Building).cloned();
         let old = look.find(State::Old).cloned();
         let mut turn = Turn { added: 0, has_more: false, behind: None };
@@ -221,7 +221,7 @@ impl Reports {
              FROM (SELECT stored_in FROM {schema}.event WHERE {rows} LIMIT {most}) AS sample"
         );
         let answers = client.simple_query(&sql).await?;
-        let row = answers.iter().find_map(as_row).ok_or(ReportError::Unreadable("event"))?;
+        let row = answers.iter().find_map(as_row).ok_or(ReportError::unreadable("event"))?;
         let number = |column| row.get(column).and_then(|number| number.parse().ok());
         Ok((number(0).unwrap_or_default(), number(1), number(2)))
     }

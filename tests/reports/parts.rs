@@ -73,6 +73,35 @@ async fn what_an_earlier_release_kept_is_gone_on_with_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_none_of_ours_is_the_trouble_of_its_organization_alone() {
+    let (site, reports) = a_site().await;
+    let loader = site.loader().await;
+    for damage in [
+        "report_viewer_content SET session_ids = '{NULL}'",
+        "report_curve SET times = '{NULL}'",
+        "report_curve SET seconds = '{{0},{60}}'",
+    ] {
+        let (damaged, _) = damage.split_once(' ').expect("a table");
+        site.execute(&insert(&visits(1, 1))).await;
+        catch_up(&reports, &loader).await;
+        site.execute(&format!(
+            "CREATE TABLE org_acme.whole AS SELECT * FROM org_acme.{damaged}; UPDATE org_acme.{damage}"
+        ))
+        .await;
+        site.execute(&insert(&visits(1, 1))).await;
+        let turn = reports.turn(&loader).await;
+        assert!(matches!(turn, Err(ReportError::Unreadable(..))), "{damage}: {turn:?}");
+        site.execute(&format!(
+            "DELETE FROM org_acme.{damaged}; INSERT INTO org_acme.{damaged} SELECT * FROM org_acme.whole; \
+             DROP TABLE org_acme.whole"
+        ))
+        .await;
+        catch_up(&reports, &loader).await;
+        is_what_it_should_be(&site).await;
+    }
+}
+
+#[tokio::test]
 async fn too_much_for_memory_that_takes_too_long_is_told_as_that() {
     let (site, reports) = a_site().await;
     site.execute(

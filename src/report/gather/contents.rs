@@ -48,7 +48,7 @@ impl Contents {
         let mut sums = vec![Sum::default(); names.contents.len()];
         for row in table.query(JUDGED, &[(&names.contents, Type::TEXT_ARRAY)]).await? {
             let n = usize::try_from(row.try_get::<_, i32>(0)?).ok();
-            let sum = n.and_then(|n| sums.get_mut(n)).ok_or(ReportError::Unreadable("report_content_sum"))?;
+            let sum = n.and_then(|n| sums.get_mut(n)).ok_or(ReportError::unreadable("report_content_sum"))?;
             sum.judged_ms = row.try_get(1)?;
         }
         for one in merged {

@@ -76,7 +76,7 @@ impl Curves {
         for row in &known {
             let key = usize::try_from(row.try_get::<_, i32>(0)?).ok().and_then(|n| keys.get(n));
             let Some(mut part) = key.and_then(|key| parts.remove(key)) else {
-                return Err(ReportError::Unreadable("report_curve"));
+                return Err(ReportError::unreadable("report_curve"));
             };
             let (seconds, viewers, times): (Vec<i32>, Vec<i64>, Vec<i64>) =
                 (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);

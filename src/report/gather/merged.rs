@@ -233,7 +233,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-const UNREADABLE: ReportError = ReportError::Unreadable("report_viewer_content");
+const UNREADABLE: ReportError = ReportError::unreadable("report_viewer_content");
 
 /// Sessions that their viewing's row has no room for, by the viewing's place in `merged`.
 async fn count_further(

@@ -46,7 +46,7 @@ impl Table<'_> {
         let touched = self.client.execute_typed(&self.sql(statement), columns).await?;
         match usize::try_from(touched) == Ok(rows) {
             true => Ok(()),
-            false => Err(ReportError::Unreadable("rows were moved while they were written")),
+            false => Err(ReportError::unreadable("rows were moved while they were written")),
         }
     }
 
