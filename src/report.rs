@@ -20,6 +20,7 @@ mod error;
 mod export;
 mod gather;
 mod interval;
+mod period;
 mod read;
 mod rebuild;
 mod reporter;

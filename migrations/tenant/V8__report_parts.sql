@@ -1,6 +1,11 @@
 -- Fewer and wider rows for the reporter to keep: a curve's steps by the minute instead of one a row, the times that answers took
 -- as lists, and a viewer's first sessions with a content in that viewer's own row. Nothing that is there is moved: the views
 -- show old rows and new ones together, until a rebuild makes a set of new ones alone.
+--
+-- The order is that of locks: what is new, then the views that change, in the order in which `rollbook report` reads them, and only
+-- then the tables below them, none of which another view reads but report_viewing. So no reader holds what this waits for while
+-- it waits for what this holds, unless a transaction of its own reads the views in another order. report_build, which all views read,
+-- stays as it is.
 CREATE TABLE report_curve (
     build      integer   NOT NULL,
     content_id text      NOT NULL,
@@ -26,32 +31,33 @@ CREATE TABLE report_elapsed_part (
     item_id    text      NOT NULL,
     part       bigint    NOT NULL,
     elapsed_ms integer[] NOT NULL,
+    answers    bigint[],
     PRIMARY KEY (build, content_id, item_id, part)
 ) WITH (fillfactor = 50);
 -- They hardly shrink, and packing them costs more than writing them.
-ALTER TABLE report_elapsed_part ALTER COLUMN elapsed_ms SET STORAGE EXTERNAL;
+ALTER TABLE report_elapsed_part
+    ALTER COLUMN elapsed_ms SET STORAGE EXTERNAL,
+    ALTER COLUMN answers SET STORAGE EXTERNAL;
 
 COMMENT ON TABLE  report_elapsed_part            IS 'How long answers took: what the median is taken from, beside what report_elapsed says.';
 COMMENT ON COLUMN report_elapsed_part.build      IS 'The set that the row belongs to.';
 COMMENT ON COLUMN report_elapsed_part.content_id IS 'The video.';
 COMMENT ON COLUMN report_elapsed_part.item_id    IS 'The item.';
-COMMENT ON COLUMN report_elapsed_part.part       IS 'A part grows until the item has 256 more answers than at its beginning.';
-COMMENT ON COLUMN report_elapsed_part.elapsed_ms IS 'The times, one for each answer that tells it.';
+COMMENT ON COLUMN report_elapsed_part.part       IS 'From 0 on: times as they came, of about 256 answers. Below: times that were counted, each once in all of those parts.';
+COMMENT ON COLUMN report_elapsed_part.elapsed_ms IS 'The times, in no order.';
+COMMENT ON COLUMN report_elapsed_part.answers    IS 'Of each: how many answers took it; NULL: one each.';
 COMMENT ON TABLE  report_elapsed                 IS 'The same, a row for each time that differs, as it was kept at first: no more are added.';
 
-ALTER TABLE report_viewer_content
-    ADD COLUMN session_ids  text[]    NOT NULL DEFAULT '{}',
-    ADD COLUMN session_days integer[] NOT NULL DEFAULT '{}';
-COMMENT ON COLUMN report_viewer_content.session_ids  IS 'The first few of the sessions; what they do not hold stands in report_further_session.';
-COMMENT ON COLUMN report_viewer_content.session_days IS 'Of each: the last UTC day for which it was counted, in days from 2000-01-01 on.';
+CREATE TABLE report_period (
+    period_seconds integer     NOT NULL CHECK (period_seconds > 0),
+    said_at        timestamptz NOT NULL
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX report_period_has_one_row ON report_period ((true));
+INSERT INTO report_period VALUES (10, now());
 
--- Renamed, so that a reporter of an earlier release that still has a turn fails, and counts none of them a second time.
-ALTER TABLE report_session RENAME TO report_further_session;
-COMMENT ON TABLE report_further_session IS 'Sessions that were counted for their content, but for those that stand in report_viewer_content.';
-
--- So that whoever asks how reports stand can tell a long period from none.
-ALTER TABLE report_build ADD COLUMN period_seconds integer NOT NULL DEFAULT 10 CHECK (period_seconds > 0);
-COMMENT ON COLUMN report_build.period_seconds IS 'How often the reporter has said that it moves the state.';
+COMMENT ON TABLE  report_period                IS 'How often report_state moves, so that a long period can be told from no reporter. One row.';
+COMMENT ON COLUMN report_period.period_seconds IS 'The period of the reporter whose turns are farthest apart.';
+COMMENT ON COLUMN report_period.said_at        IS 'When such a reporter last said so; not at every turn.';
 
 CREATE OR REPLACE VIEW report_retention AS
 SELECT stretch.content_id, each.second, stretch.viewers, stretch.times
@@ -74,16 +80,52 @@ SELECT i.content_id, i.item_id, i.shown_viewers, i.answered_viewers, i.skipped_v
        i.first_correct_viewers, i.last_correct_viewers,
        (i.first_correct_viewers::numeric / nullif(i.first_judged_viewers, 0))::real AS first_accuracy,
        (i.last_correct_viewers::numeric / nullif(i.last_judged_viewers, 0))::real AS last_accuracy,
-       elapsed.percentiles[1] AS median_elapsed_ms, elapsed.percentiles[2] AS p90_elapsed_ms
+       elapsed.median_low + elapsed.median_part * (elapsed.median_high - elapsed.median_low) AS median_elapsed_ms,
+       elapsed.p90_low + elapsed.p90_part * (elapsed.p90_high - elapsed.p90_low) AS p90_elapsed_ms
 FROM report_item_sum AS i
+-- percentile_cont, over values with their numbers: between the two that lie around the place, by its fraction. Numbers are summed
+-- as floating point, which is exact up to 2^53 answers and several times as fast as the numeric that a sum of bigint is.
 CROSS JOIN LATERAL (
-    SELECT percentile_cont(ARRAY[0.5, 0.9]::double precision[]) WITHIN GROUP (ORDER BY each.ms) AS percentiles
-    FROM (SELECT unnest(p.elapsed_ms)::double precision AS ms
+    SELECT 0.5::double precision * (sum(each.answers) - 1) AS median_at,
+           0.9::double precision * (sum(each.answers) - 1) AS p90_at
+    FROM (SELECT coalesce((SELECT sum(n) FROM unnest(p.answers) AS n), cardinality(p.elapsed_ms))::double precision AS answers
           FROM report_elapsed_part AS p
           WHERE p.build = i.build AND p.content_id = i.content_id AND p.item_id = i.item_id
           UNION ALL
-          SELECT e.elapsed_ms
+          SELECT e.answers
           FROM report_elapsed AS e
-          CROSS JOIN LATERAL generate_series(1, e.answers)
-          WHERE e.build = i.build AND e.content_id = i.content_id AND e.item_id = i.item_id) AS each) AS elapsed
+          WHERE e.build = i.build AND e.content_id = i.content_id AND e.item_id = i.item_id) AS each) AS place
+CROSS JOIN LATERAL (
+    SELECT min(ms) FILTER (WHERE ranked.until > floor(place.median_at)) AS median_low,
+           min(ms) FILTER (WHERE ranked.until > ceil(place.median_at)) AS median_high,
+           place.median_at - floor(place.median_at) AS median_part,
+           min(ms) FILTER (WHERE ranked.until > floor(place.p90_at)) AS p90_low,
+           min(ms) FILTER (WHERE ranked.until > ceil(place.p90_at)) AS p90_high,
+           place.p90_at - floor(place.p90_at) AS p90_part
+    FROM (SELECT time.ms, sum(sum(time.answers)) OVER (ORDER BY time.ms) AS until
+          FROM (SELECT part.ms, coalesce(part.answers, 1)::double precision AS answers
+                FROM (SELECT unnest(p.elapsed_ms) AS ms, unnest(p.answers) AS answers
+                      FROM report_elapsed_part AS p
+                      WHERE p.build = i.build AND p.content_id = i.content_id AND p.item_id = i.item_id) AS part
+                UNION ALL
+                SELECT e.elapsed_ms, e.answers
+                FROM report_elapsed AS e
+                WHERE e.build = i.build AND e.content_id = i.content_id AND e.item_id = i.item_id) AS time
+          GROUP BY time.ms) AS ranked) AS elapsed
 WHERE i.build = (SELECT build FROM report_build WHERE state = 'current');
+
+ALTER TABLE report_viewer_content
+    ADD COLUMN session_ids  text[]    NOT NULL DEFAULT '{}',
+    ADD COLUMN session_days integer[] NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN report_viewer_content.session_ids  IS 'The first few of the sessions; what they do not hold stands in report_further_session.';
+COMMENT ON COLUMN report_viewer_content.session_days IS 'Of each: the last UTC day for which it was counted, in days from 2000-01-01 on.';
+
+ALTER TABLE report_item_sum
+    ADD COLUMN counted_attempts bigint NOT NULL DEFAULT 0,
+    ADD COLUMN counted_times    bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN report_item_sum.counted_attempts IS 'How many of the attempts there were when times in report_elapsed_part were last counted.';
+COMMENT ON COLUMN report_item_sum.counted_times    IS 'How many of those times differ.';
+
+-- Renamed, so that a reporter of an earlier release that still has a turn fails, and counts none of them a second time.
+ALTER TABLE report_session RENAME TO report_further_session;
+COMMENT ON TABLE report_further_session IS 'Sessions that were counted for their content, but for those that stand in report_viewer_content.';

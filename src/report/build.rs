@@ -33,7 +33,6 @@ pub(super) struct Build {
     pub(super) next_block: i64,
     pub(super) end_block: i64,
     pub(super) completion: Completion,
-    pub(super) period_seconds: u64,
 }
 
 /// Rows that came with a dump and claim transactions which this cluster had not begun then. What they claim says nothing,
@@ -55,7 +54,7 @@ pub(super) struct Snapshot {
 /// How [`Build::read`] and [`Snapshot::read`] find the columns.
 pub(super) const COLUMNS: &str = "b.build, b.state, b.system_identifier = c.system_identifier AS is_at_home, b.next_txid, \
      array_to_string(b.open_txids, ',') AS open_txids, b.foreign_from, b.foreign_until, b.next_block, b.end_block, \
-     trim_scale(b.completion) AS completion, b.period_seconds, txid_snapshot_xmax(txid_current_snapshot()) AS now_txid, \
+     trim_scale(b.completion) AS completion, txid_snapshot_xmax(txid_current_snapshot()) AS now_txid, \
      array_to_string(ARRAY(SELECT txid_snapshot_xip(txid_current_snapshot())), ',') AS now_open";
 
 impl Build {
@@ -79,7 +78,6 @@ impl Build {
             next_block: required(row, "next_block")?,
             end_block: required(row, "end_block")?,
             completion: required(row, "completion")?,
-            period_seconds: required(row, "period_seconds")?,
         })
     }
 

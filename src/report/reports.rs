@@ -3,12 +3,15 @@
 //! Statements are sent as text and have no names, for a pooler may lend another server session to each transaction; only
 //! numbers and quoted names are put into them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::ReportError;
 use super::build::{self, Build, Snapshot, State};
+use super::period::Said;
 use crate::store::quoted;
 use crate::tenant::{Completion, RolePrefix, Tenant};
 
@@ -29,6 +32,21 @@ pub struct Reports {
     pub(super) slices: Slices,
     /// How often they have a turn, where it is said.
     pub(super) period: Option<Duration>,
+    pub(super) width: Width,
+}
+
+/// Whether the last slice took more memory than may be, which the next one is then expected to do, too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Width(Arc<AtomicBool>);
+
+impl Width {
+    pub(super) fn is_too_much(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn found(&self, is_too_much: bool) {
+        self.0.store(is_too_much, Ordering::Relaxed);
+    }
 }
 
 /// How much one transaction does.
@@ -45,12 +63,21 @@ pub struct Slices {
     /// What is gathered is written when it takes this much memory: what one transaction stored is never divided, however
     /// much that is.
     pub gathered_bytes: usize,
+    /// Times that answers to an item took which are kept as they came, at most, unless more than twice as many differ.
+    pub loose_times: u32,
 }
 
 impl Default for Slices {
     /// About a second's work each: the more events, the fewer rows for each of them.
     fn default() -> Self {
-        Self { events: 100_000, blocks: 8192, cleared: 20_000, fetched: 2_000, gathered_bytes: 64 << 20 }
+        Self {
+            events: 100_000,
+            blocks: 8192,
+            cleared: 20_000,
+            fetched: 2_000,
+            gathered_bytes: 64 << 20,
+            loose_times: 4096,
+        }
     }
 }
 
@@ -61,6 +88,7 @@ pub(super) struct Look {
     pub(super) now: Snapshot,
     /// Since when the reports are as they are.
     pub(super) age: Duration,
+    pub(super) said: Said,
 }
 
 impl Look {
@@ -88,6 +116,7 @@ impl Reports {
             patience: Self::PATIENCE,
             slices: Slices::default(),
             period: None,
+            width: Width::default(),
         }
     }
 
@@ -103,6 +132,11 @@ impl Reports {
         Self { period: Some(period), ..self }
     }
 
+    /// With what is known from earlier turns.
+    pub(super) fn with_width(self, width: Width) -> Self {
+        Self { width, ..self }
+    }
+
     /// In transactions of another size.
     #[must_use]
     pub fn in_slices(self, slices: Slices) -> Self {
@@ -115,18 +149,29 @@ impl Reports {
         let begin = self.begin("REPEATABLE READ");
         let columns = build::COLUMNS;
         let sql = format!(
-            "{begin} SELECT {columns}, extract(epoch FROM now() - s.taken_until) AS age_seconds \
-             FROM {schema}.report_build AS b, {schema}.report_state AS s, pg_control_system() AS c ORDER BY b.build"
+            "{begin} SELECT {columns}, extract(epoch FROM now() - s.taken_until) AS age_seconds, \
+                 p.period_seconds, extract(epoch FROM now() - p.said_at) AS said_seconds \
+             FROM {schema}.report_build AS b, {schema}.report_state AS s, {schema}.report_period AS p, \
+                  pg_control_system() AS c \
+             ORDER BY b.build"
         );
         let answers = client.simple_query(&sql).await?;
         let rows: Vec<&SimpleQueryRow> = answers.iter().filter_map(as_row).collect();
-        let first = rows.first().ok_or(ReportError::unreadable("report_build or report_state is empty"))?;
+        let first = rows
+            .first()
+            .ok_or(ReportError::unreadable("report_build, report_state or report_period is empty"))?;
         let age: f64 = build::required(first, "age_seconds")?;
+        let said_age: f64 = build::required(first, "said_seconds")?;
+        let said = Said {
+            period: Duration::from_secs(build::required(first, "period_seconds")?),
+            age: Duration::try_from_secs_f64(said_age).unwrap_or(Duration::MAX),
+        };
         Ok(Look {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,
             now: Snapshot::read(first)?,
             // In the future: the clock went back.
             age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            said,
         })
     }
 

@@ -7,11 +7,12 @@ use super::change::Change;
 use super::{Error, Installation, TenantNames, roles};
 
 /// What `org_<slug>` may do, by table, beside keeping [`SUMMARIES`].
-const WRITER: [(&str, &str); 5] = [
+const WRITER: [(&str, &str); 6] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),
     ("report_state", "SELECT, UPDATE"),
+    ("report_period", "SELECT, UPDATE"),
     ("report_build", KEEPING),
 ];
 
