@@ -12,6 +12,8 @@ use super::gather::{COLUMNS, Gathered, Table};
 use super::{ReportError, Reports, Slices};
 use crate::tenant::Completion;
 
+/// What is gathered may take so many times what is held of the rows that it is merged with.
+const HELD: usize = 16;
 const JUDGING: &str = include_str!("sql/judging.sql");
 
 impl Reports {
@@ -27,12 +29,17 @@ impl Reports {
     ) -> Result<u64, ReportError> {
         let (schema, lock) = (&self.schema, self.lock(build));
         let events = format!("SELECT {COLUMNS} FROM {schema}.event WHERE {rows}");
-        let gathered = self.gather(client, &format!("{events} AND {}", self.alone(build))).await?;
+        let gathered = match self.width.is_too_much() {
+            true => None,
+            false => self.gather(client, &format!("{events} AND {}", self.alone(build))).await?,
+        };
         if matches!(gathered, Some((_, 0))) && first.is_empty() {
             return Ok(0);
         }
         client.batch_execute(&format!("{lock} {first}")).await?;
-        let table = Table { client, schema, build: build.number };
+        let Slices { gathered_bytes, loose_times, .. } = self.slices;
+        let table =
+            Table { client, schema, build: build.number, held_bytes: gathered_bytes / HELD, loose_times };
         let added = match gathered {
             Some((_, 0)) => 0,
             Some((gathered, events)) => {
@@ -78,7 +85,8 @@ impl Reports {
     }
 
     /// Adds events of which no more are held in memory than may be, however many there are: what is gathered is written in
-    /// between. A cursor costs the server more than reading in one go.
+    /// between. A cursor costs the server more than reading in one go, so it is for slices after one that was too large, and
+    /// for that one itself, which is then read a second time.
     async fn add_by_parts(
         &self,
         table: &Table<'_>,
@@ -91,7 +99,7 @@ impl Reports {
         client.batch_execute(&format!("DECLARE taken NO SCROLL CURSOR FOR {events}")).await?;
         let fetch = format!("FETCH {most} FROM taken");
         let mut fetched = client.query_typed(&fetch, &[]).await?;
-        let mut added = 0;
+        let (mut added, mut are_too_many) = (0, false);
         while !fetched.is_empty() {
             let mut gathered = Gathered::default();
             while !fetched.is_empty() && gathered.bytes() < gathered_bytes {
@@ -109,8 +117,10 @@ impl Reports {
                 gathering?;
                 fetched = next?;
             }
+            are_too_many |= gathered.bytes() >= gathered_bytes;
             gathered.write(table, completion).await?;
         }
+        self.width.found(are_too_many);
         Ok(added)
     }
 }

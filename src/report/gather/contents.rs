@@ -32,38 +32,43 @@ struct Sum {
     last_at: Option<Moment>,
 }
 
-/// By the contents' numbers: each has a viewer.
+/// Of some viewings, each content's sum.
 #[derive(Debug)]
-pub(super) struct Contents {
+pub(super) struct Contents<'a> {
+    contents: Vec<&'a str>,
     sums: Vec<Sum>,
 }
 
-impl Contents {
+impl<'a> Contents<'a> {
+    /// Viewings in the order of their contents.
     pub(super) async fn of(
         table: &Table<'_>,
-        names: &Texts<'_>,
+        names: &Texts<'a>,
         completion: Completion,
         merged: &[Merged<'_>],
     ) -> Result<Self, ReportError> {
-        let mut sums = vec![Sum::default(); names.contents.len()];
-        for row in table.query(JUDGED, &[(&names.contents, Type::TEXT_ARRAY)]).await? {
+        let groups = || merged.chunk_by(|one, next| one.key.0 == next.key.0);
+        let contents: Vec<&str> =
+            groups().filter_map(|group| group.first()).map(|one| names.contents[one.key.0]).collect();
+        let mut sums = vec![Sum::default(); contents.len()];
+        for row in table.query(JUDGED, &[(&contents, Type::TEXT_ARRAY)]).await? {
             let n = usize::try_from(row.try_get::<_, i32>(0)?).ok();
             let sum = n.and_then(|n| sums.get_mut(n)).ok_or(ReportError::unreadable("report_content_sum"))?;
             sum.judged_ms = row.try_get(1)?;
         }
-        for one in merged {
-            sums[one.key.0].add(one, completion);
+        for (sum, group) in sums.iter_mut().zip(groups()) {
+            group.iter().for_each(|one| sum.add(one, completion));
         }
-        Ok(Self { sums })
+        Ok(Self { contents, sums })
     }
 
-    pub(super) async fn write(&self, table: &Table<'_>, names: &Texts<'_>) -> Result<(), ReportError> {
+    pub(super) async fn write(&self, table: &Table<'_>) -> Result<(), ReportError> {
         let sums = &self.sums;
         table
             .write(
                 ADD,
                 &[
-                    (&names.contents, Type::TEXT_ARRAY),
+                    (&self.contents, Type::TEXT_ARRAY),
                     (&column(sums, |sum| sum.duration_ms), Type::INT8_ARRAY),
                     (&column(sums, |sum| sum.viewers), Type::INT8_ARRAY),
                     (&column(sums, |sum| sum.sessions), Type::INT8_ARRAY),

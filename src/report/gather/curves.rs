@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::column;
 use super::names::Place;
 use super::table::Table;
+use super::{ENTRY_BYTES, column};
 use crate::report::ReportError;
 use crate::report::interval::Span;
 
@@ -21,6 +21,9 @@ struct Step {
     viewers: i64,
     times: i64,
 }
+
+/// So many rows are merged at a time: each is a hundred times as large as a step that changes it.
+const PARTS: usize = 1024;
 
 /// A content, and which part of it.
 type PartKey = (usize, i32);
@@ -52,20 +55,34 @@ impl Curves {
         }
     }
 
-    fn by_part(&self) -> BTreeMap<PartKey, Part> {
+    /// About how much memory they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.steps.len() * (size_of::<(PartKey, Step)>() + ENTRY_BYTES)
+    }
+
+    fn by_part(&mut self) -> BTreeMap<PartKey, Part> {
         let mut parts: BTreeMap<PartKey, Part> = BTreeMap::new();
-        for ((content, second), step) in &self.steps {
-            parts.entry((*content, second / PART_SECONDS)).or_default().insert(*second, *step);
+        for ((content, second), step) in std::mem::take(&mut self.steps) {
+            parts.entry((content, second / PART_SECONDS)).or_default().insert(second, step);
         }
         parts
     }
 
-    /// Adds them to those that are kept.
-    pub(super) async fn write(&self, table: &Table<'_>, contents: &[&str]) -> Result<(), ReportError> {
+    /// Adds them to those that are kept; here there are none left.
+    pub(super) async fn write(&mut self, table: &Table<'_>, contents: &[&str]) -> Result<(), ReportError> {
         let mut parts = self.by_part();
-        if parts.is_empty() {
-            return Ok(());
+        while let Some(next) = parts.keys().nth(PARTS).copied() {
+            let later = parts.split_off(&next);
+            Self::write_some(table, contents, std::mem::replace(&mut parts, later)).await?;
         }
+        if parts.is_empty() { Ok(()) } else { Self::write_some(table, contents, parts).await }
+    }
+
+    async fn write_some(
+        table: &Table<'_>,
+        contents: &[&str],
+        mut parts: BTreeMap<PartKey, Part>,
+    ) -> Result<(), ReportError> {
         let keys: Vec<PartKey> = parts.keys().copied().collect();
         let names = |keys: &[PartKey]| column(keys, |key| contents[key.0]);
         let numbers = |keys: &[PartKey]| column(keys, |key| key.1);

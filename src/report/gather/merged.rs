@@ -2,26 +2,21 @@
 
 use std::fmt::Write as _;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::column;
 use super::curves::Curves;
 use super::days::Days;
+use super::known::{Known, UNREADABLE};
 use super::names::{Moment, Place, Texts};
 use super::table::Table;
-use super::viewings::{Key, Viewing};
+use super::viewings::{Entry, Key, Viewing};
+use super::{ROWS, column};
 use crate::report::ReportError;
 use crate::report::interval::Union;
 
 /// So many of a viewing's sessions stand in its own row.
 const OWN_SESSIONS: usize = 8;
 
-/// What the tables hold of viewings, each by its number here.
-const KNOWN: &str = "SELECT (key.n - 1)::integer, o.ctid, o.sessions, o.unique_ms, o.watched, o.session_ids, o.session_days \
-     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS key (content_id, viewer_id, n) \
-     CROSS JOIN LATERAL (SELECT r.ctid, r.* FROM {schema}.report_viewer_content AS r \
-                         WHERE r.build = {build} AND r.content_id = key.content_id AND r.viewer_id = key.viewer_id LIMIT 1) AS o";
 /// Of sessions that no viewing's row holds, those that are new.
 const FURTHER: &str = "INSERT INTO {schema}.report_further_session (build, content_id, viewer_id, session_id) \
      SELECT {build}, content_id, viewer_id, session_id \
@@ -45,30 +40,6 @@ const KEEP: &str = "UPDATE {schema}.report_viewer_content AS kept \
          AS new (place, sessions, plays, watched, unique_ms, watched_ms, first_at, last_at, session_ids, session_days) \
      WHERE kept.ctid = new.place";
 
-/// What a row of [`KNOWN`] holds; of a viewing that has none, nothing.
-#[derive(Debug, Default)]
-struct Known {
-    place: Option<Place>,
-    sessions: i64,
-    unique_ms: i64,
-    watched: Union,
-    session_ids: Vec<String>,
-    session_days: Vec<i32>,
-}
-
-impl Known {
-    fn read(row: &Row) -> Result<Self, ReportError> {
-        Ok(Self {
-            place: Some(row.try_get(1)?),
-            sessions: row.try_get(2)?,
-            unique_ms: row.try_get(3)?,
-            watched: row.try_get(4)?,
-            session_ids: row.try_get(5)?,
-            session_days: row.try_get(6)?,
-        })
-    }
-}
-
 /// A viewing's row, as it is to be.
 #[derive(Debug)]
 pub(super) struct Merged<'a> {
@@ -85,30 +56,24 @@ pub(super) struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// Looks up what is known of viewings, and merges it with what is new of them.
+    /// Merges what is known of viewings with what is new of them.
     pub(super) async fn all(
         table: &Table<'_>,
-        viewings: Vec<(Key, &'a mut Viewing)>,
+        viewings: Vec<(Entry<'a>, Known)>,
         names: &Texts<'_>,
         curves: &mut Curves,
         days: &mut Days,
     ) -> Result<Vec<Self>, ReportError> {
-        let contents = column(&viewings, |((content, _), _)| names.contents[*content]);
-        let viewers = column(&viewings, |((_, viewer), _)| names.viewers[*viewer]);
-        let rows = table.query(KNOWN, &[(&contents, Type::TEXT_ARRAY), (&viewers, Type::TEXT_ARRAY)]).await?;
-        let mut known: Vec<Known> = std::iter::repeat_with(Known::default).take(viewings.len()).collect();
-        for row in &rows {
-            let n = usize::try_from(row.try_get::<_, i32>(0)?).ok();
-            *n.and_then(|n| known.get_mut(n)).ok_or(UNREADABLE)? = Known::read(row)?;
-        }
         let mut merged = Vec::with_capacity(viewings.len());
         let mut further = Vec::new();
-        for ((key, viewing), known) in viewings.into_iter().zip(known) {
+        for ((key, viewing), known) in viewings {
             let further = |session| further.push((merged.len(), session));
             let one = Self::of(key, viewing, known, names, curves, days, further);
             merged.push(one);
         }
-        count_further(table, names, &mut merged, &further).await?;
+        for some in further.chunks(ROWS) {
+            count_further(table, names, &mut merged, some).await?;
+        }
         Ok(merged)
     }
 
@@ -233,8 +198,6 @@ impl<'a> Columns<'a> {
     }
 }
 
-const UNREADABLE: ReportError = ReportError::unreadable("report_viewer_content");
-
 /// Sessions that their viewing's row has no room for, by the viewing's place in `merged`.
 async fn count_further(
     table: &Table<'_>,
@@ -242,9 +205,6 @@ async fn count_further(
     merged: &mut [Merged<'_>],
     further: &[(usize, usize)],
 ) -> Result<(), ReportError> {
-    if further.is_empty() {
-        return Ok(());
-    }
     let contents = column(further, |(n, _)| names.contents[merged[*n].key.0]);
     let viewers = column(further, |(n, _)| names.viewers[merged[*n].key.1]);
     let sessions = column(further, |(_, session)| names.sessions[*session]);

@@ -1,7 +1,7 @@
 //! The tables of a build, as what was gathered is written into them.
 
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, RowStream};
 
 use crate::report::ReportError;
 
@@ -12,6 +12,10 @@ pub(in crate::report) struct Table<'a> {
     /// Quoted.
     pub(in crate::report) schema: &'a str,
     pub(in crate::report) build: i32,
+    /// Of what is looked up no more is held at a time than about this, unless one row alone is more.
+    pub(in crate::report) held_bytes: usize,
+    /// So many times that answers to an item took may be kept as they came.
+    pub(in crate::report) loose_times: u32,
 }
 
 /// A statement's parameters, with their types: it has no name, and needs no answer of the server before it is sent.
@@ -28,6 +32,16 @@ impl Table<'_> {
         columns: &Columns<'_>,
     ) -> Result<Vec<Row>, ReportError> {
         Ok(self.client.query_typed(&self.sql(statement), columns).await?)
+    }
+
+    /// The same, a row after the other: the connection waits for whoever reads them.
+    pub(super) async fn stream(
+        &self,
+        statement: &str,
+        columns: &Columns<'_>,
+    ) -> Result<RowStream, ReportError> {
+        let columns = columns.iter().map(|(column, kind)| (*column, kind.clone()));
+        Ok(self.client.query_typed_raw(&self.sql(statement), columns).await?)
     }
 
     /// A statement that touches as many rows as its columns are long; where that is none it is not sent.

@@ -11,6 +11,9 @@ use crate::report::interval::Span;
 /// By numbers of names: the content and the viewer.
 pub(super) type Key = (usize, usize);
 
+/// One of them.
+pub(super) type Entry<'a> = (Key, &'a mut Viewing);
+
 /// What is new of one viewer with one content.
 #[derive(Debug)]
 pub(super) struct Viewing {
@@ -56,12 +59,13 @@ impl Viewings {
     /// But for their intervals.
     pub(super) fn bytes(&self) -> usize {
         self.viewings.len() * (size_of::<(Key, Viewing)>() + ENTRY_BYTES)
-            + self.visits.len() * (size_of::<(Key, usize, Day)>() + ENTRY_BYTES)
+            // Its own, and in `days`.
+            + self.visits.len() * 2 * (size_of::<(Key, usize, Day)>() + ENTRY_BYTES)
     }
 
     /// In the order of the tables' key, so that neighbours share a page: by bytes, which is next to any collation's order and
     /// several times as fast.
-    pub(super) fn in_order(&mut self, names: &Texts<'_>) -> Vec<(Key, &mut Viewing)> {
+    pub(super) fn in_order(&mut self, names: &Texts<'_>) -> Vec<Entry<'_>> {
         let mut all: Vec<_> = self.viewings.iter_mut().map(|(key, viewing)| (*key, viewing)).collect();
         all.sort_unstable_by_key(|((content, viewer), _)| (names.contents[*content], names.viewers[*viewer]));
         all

@@ -111,37 +111,26 @@ keep_items AS (
             first_correct_viewers = kept.first_correct_viewers + excluded.first_correct_viewers,
             last_judged_viewers = kept.last_judged_viewers + excluded.last_judged_viewers,
             last_correct_viewers = kept.last_correct_viewers + excluded.last_correct_viewers
-),
-keep_options AS (
-    INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
-    SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
-    FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, is_only::int AS last
-          FROM merged WHERE is_first
-          UNION ALL
-          SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last AND NOT is_only
-          UNION ALL
-          SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first AND o_first_answer IS NOT NULL
-          UNION ALL
-          SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last AND o_last_answer IS NOT NULL) AS each
-    CROSS JOIN LATERAL (
-        SELECT answer ->> 'choice' AS choice
-        WHERE answer ? 'choice'
-        UNION
-        SELECT jsonb_array_elements_text(answer -> 'choices')
-        WHERE jsonb_typeof(answer -> 'choices') = 'array') AS choices
-    WHERE choice IS NOT NULL
-    GROUP BY content_id, item_id, choice
-    HAVING sum(first) <> 0 OR sum(last) <> 0
-    ON CONFLICT (build, content_id, item_id, choice) DO UPDATE
-        SET first_viewers = kept.first_viewers + excluded.first_viewers,
-            last_viewers = kept.last_viewers + excluded.last_viewers
 )
--- How long answers took is appended to the item's part, of which there is another one for every 256 answers.
-INSERT INTO {schema}.report_elapsed_part AS kept (build, content_id, item_id, part, elapsed_ms)
-SELECT {build}, new.content_id, new.item_id, coalesce(old.attempts, 0) / 256, ($25::integer[])[new.first:new.last]
-FROM unnest($21::text[], $22::text[], $23::integer[], $24::integer[]) AS new (content_id, item_id, first, last)
-LEFT JOIN LATERAL (SELECT o.attempts
-                   FROM {schema}.report_item_sum AS o
-                   WHERE o.build = {build} AND o.content_id = new.content_id AND o.item_id = new.item_id
-                   LIMIT 1) AS old ON true
-ON CONFLICT (build, content_id, item_id, part) DO UPDATE SET elapsed_ms = kept.elapsed_ms || excluded.elapsed_ms
+INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
+SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
+FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, is_only::int AS last
+      FROM merged WHERE is_first
+      UNION ALL
+      SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last AND NOT is_only
+      UNION ALL
+      SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first AND o_first_answer IS NOT NULL
+      UNION ALL
+      SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last AND o_last_answer IS NOT NULL) AS each
+CROSS JOIN LATERAL (
+    SELECT answer ->> 'choice' AS choice
+    WHERE answer ? 'choice'
+    UNION
+    SELECT jsonb_array_elements_text(answer -> 'choices')
+    WHERE jsonb_typeof(answer -> 'choices') = 'array') AS choices
+WHERE choice IS NOT NULL
+GROUP BY content_id, item_id, choice
+HAVING sum(first) <> 0 OR sum(last) <> 0
+ON CONFLICT (build, content_id, item_id, choice) DO UPDATE
+    SET first_viewers = kept.first_viewers + excluded.first_viewers,
+        last_viewers = kept.last_viewers + excluded.last_viewers
