@@ -63,6 +63,10 @@ async fn what_is_locked_in_one_schema_keeps_nobody_from_hearing_of_the_others() 
     let audit = site.run("audit --json").await.exits(1).json();
     assert_eq!((audit["ok"].as_bool(), audit["items"].as_array().map(Vec::len)), (Some(false), Some(2)));
     let items = site.run("migrate --lock-timeout-ms 100 --json").await.exits(1).items();
-    assert_eq!((&items[0]["outcome"], &items[1]["outcome"]), (&json!("failed"), &json!("current")));
+    assert_eq!(
+        (&items[0]["outcome"], &items[1]["outcome"]),
+        (&json!("failed"), &json!("current")),
+        "{items:?}"
+    );
     lock.rollback().await.expect("the lock is gone");
 }

@@ -24,6 +24,11 @@ struct Kind {
 }
 
 impl Complaints {
+    /// As often as an outage is said, of whatever it is: each kind once in 30 s.
+    pub const fn now_and_then() -> Self {
+        Self::once_in(Duration::from_secs(30))
+    }
+
     /// Each kind is said once in a period.
     pub const fn once_in(period: Duration) -> Self {
         Self { period, kinds: Mutex::new(BTreeMap::new()) }

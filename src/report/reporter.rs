@@ -21,8 +21,6 @@ const SIDES: [Side; 4] = [Side::Quick, Side::Quick, Side::Patient, Side::Patient
 /// How many connections that takes.
 #[allow(clippy::cast_possible_truncation, reason = "there are four")]
 pub const TURNS: u32 = SIDES.len() as u32;
-/// How long trouble with Postgres that is as before is not spoken of again.
-const PERIOD: Duration = Duration::from_secs(30);
 /// The longest sleep: organizations come and go, and the lag grows.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -55,7 +53,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         lag_told_at: Instant::now(),
     };
     let reporter =
-        Arc::new(Reporter { plan: Mutex::new(plan), parts, complaints: Complaints::once_in(PERIOD) });
+        Arc::new(Reporter { plan: Mutex::new(plan), parts, complaints: Complaints::now_and_then() });
     // A task each: what one gathers keeps no other from its connection.
     let turns: JoinSet<()> = SIDES.into_iter().map(|side| Arc::clone(&reporter).work(side)).collect();
     stop.run_until_cancelled(turns.join_all()).await;

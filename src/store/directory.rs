@@ -26,9 +26,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// A read that takes longer is given up with its connection: a server that hangs must not look like a quiet one.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a failure that is as the ones before is not spoken of again.
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(30);
-
 /// Whose snapshot it is: each login may read what its role needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -45,7 +42,7 @@ pub enum View {
 pub async fn follow(url: &DatabaseUrl, view: View, directory: &Directory, stop: &CancellationToken) {
     let mut failures = 0;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    let complaints = Complaints::once_in(COMPLAINT_PERIOD);
+    let complaints = Complaints::now_and_then();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,

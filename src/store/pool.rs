@@ -15,11 +15,8 @@ use super::{Error, tls};
 use crate::config::DatabaseUrl;
 use crate::ops::{Complaints, chain};
 
-/// How long a connection that fails as another one did is not spoken of again.
-const PERIOD: Duration = Duration::from_secs(30);
-
 /// All pools of this process: they say the same.
-static COMPLAINTS: Complaints = Complaints::once_in(PERIOD);
+static COMPLAINTS: Complaints = Complaints::now_and_then();
 
 /// A connection lent by the pool; dereferences to `tokio_postgres::Client`.
 ///

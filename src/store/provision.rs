@@ -114,8 +114,10 @@ pub(super) async fn pin_organization(
 /// Marks a schema that was restored without its comment. Whose it is says the CHECK, which came back with the table.
 pub(super) async fn mark_again(change: &Change<'_>, schema: &str, id: OrganizationId) -> Result<(), Error> {
     let table = format!("{}.ingest_watermark", roles::quoted(schema));
+    // To write a CHECK out is to wait for its table's lock: only a CASE keeps the planner from asking other schemas' first.
     let is_unmarked = "SELECT FROM pg_constraint \
-                       WHERE conrelid = $1::text::regclass AND conname = $2 AND pg_get_constraintdef(oid) LIKE $3 \
+                       WHERE conrelid = $1::text::regclass AND conname = $2 \
+                         AND CASE WHEN conrelid = $1::text::regclass THEN pg_get_constraintdef(oid) LIKE $3 END \
                          AND obj_description(connamespace, 'pg_namespace') IS NULL";
     if change.query_opt(is_unmarked, &[&table, &PIN, &format!("%{id}%")]).await?.is_some() {
         roles::mark_schema(change, schema, &Mark::of(id)).await?;

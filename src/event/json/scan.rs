@@ -74,9 +74,7 @@ impl<'a> Scanner<'a> {
         if !self.has_key(is_first)? {
             return Ok(None);
         }
-        let start = self.at;
-        let shape = self.rest_of_string()?;
-        let key = self.text(shape, start)?;
+        let key = self.string()?;
         self.colon().map(|()| Some(key))
     }
 
@@ -95,9 +93,7 @@ impl<'a> Scanner<'a> {
             self.at += length + 1;
             return self.colon().map(|()| Some(Slot::of_word(Word::first(bytes, length))));
         }
-        let start = self.at;
-        let shape = self.rest_of_string()?;
-        let slot = match self.text(shape, start)? {
+        let slot = match self.string()? {
             Text::Plain(name) => Slot::find(name),
             _ => None,
         };
@@ -150,6 +146,14 @@ impl<'a> Scanner<'a> {
             Shape::False => Value::Bool(false),
             Shape::Null => Value::Null,
         })
+    }
+
+    /// The string whose quote was just read.
+    #[inline]
+    fn string(&mut self) -> Result<Text<'a>, NotJson> {
+        let start = self.at;
+        let shape = self.rest_of_string()?;
+        self.text(shape, start)
     }
 
     /// The string of that shape that was just read, whose first character is at `start`.

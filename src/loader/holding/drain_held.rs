@@ -14,8 +14,6 @@ use crate::loader::writer::{
 };
 use crate::tenant::OrganizationId;
 
-const UNDECODABLE: &str = "its events cannot be decoded";
-
 /// Why a drain did not happen.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::loader) enum DrainError {
@@ -115,7 +113,7 @@ async fn attempt(
     let (unreadable, readable): (Vec<_>, Vec<_>) =
         (0..stored.records).partition(|at| stored.undecodable.contains(at));
     for (those, fate) in
-        [(readable, Fate::Drained(stored.fates)), (unreadable, Fate::WrittenDown(UNDECODABLE))]
+        [(readable, Fate::Drained(stored.fates)), (unreadable, Fate::WrittenDown(Unfit::UNDECODABLE))]
     {
         trail(position, those.iter().map(|at| (held[*at].offset, held[*at].bytes)), fate, begun);
     }
@@ -223,7 +221,7 @@ impl Draining<'_> {
             offset: record.offset,
             organization: Some(self.organization),
             events: None,
-            reason: UNDECODABLE,
+            reason: Unfit::UNDECODABLE,
             record: Some(record.bytes),
         }
     }

@@ -307,9 +307,8 @@ impl Performing<'_> {
 
     /// A header that reads and events that do not: nothing that intake wrote. It must not stand in the way of the others.
     async fn undecodable(&self, client: &mut Client) -> Outcome {
-        let reason = "its events cannot be decoded";
-        self.keep(client, 1, reason, true).await?;
-        self.trail(1, Fate::WrittenDown(reason));
+        self.keep(client, 1, Unfit::UNDECODABLE, true).await?;
+        self.trail(1, Fate::WrittenDown(Unfit::UNDECODABLE));
         outcome::unreadable();
         Ok(Performed::well(Told::Undecodable(Kept::confirmed())))
     }

@@ -29,7 +29,7 @@ pub(in crate::loader) struct Source<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::loader) enum Unfit {
     /// It, or one of its events, does not decode: nothing that intake wrote. It is written down, with its bytes.
-    #[error("its events cannot be decoded")]
+    #[error("{}", Self::UNDECODABLE)]
     Undecodable,
     /// It names another organization than the one whose lane it is in: the loader routed it wrongly, or the held record
     /// was changed. A person should look.
@@ -47,6 +47,11 @@ pub(in crate::loader) enum Unfit {
         /// What a reader of it must know.
         format: u32,
     },
+}
+
+impl Unfit {
+    /// Why such a record is written down.
+    pub(in crate::loader) const UNDECODABLE: &str = "its events cannot be decoded";
 }
 
 /// An [`Unfit`] record, and where it stands.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use metrics::SharedString;
 
@@ -13,11 +13,9 @@ use crate::ops::metrics::catalogue::LOADER_UNKNOWN_ERRORS;
 
 /// So many codes have a label of their own; all others have one together.
 const MOST_CODES: usize = 32;
-/// How long a code is not spoken of again.
-const PERIOD: Duration = Duration::from_secs(30);
 
 static LABELS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-static COMPLAINTS: Complaints = Complaints::once_in(PERIOD);
+static COMPLAINTS: Complaints = Complaints::now_and_then();
 
 /// An error of this code was met.
 pub(super) fn met(code: &str) {

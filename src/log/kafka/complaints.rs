@@ -1,18 +1,15 @@
 //! What librdkafka says, in our own log, at a bounded rate: while brokers are away each of its threads says so over and
 //! over, of every client.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::ops::Complaints;
 
-/// How long a complaint is not repeated.
-const PERIOD: Duration = Duration::from_secs(30);
-
 /// All clients of this process: they say the same.
-static COMPLAINTS: Complaints = Complaints::once_in(PERIOD);
+static COMPLAINTS: Complaints = Complaints::now_and_then();
 
 /// Sends a line of librdkafka's log to ours, unless one of its kind was said just now.
 pub(super) fn trace_log(level: RDKafkaLogLevel, facility: &str, message: &str) {

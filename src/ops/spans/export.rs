@@ -19,8 +19,6 @@ use super::{EXPORTER, Span, message};
 use crate::config::otlp::{OtlpSettings, Sampler, SpanQueue};
 use crate::ops::Complaints;
 
-/// While the collector is away every batch fails like the one before: so often that is said.
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(30);
 /// Between two attempts at a batch at first; each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -52,7 +50,7 @@ impl Exporter {
             collector: settings.collector(),
             waiting: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            complaints: Complaints::once_in(COMPLAINT_PERIOD),
+            complaints: Complaints::now_and_then(),
         });
         let stop = CancellationToken::new();
         tracing::info!(collector = losses.collector, "spans are exported");
