@@ -20,7 +20,6 @@ mod error;
 mod export;
 mod gather;
 mod interval;
-mod period;
 mod read;
 mod rebuild;
 mod reporter;

@@ -55,7 +55,6 @@ const TENANT: &[Decided] = &[
     decided("report_item_sum", &[("writer", "SELECT INSERT UPDATE DELETE"), ("reader", "SELECT")]),
     decided("report_option", &[("reader", "SELECT")]),
     decided("report_option_sum", &[("writer", "SELECT INSERT UPDATE DELETE"), ("reader", "SELECT")]),
-    decided("report_period", &[("writer", "SELECT UPDATE"), ("reader", "SELECT")]),
     decided("report_retention", &[("reader", "SELECT")]),
     decided("report_state", &[("writer", "SELECT UPDATE"), ("reader", "SELECT")]),
     decided("report_step", &[("writer", "SELECT INSERT UPDATE DELETE"), ("reader", "SELECT")]),

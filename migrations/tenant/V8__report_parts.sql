@@ -48,17 +48,6 @@ COMMENT ON COLUMN report_elapsed_part.elapsed_ms IS 'The times, in no order.';
 COMMENT ON COLUMN report_elapsed_part.answers    IS 'Of each: how many answers took it; NULL: one each.';
 COMMENT ON TABLE  report_elapsed                 IS 'The same, a row for each time that differs, as it was kept at first: no more are added.';
 
-CREATE TABLE report_period (
-    period_seconds integer     NOT NULL CHECK (period_seconds > 0),
-    said_at        timestamptz NOT NULL
-) WITH (fillfactor = 50);
-CREATE UNIQUE INDEX report_period_has_one_row ON report_period ((true));
-INSERT INTO report_period VALUES (10, now());
-
-COMMENT ON TABLE  report_period                IS 'How often report_state moves, so that a long period can be told from no reporter. One row.';
-COMMENT ON COLUMN report_period.period_seconds IS 'The period of the reporter whose turns are farthest apart.';
-COMMENT ON COLUMN report_period.said_at        IS 'When such a reporter last said so; not at every turn.';
-
 CREATE OR REPLACE VIEW report_retention AS
 SELECT stretch.content_id, each.second, stretch.viewers, stretch.times
 FROM (SELECT content_id, second AS from_second, lead(second) OVER curve AS to_second,

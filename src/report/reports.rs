@@ -11,7 +11,6 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::ReportError;
 use super::build::{self, Build, Snapshot, State};
-use super::period::Said;
 use crate::store::quoted;
 use crate::tenant::{Completion, RolePrefix, Tenant};
 
@@ -30,8 +29,6 @@ pub struct Reports {
     /// How long a statement may take, and reading a slice.
     pub(super) patience: Duration,
     pub(super) slices: Slices,
-    /// How often they have a turn, where it is said.
-    pub(super) period: Option<Duration>,
     pub(super) width: Width,
 }
 
@@ -88,7 +85,6 @@ pub(super) struct Look {
     pub(super) now: Snapshot,
     /// Since when the reports are as they are.
     pub(super) age: Duration,
-    pub(super) said: Said,
 }
 
 impl Look {
@@ -115,7 +111,6 @@ impl Reports {
             completion,
             patience: Self::PATIENCE,
             slices: Slices::default(),
-            period: None,
             width: Width::default(),
         }
     }
@@ -124,12 +119,6 @@ impl Reports {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
-    }
-
-    /// With a turn so often, which is said in their tables.
-    #[must_use]
-    pub fn with_period(self, period: Duration) -> Self {
-        Self { period: Some(period), ..self }
     }
 
     /// With what is known from earlier turns.
@@ -149,29 +138,18 @@ impl Reports {
         let begin = self.begin("REPEATABLE READ");
         let columns = build::COLUMNS;
         let sql = format!(
-            "{begin} SELECT {columns}, extract(epoch FROM now() - s.taken_until) AS age_seconds, \
-                 p.period_seconds, extract(epoch FROM now() - p.said_at) AS said_seconds \
-             FROM {schema}.report_build AS b, {schema}.report_state AS s, {schema}.report_period AS p, \
-                  pg_control_system() AS c \
-             ORDER BY b.build"
+            "{begin} SELECT {columns}, extract(epoch FROM now() - s.taken_until) AS age_seconds \
+             FROM {schema}.report_build AS b, {schema}.report_state AS s, pg_control_system() AS c ORDER BY b.build"
         );
         let answers = client.simple_query(&sql).await?;
         let rows: Vec<&SimpleQueryRow> = answers.iter().filter_map(as_row).collect();
-        let first = rows
-            .first()
-            .ok_or(ReportError::unreadable("report_build, report_state or report_period is empty"))?;
+        let first = rows.first().ok_or(ReportError::unreadable("report_build or report_state is empty"))?;
         let age: f64 = build::required(first, "age_seconds")?;
-        let said_age: f64 = build::required(first, "said_seconds")?;
-        let said = Said {
-            period: Duration::from_secs(build::required(first, "period_seconds")?),
-            age: Duration::try_from_secs_f64(said_age).unwrap_or(Duration::MAX),
-        };
         Ok(Look {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,
             now: Snapshot::read(first)?,
             // In the future: the clock went back.
             age: Duration::try_from_secs_f64(age).unwrap_or_default(),
-            said,
         })
     }
 

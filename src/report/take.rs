@@ -102,7 +102,7 @@ impl Reports {
         };
         let is_judged_anew = self.completion != current.completion;
         if until.is_none() && !is_judged_anew {
-            self.say_that_nothing_is_new(client, look).await?;
+            self.say_that_nothing_is_new(client).await?;
             return Ok(Slice { added: 0, is_last: true });
         }
         let first = if is_judged_anew { self.judge_anew(current) } else { String::new() };
@@ -123,16 +123,15 @@ impl Reports {
         let rows = current.new_rows(&look.now, until);
         let added = self.add(client, current, self.completion, &rows, first).await?;
         if added == 0 && is_last && first.is_empty() {
-            self.say_that_nothing_is_new(client, look).await?;
+            self.say_that_nothing_is_new(client).await?;
             return Ok(Slice { added, is_last });
         }
         let sql = format!(
-            "{lock} {advance} {say_period} \
+            "{lock} {advance} \
              UPDATE {schema}.report_state SET taken_until = {taken_until}, \
                  events = (SELECT events FROM {schema}.report_build WHERE build = {number});",
             lock = self.lock(current),
             advance = self.advance(current, &look.now, until, added),
-            say_period = self.say_period(look),
             number = current.number,
         );
         self.commit(client, &sql).await?;
@@ -152,24 +151,12 @@ impl Reports {
 
     /// The cursor stays: no row lies between it and where this transaction looked. Whoever moves it meanwhile moves the state,
     /// too, and this is not to be said any more. What a crash forgets the next turn says again, so nobody waits for a disk.
-    async fn say_that_nothing_is_new(&self, client: &Client, look: &Look) -> Result<(), ReportError> {
-        let (schema, say_period) = (&self.schema, self.say_period(look));
+    async fn say_that_nothing_is_new(&self, client: &Client) -> Result<(), ReportError> {
+        let schema = &self.schema;
         let sql = format!(
-            "SET LOCAL synchronous_commit = off; {say_period} UPDATE {schema}.report_state SET taken_until = now();"
+            "SET LOCAL synchronous_commit = off; UPDATE {schema}.report_state SET taken_until = now();"
         );
         self.commit(client, &sql).await
-    }
-
-    /// Says how often there is a turn, where that is to be said.
-    fn say_period(&self, look: &Look) -> String {
-        match self.period.filter(|period| look.said.is_to_be(*period)) {
-            Some(period) => format!(
-                "UPDATE {}.report_period SET period_seconds = {}, said_at = now();",
-                self.schema,
-                period.as_secs()
-            ),
-            None => String::new(),
-        }
     }
 
     /// Moves a build's cursor to what `now` sees, of transactions before `until`, and counts what was added.

@@ -7,12 +7,11 @@ use super::change::Change;
 use super::{Error, Installation, TenantNames, roles};
 
 /// What `org_<slug>` may do, by table, beside keeping [`SUMMARIES`].
-const WRITER: [(&str, &str); 6] = [
+const WRITER: [(&str, &str); 5] = [
     ("event", "SELECT, INSERT"),
     ("dead_letter", "SELECT, INSERT"),
     ("ingest_watermark", "SELECT, INSERT, UPDATE"),
     ("report_state", "SELECT, UPDATE"),
-    ("report_period", "SELECT, UPDATE"),
     ("report_build", KEEPING),
 ];
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::connect::{LOCK_PATIENCE, look_briefly};
 use super::organizations::{self, Described};
-use super::{Admin, Error, TENANT_SCHEMA_VERSION, roles};
-use crate::tenant::{Organization, Slug, State};
+use super::{Admin, Error, roles};
+use crate::tenant::{Slug, State};
 
 /// One organization's numbers.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ pub async fn status(admin: &mut Admin, only: Option<&Slug>) -> Result<Vec<Standi
         let reports = match organization.organization.state {
             State::Removed | State::Provisioning => None,
             State::Active | State::Suspended => {
-                Some(reports(&mut admin.client, &organization.organization).await)
+                Some(reports(&mut admin.client, &organization.organization.schema_name).await)
             }
         };
         standings.push(Standing { organization, totals, held, held_because, reports });
@@ -120,18 +120,11 @@ async fn totals(client: &mut Client, schema: &str) -> Option<Totals> {
     }
 }
 
-/// A reporter moves the state with each turn, and says how often that is: late is who misses two. A schema that is not migrated
-/// yet may not hold it.
-async fn reports(client: &mut Client, organization: &Organization) -> Reports {
-    let schema = &organization.schema_name;
+/// A reporter moves the state with each turn.
+async fn reports(client: &mut Client, schema: &str) -> Reports {
     let quoted = roles::quoted(schema);
-    let period_seconds = match organization.schema_version < TENANT_SCHEMA_VERSION {
-        true => "NULL::integer".to_owned(),
-        false => format!("(SELECT period_seconds FROM {quoted}.report_period)"),
-    };
     let sql = format!(
-        "SELECT s.taken_until < clock_timestamp() - greatest( \
-                    interval '2 minutes', 2 * {period_seconds} * interval '1 second'), \
+        "SELECT s.taken_until < clock_timestamp() - interval '2 minutes', \
                 b.next_txid IS NULL OR b.system_identifier <> c.system_identifier \
          FROM {quoted}.report_state AS s, {quoted}.report_build AS b, pg_control_system() AS c WHERE b.state = 'current'"
     );

@@ -138,7 +138,7 @@ impl Site {
         self.execute(&format!(
             "DROP VIEW org_{slug}.report_viewing, org_{slug}.report_content, org_{slug}.report_retention, \
                        org_{slug}.report_item, org_{slug}.report_option, org_{slug}.report_answer, org_{slug}.report_day; \
-             DROP TABLE org_{slug}.report_curve, org_{slug}.report_elapsed_part, org_{slug}.report_period; \
+             DROP TABLE org_{slug}.report_curve, org_{slug}.report_elapsed_part; \
              ALTER TABLE org_{slug}.report_viewer_content DROP COLUMN session_ids, DROP COLUMN session_days; \
              ALTER TABLE org_{slug}.report_item_sum DROP COLUMN counted_attempts, DROP COLUMN counted_times; \
              ALTER TABLE org_{slug}.report_further_session RENAME TO report_session; \

@@ -120,13 +120,13 @@ async fn a_rebuild_waits_for_the_step_of_the_one_that_it_takes_the_place_of() {
 async fn a_full_schema_of_the_release_before_gets_its_reports_and_event_is_not_rewritten() {
     let (site, reports) = a_site().await;
     site.execute(&format!(
-        "DROP TABLE org_acme.report_state, org_acme.report_period, org_acme.report_build, {tables} CASCADE; \
+        "DROP TABLE org_acme.report_state, org_acme.report_build, {tables} CASCADE; \
          DROP INDEX org_acme.event_stored; ALTER TABLE org_acme.event DROP COLUMN stored_in; \
          DELETE FROM org_acme.refinery_schema_history WHERE version > 4; \
          UPDATE rollbook.organization SET schema_version = 4; {insert}",
         tables = site
             .texts("SELECT 'org_acme.' || relname FROM pg_class WHERE relnamespace = 'org_acme'::regnamespace \
-                    AND relkind = 'r' AND relname LIKE 'report%' AND relname NOT IN ('report_state', 'report_build', 'report_period')")
+                    AND relkind = 'r' AND relname LIKE 'report%' AND relname NOT IN ('report_state', 'report_build')")
             .await
             .join(", "),
         insert = insert(&some()),

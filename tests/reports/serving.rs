@@ -1,7 +1,5 @@
 //! The role `reporter` of a running service.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::{Row, a_site, catch_up, insert};
@@ -29,52 +27,6 @@ async fn what_is_sent_is_in_the_reports_and_the_service_tells_how_far_they_are()
     assert_eq!(set["completion"], 0.5);
     eventually("half of it is enough", async || site.number(completed).await == 1).await;
     service.stop().await;
-}
-
-#[tokio::test]
-async fn a_period_of_minutes_is_not_told_as_behind_before_two_of_them_are_over() {
-    let site = Site::with(&["acme"]).await;
-    let service = Service::ready(
-        site.serve("--role reporter")
-            .without("ROLLBOOK_KAFKA_BROKERS")
-            .env("ROLLBOOK_REPORT_PERIOD_SECONDS", "600"),
-    )
-    .await;
-    let said = async |age: &str| {
-        site.execute(&format!("UPDATE org_acme.report_state SET taken_until = now() - interval '{age}'"))
-            .await;
-        site.run("status --json").await.done().items()[0]["reports"].clone()
-    };
-    let period = "SELECT period_seconds::bigint FROM org_acme.report_period";
-    eventually("the period is said", async || site.number(period).await == 600).await;
-    assert_eq!(said("19 minutes").await, "current");
-    assert_eq!(said("21 minutes").await, "behind");
-    service.stop().await;
-    // As the release before leaves it.
-    site.take_back("acme").await;
-    assert_eq!((said("1 minute").await, said("3 minutes").await), ("current".into(), "behind".into()));
-}
-
-#[tokio::test]
-async fn of_two_reporters_the_one_with_the_longer_period_is_believed_and_neither_undoes_what_the_other_says()
-{
-    let (site, reports) = a_site().await;
-    let loader = site.loader().await;
-    let of = |seconds| reports.clone().with_period(Duration::from_secs(seconds));
-    let said = "SELECT period_seconds || ' ' || xmin FROM org_acme.report_period";
-    of(600).turn(&loader).await.expect("a turn");
-    let before = site.texts(said).await;
-    assert!(before[0].starts_with("600 "), "{before:?}");
-    for _ in 0..2 {
-        site.execute(&insert(&[Row::new("video.played")])).await;
-        for seconds in [20, 600, 20, 600] {
-            of(seconds).turn(&loader).await.expect("a turn");
-        }
-    }
-    assert_eq!(site.texts(said).await, before, "it is not written again");
-    site.execute("UPDATE org_acme.report_period SET said_at = now() - interval '1 hour'").await;
-    of(20).turn(&loader).await.expect("a turn");
-    assert!(site.texts(said).await[0].starts_with("20 "), "the other one is gone");
 }
 
 #[tokio::test]
