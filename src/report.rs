@@ -5,8 +5,8 @@
 //!
 //! The cursor of a build is a snapshot: each row of `event` carries the transaction that stored it, and a turn takes the
 //! rows of transactions that the last one's snapshot did not see. So each row is taken once, whoever stored it. Cursor and
-//! summaries move in one transaction. A slice is read once and gathered here (`gather`); what the few rows that it comes to add
-//! to the summaries stands in `sql/`; the tables and views are the schema's migrations.
+//! summaries move in one transaction. A slice is read once, gathered here and merged with the few rows that it changes (`gather`);
+//! longer statements stand in `sql/`; the tables and views are the schema's migrations.
 //!
 //! A rebuild is a second set of rows with a cursor of its own: first the rows that its snapshot sees, by their place in the
 //! table, then the others as in any turn. The views change over in the transaction that leaves nothing waiting.

@@ -8,7 +8,7 @@ use rollbook::store::migrate::{Manner, Mode, Outcome, Problem, migrate, select};
 use rollbook::store::{Admin, Installation, TENANT_SCHEMA_VERSION};
 use serde_json::{Value, json};
 
-use crate::harness::Site;
+use crate::harness::{Site, eventually};
 
 fn outcomes(items: &[Value]) -> Vec<(&str, &str)> {
     let text = |item: &'_ Value, name: &str| {
@@ -83,6 +83,57 @@ async fn a_busy_schema_is_reported_and_not_waited_for_and_the_next_run_takes_it_
     lock.rollback().await.expect("the lock is gone");
     let items = site.run("migrate --json").await.done().items();
     assert_eq!(outcomes(&items), [("acme", "current"), ("birch", "migrated"), ("cedar", "current")]);
+}
+
+/// In the order in which `rollbook report` reads them, and then the others.
+const VIEWS: [&str; 7] = [
+    "report_content",
+    "report_retention",
+    "report_item",
+    "report_option",
+    "report_answer",
+    "report_day",
+    "report_viewing",
+];
+
+#[tokio::test]
+async fn who_reads_reports_while_their_schema_is_migrated_goes_on_reading() {
+    let site = Site::with(&["acme"]).await;
+    for read_before in 0..VIEWS.len() {
+        site.take_back("acme").await;
+        let mut reader = site.superuser().await;
+        let reading = reader.transaction().await.expect("a transaction");
+        let read = async |view: &str| {
+            let sql = format!("SELECT * FROM org_acme.{view}");
+            reading
+                .query(&sql, &[])
+                .await
+                .unwrap_or_else(|error| panic!("{view} after {read_before}: {error:?}"));
+        };
+        for view in &VIEWS[..read_before] {
+            read(view).await;
+        }
+        let is_migrated = "SELECT count(*) FROM rollbook.organization WHERE schema_version = ";
+        let reads_on = async {
+            eventually("it is migrated, or waits for the reader", async || {
+                site.number(&format!("{is_migrated}{TENANT_SCHEMA_VERSION}")).await == 1
+                    || site
+                        .number(
+                            "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database \
+                                    WHERE NOT granted AND datname = current_database()",
+                        )
+                        .await
+                        > 0
+            })
+            .await;
+            for view in &VIEWS[read_before..] {
+                read(view).await;
+            }
+            reading.batch_execute("COMMIT").await.expect("an end");
+        };
+        let (ran, ()) = tokio::join!(site.run("migrate --lock-timeout-ms 30000 --json"), reads_on);
+        assert_eq!(outcomes(&ran.done().items()), [("acme", "migrated")]);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod command;
 mod definitions;
 mod dumps;
 mod exporting;
+mod parts;
 mod queries;
 mod random;
 mod rebuilding;
@@ -27,7 +28,7 @@ async fn a_site() -> (Site, Reports) {
 
 /// Slices that a test's few rows fill.
 fn small() -> Slices {
-    Slices { events: 7, blocks: 1, cleared: 5, fetched: 3, gathered_bytes: 400 }
+    Slices { events: 7, blocks: 1, cleared: 5, fetched: 3, gathered_bytes: 400, loose_times: 3 }
 }
 
 /// Turns until nothing is left to do, as a reporter that nobody disturbs has them.

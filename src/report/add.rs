@@ -1,17 +1,20 @@
 //! Adding events to a build: they are read once, gathered here, and what they come to is written.
 
+use std::pin::pin;
 use std::time::Instant;
 
+use futures_util::StreamExt as _;
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use super::build::Build;
-use super::gather::{COLUMNS, Gathered};
+use super::gather::{COLUMNS, Gathered, Table};
 use super::{ReportError, Reports, Slices};
+use crate::tenant::Completion;
 
-/// What is gathered, added to the summaries; and what follows from it.
-const WATCHING: &str = include_str!("sql/watching.sql");
+/// What is gathered may take so many times what is held of the rows that it is merged with.
+const HELD: usize = 16;
 const JUDGING: &str = include_str!("sql/judging.sql");
-const ANSWERING: &str = include_str!("sql/answering.sql");
 
 impl Reports {
     /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many, for
@@ -20,29 +23,83 @@ impl Reports {
         &self,
         client: &Client,
         build: &Build,
-        completion: &str,
+        completion: Completion,
         rows: &str,
         first: &str,
     ) -> Result<u64, ReportError> {
-        let started = Instant::now();
         let (schema, lock) = (&self.schema, self.lock(build));
-        let Slices { fetched: most, gathered_bytes, .. } = self.slices;
-        let declare =
-            format!("DECLARE taken NO SCROLL CURSOR FOR SELECT {COLUMNS} FROM {schema}.event WHERE {rows}");
-        client.batch_execute(&declare).await?;
-        let fetch = format!("FETCH {most} FROM taken");
-        let mut fetched = client.query_typed(&fetch, &[]).await?;
-        if fetched.is_empty() && first.is_empty() {
+        let events = format!("SELECT {COLUMNS} FROM {schema}.event WHERE {rows}");
+        let gathered = match self.width.is_too_much() {
+            true => None,
+            false => self.gather(client, &format!("{events} AND {}", self.alone(build))).await?,
+        };
+        if matches!(gathered, Some((_, 0))) && first.is_empty() {
             return Ok(0);
         }
         client.batch_execute(&format!("{lock} {first}")).await?;
-        let fill = |sql: &str| {
-            sql.replace("{schema}", schema)
-                .replace("{build}", &build.number.to_string())
-                .replace("{completion}", completion)
+        let Slices { gathered_bytes, loose_times, .. } = self.slices;
+        let table =
+            Table { client, schema, build: build.number, held_bytes: gathered_bytes / HELD, loose_times };
+        let added = match gathered {
+            Some((_, 0)) => 0,
+            Some((gathered, events)) => {
+                gathered.write(&table, completion).await?;
+                events
+            }
+            None => self.add_by_parts(&table, completion, &events).await?,
         };
-        let (watching, answering) = (fill(WATCHING), fill(ANSWERING));
-        let mut added = 0;
+        let judging = table.sql(JUDGING).replace("{completion}", &completion.to_string());
+        client.batch_execute(&judging).await?;
+        Ok(added)
+    }
+
+    /// A condition that fails, as `Busy`, before a row is read where another reporter reads them: it would be read in vain. What
+    /// is written the lock on the build's row guards.
+    fn alone(&self, build: &Build) -> String {
+        format!(
+            "(SELECT 1 / pg_try_advisory_xact_lock('{}.report_build'::regclass::oid::integer, {})::integer) = 1",
+            self.schema.replace('\'', "''"),
+            build.number
+        )
+    }
+
+    /// Events, and how many they are, read in one go; `None`: they take too much memory.
+    async fn gather(&self, client: &Client, events: &str) -> Result<Option<(Gathered, u64)>, ReportError> {
+        let mut gathered = Gathered::default();
+        let (mut read, mut are_too_many) = (0, false);
+        let mut rows = pin!(client.query_typed_raw(events, Vec::<(i32, Type)>::new()).await?);
+        while let Some(row) = rows.next().await {
+            // To the end: it is here that a statement which takes too long says so.
+            let row = row?;
+            if are_too_many {
+                continue;
+            }
+            gathered.add(&row)?;
+            read += 1;
+            if gathered.bytes() > self.slices.gathered_bytes {
+                are_too_many = true;
+                gathered = Gathered::default();
+            }
+        }
+        Ok((!are_too_many).then_some((gathered, read)))
+    }
+
+    /// Adds events of which no more are held in memory than may be, however many there are: what is gathered is written in
+    /// between. A cursor costs the server more than reading in one go, so it is for slices after one that was too large, and
+    /// for that one itself, which is then read a second time.
+    async fn add_by_parts(
+        &self,
+        table: &Table<'_>,
+        completion: Completion,
+        events: &str,
+    ) -> Result<u64, ReportError> {
+        let started = Instant::now();
+        let client = table.client;
+        let Slices { fetched: most, gathered_bytes, .. } = self.slices;
+        client.batch_execute(&format!("DECLARE taken NO SCROLL CURSOR FOR {events}")).await?;
+        let fetch = format!("FETCH {most} FROM taken");
+        let mut fetched = client.query_typed(&fetch, &[]).await?;
+        let (mut added, mut are_too_many) = (0, false);
         while !fetched.is_empty() {
             let mut gathered = Gathered::default();
             while !fetched.is_empty() && gathered.bytes() < gathered_bytes {
@@ -57,12 +114,13 @@ impl Reports {
                     async { if is_last { Ok(Vec::new()) } else { client.query_typed(&fetch, &[]).await } },
                     async { fetched.iter().try_for_each(|row| gathered.add(row)) },
                 );
-                gathering.map_err(|_| ReportError::Unreadable("a column of `event` has another type"))?;
+                gathering?;
                 fetched = next?;
             }
-            gathered.send(client, &watching, &answering).await?;
+            are_too_many |= gathered.bytes() >= gathered_bytes;
+            gathered.write(table, completion).await?;
         }
-        client.batch_execute(&fill(JUDGING)).await?;
+        self.width.found(are_too_many);
         Ok(added)
     }
 }

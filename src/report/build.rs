@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use tokio_postgres::SimpleQueryRow;
 
 use super::ReportError;
+use crate::tenant::Completion;
 
 /// What a build is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,7 @@ pub(super) struct Build {
     foreign: Option<Foreign>,
     pub(super) next_block: i64,
     pub(super) end_block: i64,
-    /// As Postgres writes it.
-    pub(super) completion: String,
+    pub(super) completion: Completion,
 }
 
 /// Rows that came with a dump and claim transactions which this cluster had not begun then. What they claim says nothing,
@@ -65,7 +65,7 @@ impl Build {
             Some("current") => State::Current,
             Some("building") => State::Building,
             Some("old") => State::Old,
-            _ => return Err(ReportError::Unreadable("a build is in no known state")),
+            _ => return Err(ReportError::unreadable("a build is in no known state")),
         };
         let foreign = number(row, "foreign_from")?.zip(number(row, "foreign_until")?);
         Ok(Self {
@@ -77,7 +77,7 @@ impl Build {
             foreign: foreign.map(|(from, until)| Foreign { from, until }),
             next_block: required(row, "next_block")?,
             end_block: required(row, "end_block")?,
-            completion: row.get("completion").unwrap_or_default().to_owned(),
+            completion: required(row, "completion")?,
         })
     }
 
@@ -158,18 +158,18 @@ fn number<T: std::str::FromStr>(
     column: &'static str,
 ) -> Result<Option<T>, ReportError> {
     let text = row.get(column);
-    text.map(|text| text.parse().map_err(|_| ReportError::Unreadable(column))).transpose()
+    text.map(|text| text.parse().map_err(|_| ReportError::unreadable(column))).transpose()
 }
 
 pub(super) fn required<T: std::str::FromStr>(
     row: &SimpleQueryRow,
     column: &'static str,
 ) -> Result<T, ReportError> {
-    number(row, column)?.ok_or(ReportError::Unreadable(column))
+    number(row, column)?.ok_or(ReportError::unreadable(column))
 }
 
 fn numbers(row: &SimpleQueryRow, column: &'static str) -> Result<Vec<i64>, ReportError> {
     let text = row.get(column).unwrap_or_default();
     let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
-    numbers.collect::<Result<_, _>>().map_err(|_| ReportError::Unreadable(column))
+    numbers.collect::<Result<_, _>>().map_err(|_| ReportError::unreadable(column))
 }

@@ -27,12 +27,24 @@ pub enum ReportError {
     Schema(#[source] tokio_postgres::Error),
     /// The tables do not say what they should.
     #[error("the report tables are not as they were made: {0}")]
-    Unreadable(&'static str),
+    Unreadable(&'static str, #[source] Option<tokio_postgres::Error>),
+}
+
+impl ReportError {
+    pub(super) const fn unreadable(what: &'static str) -> Self {
+        Self::Unreadable(what, None)
+    }
 }
 
 impl From<tokio_postgres::Error> for ReportError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(code) = error.code() else { return Self::Server(error) };
+        let Some(code) = error.code() else {
+            // The server has answered, or would have: a value is none that we read, or is too large to be sent.
+            return match error.is_closed() {
+                true => Self::Server(error),
+                false => Self::Unreadable("a value is not of its column's kind", Some(error)),
+            };
+        };
         match *code {
             // The row that is locked first was not to be had: see `Reports::lock`. Or it, or what was to be new, is by now.
             SqlState::DIVISION_BY_ZERO

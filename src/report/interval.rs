@@ -1,4 +1,4 @@
-//! Intervals of a video on the wire: `int4range`, and lists and sets of it.
+//! Intervals of a video: `int4range`, and lists and sets of it.
 
 use std::error::Error;
 
@@ -68,6 +68,48 @@ impl Union {
         }
         Self(union)
     }
+
+    /// With what is in any of these, too, which it puts in order; and what that is more.
+    pub(super) fn and(&self, spans: &mut [Span]) -> (Self, Vec<Span>) {
+        let more = Self::of(spans);
+        if self.0.is_empty() {
+            let gained = more.0.clone();
+            return (more, gained);
+        }
+        let mut all = [self.0.as_slice(), &more.0].concat();
+        let union = Self::of(&mut all);
+        let gained = union.without(self);
+        (union, gained)
+    }
+
+    /// But for what is in another one, each part of which is in a part of this one.
+    fn without(&self, other: &Self) -> Vec<Span> {
+        let mut left = Vec::new();
+        let mut others = other.0.iter().copied().peekable();
+        for (mut from, to) in self.0.iter().copied() {
+            while let Some((other_from, other_to)) = others.next_if(|(_, other_to)| *other_to <= to) {
+                left.extend((from < other_from).then_some((from, other_from)));
+                from = other_to;
+            }
+            left.extend((from < to).then_some((from, to)));
+        }
+        left
+    }
+}
+
+impl<'a> FromSql<'a> for Union {
+    fn from_sql(_: &Type, mut raw: &'a [u8]) -> Result<Self, Failure> {
+        let mut spans = Vec::with_capacity(usize::try_from(raw.try_get_i32()?)?.min(raw.len()));
+        while raw.has_remaining() {
+            let length = usize::try_from(raw.try_get_i32()?)?;
+            let (span, rest) = raw.split_at_checked(length).ok_or("a set of intervals that ends early")?;
+            spans.extend(Interval::from_sql(&Type::INT4_RANGE, span)?.0);
+            raw = rest;
+        }
+        Ok(Self(spans))
+    }
+
+    accepts!(INT4MULTI_RANGE);
 }
 
 /// An `int4range` with both bounds, the lower one inclusive (`rangetypes.h`).
@@ -103,6 +145,22 @@ mod tests {
         assert_eq!(union(&[(5, 9), (0, 2), (2, 4)]), [(0, 4), (5, 9)]);
         assert_eq!(union(&[(0, 9), (1, 2), (3, 10)]), [(0, 10)]);
         assert_eq!(union(&[]), []);
+    }
+
+    #[test]
+    fn what_a_union_gains_is_what_it_did_not_have() {
+        let old = Union(vec![(2, 4), (6, 8), (20, 30)]);
+        for (new, union, gained) in [
+            (vec![(0, 10)], vec![(0, 10), (20, 30)], vec![(0, 2), (4, 6), (8, 10)]),
+            (vec![(3, 7)], vec![(2, 8), (20, 30)], vec![(4, 6)]),
+            (vec![(20, 30), (21, 22)], vec![(2, 4), (6, 8), (20, 30)], vec![]),
+            (vec![(25, 35), (10, 12)], vec![(2, 4), (6, 8), (10, 12), (20, 35)], vec![(10, 12), (30, 35)]),
+            (vec![(8, 20)], vec![(2, 4), (6, 30)], vec![(8, 20)]),
+            (vec![], vec![(2, 4), (6, 8), (20, 30)], vec![]),
+        ] {
+            assert_eq!(old.and(&mut new.clone()), (Union(union), gained), "{new:?}");
+        }
+        assert_eq!(Union::default().and(&mut [(1, 2)]), (Union(vec![(1, 2)]), vec![(1, 2)]));
     }
 
     #[test]

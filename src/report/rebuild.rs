@@ -129,7 +129,7 @@ impl Reports {
         let (schema, number) = (&self.schema, build.number);
         let until = (build.next_block + self.slices.blocks).min(build.end_block);
         let rows = build.rows_in_table(&look.now, until);
-        let added = self.add(client, build, &build.completion, &rows, "").await?;
+        let added = self.add(client, build, build.completion, &rows, "").await?;
         let lock = self.lock(build);
         let sql = format!(
             "{lock} UPDATE {schema}.report_build SET next_block = {until}, events = events + {added} WHERE build = {number};"
@@ -143,8 +143,7 @@ impl Reports {
         let until = bound.unwrap_or(look.now.next_txid);
         let is_last = until == look.now.next_txid;
         // As it will be read; the threshold may have changed while it was made.
-        let completion = &build.completion;
-        let added = self.add(client, build, completion, &build.new_rows(&look.now, until), "").await?;
+        let added = self.add(client, build, build.completion, &build.new_rows(&look.now, until), "").await?;
         let change_over = if is_last { self.change_over(look, build)? } else { String::new() };
         let (lock, advance) = (self.lock(build), self.advance(build, &look.now, until, added));
         self.commit(client, &format!("{lock} {advance} {change_over}")).await?;
@@ -153,7 +152,7 @@ impl Reports {
 
     fn change_over(&self, look: &Look, build: &Build) -> Result<String, ReportError> {
         let (schema, number) = (&self.schema, build.number);
-        let current = look.find(State::Current).ok_or(ReportError::Unreadable("no build is current"))?;
+        let current = look.find(State::Current).ok_or(ReportError::unreadable("no build is current"))?;
         Ok(format!(
             "{lock} UPDATE {schema}.report_build SET state = 'old' WHERE state = 'current'; \
              UPDATE {schema}.report_build SET state = 'current' WHERE build = {number}; \

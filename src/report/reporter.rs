@@ -8,6 +8,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::reports::Width;
 use super::schedule::{Next, Schedule, Side};
 use super::{Condition, ReportError, Reports, Turn};
 use crate::ops::metrics::catalogue::{REPORT_EVENTS, REPORT_LAG_SECONDS, REPORT_RUN_SECONDS};
@@ -47,6 +48,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     let plan = Plan {
         schedule: Schedule::new(parts.period),
         tenants: HashMap::new(),
+        widths: HashMap::new(),
         known_since: None,
         lag_told_at: Instant::now(),
     };
@@ -75,6 +77,8 @@ struct Plan {
     schedule: Schedule,
     /// Those that have a schema.
     tenants: HashMap<OrganizationId, Tenant>,
+    /// How large the last slices of those were that had a turn.
+    widths: HashMap<OrganizationId, Width>,
     /// When the snapshot that they are from was read.
     known_since: Option<Instant>,
     lag_told_at: Instant,
@@ -94,6 +98,7 @@ impl Plan {
                 |tenant: &Tenant| matches!(tenant.organization().state, State::Active | State::Suspended);
             let tenants = directory.record_owners().into_iter().filter(has_schema);
             self.tenants = tenants.map(|tenant| (tenant.id(), tenant)).collect();
+            self.widths.retain(|id, _| self.tenants.contains_key(id));
             self.schedule.keep(&self.tenants.keys().copied().collect(), now);
             self.known_since = known_since;
         }
@@ -139,10 +144,12 @@ impl Reporter {
 
     async fn turn(&self, tenant: &Tenant, patience: Duration) -> Result<Turn, ReportError> {
         if tenant.organization().schema_version != TENANT_SCHEMA_VERSION {
-            return Err(ReportError::Unreadable("the schema is at another version: run `rollbook migrate`"));
+            return Err(ReportError::unreadable("the schema is at another version: run `rollbook migrate`"));
         }
         let client = self.parts.pool.get().await.map_err(ReportError::NoConnection)?;
-        let reports = Reports::of(tenant, &self.parts.roles).with_patience(patience);
+        let width = self.plan().widths.entry(tenant.id()).or_default().clone();
+        let reports =
+            Reports::of(tenant, &self.parts.roles).with_patience(patience).with_width(width);
         let started = Instant::now();
         let turn = reports.turn(&client).await;
         // After an error it was rolled back; where that failed the connection is closed, and not lent again.

@@ -3,6 +3,8 @@
 //! Statements are sent as text and have no names, for a pooler may lend another server session to each transaction; only
 //! numbers and quoted names are put into them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
@@ -27,6 +29,21 @@ pub struct Reports {
     /// How long a statement may take, and reading a slice.
     pub(super) patience: Duration,
     pub(super) slices: Slices,
+    pub(super) width: Width,
+}
+
+/// Whether the last slice took more memory than may be, which the next one is then expected to do, too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Width(Arc<AtomicBool>);
+
+impl Width {
+    pub(super) fn is_too_much(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn found(&self, is_too_much: bool) {
+        self.0.store(is_too_much, Ordering::Relaxed);
+    }
 }
 
 /// How much one transaction does.
@@ -43,12 +60,21 @@ pub struct Slices {
     /// What is gathered is written when it takes this much memory: what one transaction stored is never divided, however
     /// much that is.
     pub gathered_bytes: usize,
+    /// Times that answers to an item took which are kept as they came, at most, unless more than twice as many differ.
+    pub loose_times: u32,
 }
 
 impl Default for Slices {
     /// About a second's work each: the more events, the fewer rows for each of them.
     fn default() -> Self {
-        Self { events: 100_000, blocks: 8192, cleared: 20_000, fetched: 2_000, gathered_bytes: 64 << 20 }
+        Self {
+            events: 100_000,
+            blocks: 8192,
+            cleared: 20_000,
+            fetched: 2_000,
+            gathered_bytes: 64 << 20,
+            loose_times: 4096,
+        }
     }
 }
 
@@ -85,6 +111,7 @@ impl Reports {
             completion,
             patience: Self::PATIENCE,
             slices: Slices::default(),
+            width: Width::default(),
         }
     }
 
@@ -92,6 +119,11 @@ impl Reports {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// With what is known from earlier turns.
+    pub(super) fn with_width(self, width: Width) -> Self {
+        Self { width, ..self }
     }
 
     /// In transactions of another size.
@@ -111,7 +143,7 @@ impl Reports {
         );
         let answers = client.simple_query(&sql).await?;
         let rows: Vec<&SimpleQueryRow> = answers.iter().filter_map(as_row).collect();
-        let first = rows.first().ok_or(ReportError::Unreadable("report_build or report_state is empty"))?;
+        let first = rows.first().ok_or(ReportError::unreadable("report_build or report_state is empty"))?;
         let age: f64 = build::required(first, "age_seconds")?;
         Ok(Look {
             builds: rows.iter().map(|row| Build::read(row)).collect::<Result<_, _>>()?,

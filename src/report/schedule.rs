@@ -243,7 +243,7 @@ mod tests {
             let Next::Turn { organization, .. } = schedule.next(Side::Quick, now) else {
                 panic!("it is due")
             };
-            schedule.done(organization, &Err(ReportError::Unreadable("broken")), now);
+            schedule.done(organization, &Err(ReportError::unreadable("broken")), now);
             assert!(schedule.is_failing(organization));
             let due = now + Duration::from_secs(pause);
             assert_eq!(schedule.next(Side::Quick, now), Next::Wait(due));
@@ -257,7 +257,7 @@ mod tests {
         let now = Instant::now();
         let mut schedule = schedule(&organizations(), now);
         let gone = turn(&mut schedule, now).expect("a turn");
-        schedule.done(gone, &Err(ReportError::Unreadable("dropped")), now);
+        schedule.done(gone, &Err(ReportError::unreadable("dropped")), now);
         schedule.keep(&organizations().into_iter().filter(|id| *id != gone).collect(), now);
         assert_eq!(schedule.lag(now + PERIOD), Duration::ZERO);
         assert!(turn(&mut schedule, now).is_some_and(|left| left != gone));

@@ -52,7 +52,7 @@ impl Reports {
 
     async fn take_turn(&self, client: &Client) -> Result<Turn, ReportError> {
         let look = self.look(client).await?;
-        let current = look.find(State::Current).ok_or(ReportError::Unreadable("no build is current"))?;
+        let current = look.find(State::Current).ok_or(ReportError::unreadable("no build is current"))?;
         let building = look.find(State::Building).cloned();
         let old = look.find(State::Old).cloned();
         let mut turn = Turn { added: 0, has_more: false, behind: None };
@@ -100,7 +100,7 @@ impl Reports {
             true => Some(look.now.next_txid),
             false => self.bound(client, current, &look.now).await?,
         };
-        let is_judged_anew = self.completion.to_string() != current.completion;
+        let is_judged_anew = self.completion != current.completion;
         if until.is_none() && !is_judged_anew {
             self.say_that_nothing_is_new(client).await?;
             return Ok(Slice { added: 0, is_last: true });
@@ -121,7 +121,7 @@ impl Reports {
         let is_last = until == look.now.next_txid;
         let taken_until = if is_last { "now()" } else { "taken_until" };
         let rows = current.new_rows(&look.now, until);
-        let added = self.add(client, current, &self.completion.to_string(), &rows, first).await?;
+        let added = self.add(client, current, self.completion, &rows, first).await?;
         if added == 0 && is_last && first.is_empty() {
             self.say_that_nothing_is_new(client).await?;
             return Ok(Slice { added, is_last });
@@ -208,7 +208,7 @@ impl Reports {
              FROM (SELECT stored_in FROM {schema}.event WHERE {rows} LIMIT {most}) AS sample"
         );
         let answers = client.simple_query(&sql).await?;
-        let row = answers.iter().find_map(as_row).ok_or(ReportError::Unreadable("event"))?;
+        let row = answers.iter().find_map(as_row).ok_or(ReportError::unreadable("event"))?;
         let number = |column| row.get(column).and_then(|number| number.parse().ok());
         Ok((number(0).unwrap_or_default(), number(1), number(2)))
     }

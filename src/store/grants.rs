@@ -16,14 +16,16 @@ const WRITER: [(&str, &str); 5] = [
 ];
 
 /// The summaries that the reporter keeps: tables whose rows are of a build.
-pub const SUMMARIES: [&str; 11] = [
+pub const SUMMARIES: [&str; 13] = [
     "report_viewer_content",
-    "report_session",
+    "report_further_session",
     "report_content_sum",
     "report_step",
+    "report_curve",
     "report_viewer_item",
     "report_item_sum",
     "report_elapsed",
+    "report_elapsed_part",
     "report_option_sum",
     "report_day_sum",
     "report_day_session",

@@ -17,6 +17,11 @@ impl Completion {
     pub fn as_f64(self) -> f64 {
         f64::from(self.millionths) / f64::from(WHOLE)
     }
+
+    /// Whether so much of a duration is enough, in decimal arithmetic.
+    pub fn is_reached(self, watched_ms: i64, duration_ms: i64) -> bool {
+        i128::from(watched_ms) * i128::from(WHOLE) >= i128::from(duration_ms) * i128::from(self.millionths)
+    }
 }
 
 impl Default for Completion {
@@ -63,6 +68,14 @@ impl FromStr for Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_threshold_is_reached_to_the_millisecond() {
+        let completion = Completion { millionths: 900_000 };
+        assert!(completion.is_reached(9, 10) && !completion.is_reached(8, 10));
+        assert!(!completion.is_reached(i64::MAX / 10 * 9 - 10, i64::MAX), "beyond what a float tells apart");
+        assert!(completion.is_reached(i64::MAX, i64::MAX));
+    }
 
     #[test]
     fn a_threshold_is_above_nothing_and_at_most_all() {

@@ -134,11 +134,20 @@ impl Site {
 
     /// Takes an organization's schema back to before its newest migration, as the release before has it.
     pub(crate) async fn take_back(&self, slug: &str) {
+        let views = include_str!("../../migrations/tenant/V7__report_views.sql");
         self.execute(&format!(
             "DROP VIEW org_{slug}.report_viewing, org_{slug}.report_content, org_{slug}.report_retention, \
                        org_{slug}.report_item, org_{slug}.report_option, org_{slug}.report_answer, org_{slug}.report_day; \
+             DROP TABLE org_{slug}.report_curve, org_{slug}.report_elapsed_part; \
+             ALTER TABLE org_{slug}.report_viewer_content DROP COLUMN session_ids, DROP COLUMN session_days; \
+             ALTER TABLE org_{slug}.report_item_sum DROP COLUMN counted_attempts, DROP COLUMN counted_times; \
+             ALTER TABLE org_{slug}.report_further_session RENAME TO report_session; \
              DELETE FROM org_{slug}.refinery_schema_history WHERE version = {TENANT_SCHEMA_VERSION}; \
-             UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'",
+             UPDATE rollbook.organization SET schema_version = {} WHERE slug = '{slug}'; \
+             SET LOCAL search_path = org_{slug}; \
+             SELECT set_config('role', tableowner, true) FROM pg_tables \
+             WHERE schemaname = 'org_{slug}' AND tablename = 'report_state'; \
+             {views}",
             TENANT_SCHEMA_VERSION - 1
         ))
         .await;

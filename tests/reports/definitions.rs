@@ -113,7 +113,7 @@ async fn two_days_of_one_interval_are_two_rows_that_are_kept() {
     let (site, reports) = a_site().await;
     site.execute(&insert(&[Row::watched(&[(0, 172_800_000)])])).await;
     catch_up(&reports, &site.loader().await).await;
-    assert_eq!(site.number("SELECT count(*) FROM org_acme.report_step").await, 2);
+    assert_eq!(site.number("SELECT sum(cardinality(seconds))::bigint FROM org_acme.report_curve").await, 2);
     assert_eq!(site.number("SELECT count(*) FROM org_acme.report_retention").await, 172_800);
 
     // Longer than intake takes.

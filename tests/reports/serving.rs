@@ -32,7 +32,7 @@ async fn what_is_sent_is_in_the_reports_and_the_service_tells_how_far_they_are()
 #[tokio::test]
 async fn an_organization_whose_report_tables_are_locked_or_gone_delays_no_other_and_is_told_in_status() {
     let site = Site::with(&["acme", "birch", "cedar"]).await;
-    site.execute("DROP TABLE org_cedar.report_step CASCADE").await;
+    site.execute("DROP TABLE org_cedar.report_viewer_content CASCADE").await;
     let mut locker = site.superuser().await;
     let lock = locker.transaction().await.expect("a transaction");
     lock.batch_execute("LOCK TABLE org_birch.report_content_sum IN ACCESS EXCLUSIVE MODE")

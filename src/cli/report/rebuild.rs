@@ -82,7 +82,7 @@ fn failure(error: &ReportError) -> Failure {
     let code = match error {
         ReportError::Busy | ReportError::Superseded => "busy",
         ReportError::Server(_) | ReportError::NoConnection(_) => "database_unavailable",
-        ReportError::TooLong(_) | ReportError::Schema(_) | ReportError::Unreadable(_) => "schema_refuses",
+        ReportError::TooLong(_) | ReportError::Schema(_) | ReportError::Unreadable(..) => "schema_refuses",
     };
     Failure::new(code, chain(error))
 }

@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::names::Moment;
-use super::{ENTRY_BYTES, column};
+use super::names::{Moment, Texts};
+use super::table::Table;
+use super::times::Times;
+use super::{ENTRY_BYTES, column, stretches};
+use crate::report::ReportError;
+
+const ADD: &str = include_str!("../sql/answering.sql");
 
 /// What an event says that a viewer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +59,20 @@ pub(super) struct Acts {
     last: Option<(Answer, Option<Box<str>>)>,
 }
 
+impl Acts {
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.first, &self.last].into_iter().flatten();
+        texts.filter_map(|(_, text)| text.as_deref()).map(str::len).sum()
+    }
+}
+
 /// By numbers: the content, the item and the viewer.
 type Key = (usize, usize, usize);
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     acts: HashMap<Key, Acts, RandomState>,
-    /// By content, item and how long it took: how many answers.
-    elapsed: HashMap<(usize, usize, i32), i64, RandomState>,
+    times: Times,
     /// Of texts that were kept, those that are not any more included.
     text_bytes: usize,
 }
@@ -90,58 +100,52 @@ impl Answers {
             }
         }
         if let Some(elapsed_ms) = answer.elapsed_ms {
-            *self.elapsed.entry((key.0, key.1, elapsed_ms)).or_default() += 1;
+            self.times.add((key.0, key.1), elapsed_ms);
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.acts.is_empty()
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        self.acts.len() * (size_of::<Acts>() + ENTRY_BYTES)
-            + self.elapsed.len() * ENTRY_BYTES
-            + self.text_bytes
+        self.acts.len() * (size_of::<Acts>() + ENTRY_BYTES) + self.times.bytes() + self.text_bytes
     }
 
-    /// Runs the statement with the acts in its first twenty arrays, and the times that answers took in four more.
-    pub(super) async fn send(
-        &self,
-        client: &Client,
-        statement: &str,
-        contents: &[&str],
-        items: &[&str],
-        viewers: &[&str],
-    ) -> Result<(), tokio_postgres::Error> {
-        let (keys, acts, times) = (|| self.acts.keys(), || self.acts.values(), || self.elapsed.keys());
-        let firsts = || acts().map(|acts| acts.first.as_ref());
-        let lasts = || acts().map(|acts| acts.last.as_ref());
-        let columns: [(&(dyn ToSql + Sync), Type); 24] = [
-            (&column(keys(), |key| contents[key.0]), Type::TEXT_ARRAY),
-            (&column(keys(), |key| items[key.1]), Type::TEXT_ARRAY),
-            (&column(keys(), |key| viewers[key.2]), Type::TEXT_ARRAY),
-            (&column(acts(), |acts| acts.shown), Type::BOOL_ARRAY),
-            (&column(acts(), |acts| acts.skipped), Type::BOOL_ARRAY),
-            (&column(acts(), |acts| acts.revised), Type::BOOL_ARRAY),
-            (&column(acts(), |acts| acts.attempts), Type::INT8_ARRAY),
-            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
-            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
-            (&column(firsts(), |first| first.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
-            (&column(firsts(), |first| first.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
-            (&column(firsts(), |first| first.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
-            (&column(firsts(), |first| first.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
-            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
-            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
-            (&column(lasts(), |last| last.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
-            (&column(lasts(), |last| last.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
-            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
-            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
-            (&column(lasts(), |last| last.and_then(|(answer, _)| answer.elapsed_ms)), Type::INT4_ARRAY),
-            (&column(times(), |key| contents[key.0]), Type::TEXT_ARRAY),
-            (&column(times(), |key| items[key.1]), Type::TEXT_ARRAY),
-            (&column(times(), |key| key.2), Type::INT4_ARRAY),
-            (&column(self.elapsed.values(), |answers| *answers), Type::INT8_ARRAY),
-        ];
-        client.execute_typed(statement, &columns).await.map(|_| ())
+    /// Adds them to those that are kept.
+    pub(super) async fn write(&self, table: &Table<'_>, names: &Texts<'_>) -> Result<(), ReportError> {
+        let mut sorted: Vec<(&Key, &Acts)> = self.acts.iter().collect();
+        let of = |key: &Key| (names.contents[key.0], names.items[key.1], names.viewers[key.2]);
+        // In the order of the table's key, by bytes: neighbours share a page.
+        sorted.sort_unstable_by_key(|(key, _)| of(key));
+        for some in stretches(&sorted, table.held_bytes, |(_, acts)| acts.text_bytes()) {
+            write_some(table, names, some).await?;
+        }
+        self.times.write(table, names).await
     }
+}
+
+async fn write_some(table: &Table<'_>, names: &Texts<'_>, some: &[(&Key, &Acts)]) -> Result<(), ReportError> {
+    let (keys, acts) = (|| some.iter().map(|(key, _)| *key), || some.iter().map(|(_, acts)| *acts));
+    let firsts = || acts().map(|acts| acts.first.as_ref());
+    let lasts = || acts().map(|acts| acts.last.as_ref());
+    let columns: [(&(dyn ToSql + Sync), Type); 20] = [
+        (&column(keys(), |key| names.contents[key.0]), Type::TEXT_ARRAY),
+        (&column(keys(), |key| names.items[key.1]), Type::TEXT_ARRAY),
+        (&column(keys(), |key| names.viewers[key.2]), Type::TEXT_ARRAY),
+        (&column(acts(), |acts| acts.shown), Type::BOOL_ARRAY),
+        (&column(acts(), |acts| acts.skipped), Type::BOOL_ARRAY),
+        (&column(acts(), |acts| acts.revised), Type::BOOL_ARRAY),
+        (&column(acts(), |acts| acts.attempts), Type::INT8_ARRAY),
+        (&column(firsts(), |first| first.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
+        (&column(firsts(), |first| first.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
+        (&column(firsts(), |first| first.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
+        (&column(firsts(), |first| first.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
+        (&column(firsts(), |first| first.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
+        (&column(firsts(), |first| first.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
+        (&column(lasts(), |last| last.map(|(answer, _)| answer.place.0)), Type::TIMESTAMPTZ_ARRAY),
+        (&column(lasts(), |last| last.map(|(answer, _)| answer.place.1)), Type::INT8_ARRAY),
+        (&column(lasts(), |last| last.map(|(answer, _)| answer.place.2)), Type::UUID_ARRAY),
+        (&column(lasts(), |last| last.and_then(|(_, text)| text.as_deref())), Type::TEXT_ARRAY),
+        (&column(lasts(), |last| last.and_then(|(answer, _)| answer.correct)), Type::BOOL_ARRAY),
+        (&column(lasts(), |last| last.and_then(|(answer, _)| answer.score)), Type::FLOAT4_ARRAY),
+        (&column(lasts(), |last| last.and_then(|(answer, _)| answer.elapsed_ms)), Type::INT4_ARRAY),
+    ];
+    table.write(ADD, &columns).await
 }

@@ -1,4 +1,4 @@
-//! Texts by number, and times as Postgres counts them.
+//! Texts by number, and times and places as Postgres counts them.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -42,13 +42,33 @@ impl Names {
     }
 }
 
+/// The texts of what was gathered, by number.
+#[derive(Debug)]
+pub(super) struct Texts<'a> {
+    pub(super) viewers: Vec<&'a str>,
+    pub(super) sessions: Vec<&'a str>,
+    pub(super) contents: Vec<&'a str>,
+    pub(super) items: Vec<&'a str>,
+}
+
+/// Where a row lies in its table: its `ctid`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place([u8; 6]);
+
 /// A moment, in microseconds from 2000 on, with an infinity at each end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(i64);
 
 /// A date, in days from the first of 2000 on, with an infinity at each end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Day(i32);
+
+impl Day {
+    /// Days from the first of 2000 on.
+    pub(super) fn number(self) -> i32 {
+        self.0
+    }
+}
 
 impl Moment {
     /// Its UTC day.
@@ -86,6 +106,24 @@ impl ToSql for Day {
     }
 
     accepts!(DATE);
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Place {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    accepts!(TID);
+}
+
+impl ToSql for Place {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(TID);
     to_sql_checked!();
 }
 

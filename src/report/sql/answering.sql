@@ -1,5 +1,5 @@
 -- What a slice of events says of items, added to the summaries. The reporter has gathered the events by viewer and item and
--- brings those along: see gather/answers.rs. It runs after watching.sql, in its transaction: the contents have their rows.
+-- brings those along: see gather/answers.rs. It runs after contents.sql, in its transaction: the contents have their rows.
 -- Old rows are updated by their place, which nothing moves meanwhile: the build is locked.
 WITH compared AS (
     SELECT new.content_id, new.item_id, new.viewer_id, new.shown, new.skipped, new.revised, new.attempts,
@@ -59,7 +59,6 @@ new_viewers AS (
            last_at, last_seq, last_event_id, last_answer, last_correct, last_score, last_elapsed_ms
     FROM merged
     WHERE place IS NULL
-    ORDER BY content_id COLLATE "C", item_id COLLATE "C", viewer_id COLLATE "C"
 ),
 keep_viewers AS (
     UPDATE {schema}.report_viewer_item AS kept
@@ -112,33 +111,26 @@ keep_items AS (
             first_correct_viewers = kept.first_correct_viewers + excluded.first_correct_viewers,
             last_judged_viewers = kept.last_judged_viewers + excluded.last_judged_viewers,
             last_correct_viewers = kept.last_correct_viewers + excluded.last_correct_viewers
-),
-keep_options AS (
-    INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
-    SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
-    FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, is_only::int AS last
-          FROM merged WHERE is_first
-          UNION ALL
-          SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last AND NOT is_only
-          UNION ALL
-          SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first AND o_first_answer IS NOT NULL
-          UNION ALL
-          SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last AND o_last_answer IS NOT NULL) AS each
-    CROSS JOIN LATERAL (
-        SELECT answer ->> 'choice' AS choice
-        WHERE answer ? 'choice'
-        UNION
-        SELECT jsonb_array_elements_text(answer -> 'choices')
-        WHERE jsonb_typeof(answer -> 'choices') = 'array') AS choices
-    WHERE choice IS NOT NULL
-    GROUP BY content_id, item_id, choice
-    HAVING sum(first) <> 0 OR sum(last) <> 0
-    ON CONFLICT (build, content_id, item_id, choice) DO UPDATE
-        SET first_viewers = kept.first_viewers + excluded.first_viewers,
-            last_viewers = kept.last_viewers + excluded.last_viewers
 )
-INSERT INTO {schema}.report_elapsed AS kept (build, content_id, item_id, elapsed_ms, answers)
-SELECT {build}, content_id, item_id, elapsed_ms, answers
-FROM unnest($21::text[], $22::text[], $23::integer[], $24::bigint[]) AS each (content_id, item_id, elapsed_ms, answers)
-ORDER BY content_id COLLATE "C", item_id COLLATE "C", elapsed_ms
-ON CONFLICT (build, content_id, item_id, elapsed_ms) DO UPDATE SET answers = kept.answers + excluded.answers;
+INSERT INTO {schema}.report_option_sum AS kept (build, content_id, item_id, choice, first_viewers, last_viewers)
+SELECT {build}, content_id, item_id, choice, sum(first), sum(last)
+FROM (SELECT content_id, item_id, first_answer AS answer, 1 AS first, is_only::int AS last
+      FROM merged WHERE is_first
+      UNION ALL
+      SELECT content_id, item_id, last_answer, 0, 1 FROM merged WHERE is_last AND NOT is_only
+      UNION ALL
+      SELECT content_id, item_id, o_first_answer, -1, 0 FROM merged WHERE is_first AND o_first_answer IS NOT NULL
+      UNION ALL
+      SELECT content_id, item_id, o_last_answer, 0, -1 FROM merged WHERE is_last AND o_last_answer IS NOT NULL) AS each
+CROSS JOIN LATERAL (
+    SELECT answer ->> 'choice' AS choice
+    WHERE answer ? 'choice'
+    UNION
+    SELECT jsonb_array_elements_text(answer -> 'choices')
+    WHERE jsonb_typeof(answer -> 'choices') = 'array') AS choices
+WHERE choice IS NOT NULL
+GROUP BY content_id, item_id, choice
+HAVING sum(first) <> 0 OR sum(last) <> 0
+ON CONFLICT (build, content_id, item_id, choice) DO UPDATE
+    SET first_viewers = kept.first_viewers + excluded.first_viewers,
+        last_viewers = kept.last_viewers + excluded.last_viewers
