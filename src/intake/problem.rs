@@ -63,10 +63,21 @@ pub(super) enum Problem {
     Overloaded,
     #[error("the log did not acknowledge the events in time; some of them may be stored all the same")]
     LogUnavailable,
+    #[error("the log has no room for the events now; none of them is stored")]
+    LogTookNone,
     #[error("{}", .0.told())]
     LogRefuses(LogRefusal),
     #[error("this process is shutting down; another one will answer")]
     Draining,
+}
+
+impl Problem {
+    /// The log may hold some of the events all the same.
+    pub(super) fn may_be_stored(&mut self) {
+        if let Self::LogTookNone = self {
+            *self = Self::LogUnavailable;
+        }
+    }
 }
 
 /// What a problem's reply says besides its detail.
@@ -128,7 +139,7 @@ table! {
     Self::RateLimited { .. } => TOO_MANY_REQUESTS, "rate_limited", "The organization sends too much", Again::AfterSeconds(1);
     Self::Starting => SERVICE_UNAVAILABLE, "starting", "The service is starting", Again::AfterSeconds(1);
     Self::Overloaded => SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded", Again::AfterSeconds(1);
-    Self::LogUnavailable | Self::LogRefuses(_) => SERVICE_UNAVAILABLE, "log_unavailable", "The log is unavailable", Again::AfterSeconds(5);
+    Self::LogUnavailable | Self::LogTookNone | Self::LogRefuses(_) => SERVICE_UNAVAILABLE, "log_unavailable", "The log is unavailable", Again::AfterSeconds(5);
     Self::Draining => SERVICE_UNAVAILABLE, "draining", "The service is shutting down", Again::AfterSeconds(1);
 }
 

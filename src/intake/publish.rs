@@ -52,12 +52,7 @@ pub(super) async fn publish(
         complaints: Arc::clone(&intake.complaints),
         asked: Mutex::new(Some(Asked {
             unanswered: records.iter().map(|record| record.events.clone()).collect(),
-            answers: Answers {
-                outcomes,
-                acknowledged: false,
-                unavailable: 0,
-                problem: Problem::LogUnavailable,
-            },
+            answers: Answers { outcomes, acknowledged: false, unavailable: 0, problem: Problem::LogTookNone },
             charge,
             reservation,
             client,
@@ -140,8 +135,10 @@ impl Unsettled {
     fn count_out(&self, answers: &mut Answers, events: Range<usize>, error: PublishError) {
         self.complain(events.len(), &error);
         answers.unavailable += events.len();
-        if let PublishError::Refused(refusal) = error {
-            answers.problem = Problem::LogRefuses(refusal);
+        match error {
+            PublishError::Refused(refusal) => answers.problem = Problem::LogRefuses(refusal),
+            PublishError::TimedOut | PublishError::Failed(_) => answers.problem.may_be_stored(),
+            PublishError::QueueFull | PublishError::NotTaken(_) => {}
         }
         mark_unavailable(&mut answers.outcomes, events);
     }

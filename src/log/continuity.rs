@@ -77,6 +77,17 @@ pub enum Discontinuity {
     },
 }
 
+impl Discontinuity {
+    /// Whether what was loaded is not of this log, as far as is known, so that nothing that it holds counts as loaded.
+    #[must_use]
+    pub fn is_another_log(self) -> bool {
+        match self {
+            Self::EndsBelow { .. } | Self::AnotherRecord { .. } => true,
+            Self::Damaged { .. } | Self::RecordsGone { .. } => false,
+        }
+    }
+}
+
 impl Scanner {
     /// Looks whether each partition is still the one that is remembered, and gives those that are not.
     ///

@@ -40,7 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -53,6 +53,12 @@ pub use cursor::{Cursor, CursorError, Frame};
 pub use gaps::Damage;
 pub use open::OpenError;
 pub use trouble::{AppendError, Trouble};
+
+/// A disk that takes longer for a group of records does not answer, as far as those know who wait.
+const LONGEST_WRITE: Duration = Duration::from_secs(5);
+
+/// How soon it is looked again whether all is written.
+const CLOSING_PAUSE: Duration = Duration::from_millis(2);
 
 /// Which log, and how large.
 #[derive(Clone, Debug)]
@@ -201,12 +207,13 @@ impl Engine {
     }
 
     /// Below these offsets all is loaded: the log may forget it. A partition of which nothing was said since the log was
-    /// opened counts as not loaded at all. A mark that goes back is taken back, as far as the records are still there.
+    /// opened counts as not loaded at all, and so does one whose mark lies beyond its end: that mark is of another log. A mark
+    /// that goes back is taken back, as far as the records are still there.
     pub fn loaded(&self, marks: &[(i32, i64)]) {
         let mut state = self.inside.shared.lock();
         for (partition, mark) in marks {
             if let Some(at) = partition_index(*partition, self.inside.partitions) {
-                state.loaded[at] = Some(*mark);
+                state.loaded[at] = Some(*mark).filter(|mark| *mark <= state.next[at]);
             }
         }
         let is_large = state.bytes() > state.retention_bytes || state.no_room_for.is_some();
@@ -308,20 +315,34 @@ impl Engine {
             return Some(Trouble::Closed);
         }
         let full = state.no_room_for.filter(|bytes| !state.has_room_for(*bytes)).map(|_| Trouble::Full);
-        state.trouble.clone().or(full)
+        let hangs =
+            state.writing_since.filter(|since| since.elapsed() > LONGEST_WRITE).map(|_| Trouble::Hangs);
+        state.trouble.clone().or(hangs).or(full)
     }
 
     /// Takes no more records, writes those that wait, and lets go of the folder. What is written can still be read.
     /// Waits for all that; not where the thread that writes calls it.
     pub fn close(&self) {
+        self.close_within(Duration::MAX);
+    }
+
+    /// The same, but waits no longer than this; says whether all is done. What is not goes on.
+    pub fn close_within(&self, patience: Duration) -> bool {
         self.inside.queue.close();
         let appender = self.inside.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(appender) =
-            appender.filter(|appender| appender.thread().id() != std::thread::current().id())
-        {
-            // It panics only where it has a fault of its own, which was said.
-            let _ended = appender.join();
+        let Some(appender) = appender.filter(|one| one.thread().id() != std::thread::current().id()) else {
+            return true;
+        };
+        let started = Instant::now();
+        while !appender.is_finished() {
+            if started.elapsed() > patience {
+                return false;
+            }
+            std::thread::sleep(CLOSING_PAUSE);
         }
+        // It panics only where it has a fault of its own, which was said.
+        let _ended = appender.join();
+        true
     }
 }
 

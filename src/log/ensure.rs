@@ -1,5 +1,7 @@
 //! Looks at the log before anything is written to it, and makes what has to be there.
 
+use std::path::PathBuf;
+
 #[cfg(feature = "kafka")]
 use super::kafka;
 use super::{Log, LogError};
@@ -42,6 +44,16 @@ impl std::fmt::Display for Difference {
 #[error("this build of rollbook has no Kafka: build it with the feature `kafka`, or use `--log embedded`")]
 pub(super) struct WithoutKafka;
 
+/// A service may have the log open elsewhere.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no log in {}, seen from here: set ROLLBOOK_DATA_DIR to the whole path of its folder, whether or not that is \
+     still there", .folder.display()
+)]
+struct NotHere {
+    folder: PathBuf,
+}
+
 /// Makes what is not there. Safe to repeat. The embedded log is made by the process that serves it.
 ///
 /// # Errors
@@ -75,14 +87,18 @@ pub async fn remove(settings: &LogSettings) -> Result<(), LogError> {
 }
 
 /// Takes hold of an embedded log that is here, so that nobody serves it meanwhile; `None`: the log is another one, or is not
-/// here. [`Log::close`] lets go of it.
+/// here any more. [`Log::close`] lets go of it.
 ///
 /// # Errors
-/// A process has the folder open, or it cannot be read.
+/// A process has the folder open, or it cannot be read; or the folder is not below the one that we work in, and the settings do
+/// not say where it is instead.
 pub async fn hold_still(settings: &LogSettings) -> Result<Option<Log>, LogError> {
     let LogSettings::Embedded(embedded) = settings else { return Ok(None) };
     if !embedded.folder.exists() {
-        return Ok(None);
+        return match embedded.folder.is_absolute() {
+            true => Ok(None),
+            false => Err(LogError::new(NotHere { folder: embedded.folder.clone() })),
+        };
     }
     let settings = settings.clone();
     let opening = tokio::task::spawn_blocking(move || Log::open(&settings, ""));

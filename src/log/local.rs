@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::PartitionEnds;
 use super::embedded::{Engine, EngineSettings, Findings, OpenError};
@@ -22,6 +23,9 @@ pub use pages::Pages;
 pub(in crate::log) use publisher::Publisher;
 pub(in crate::log) use running::RunningScanner;
 pub(in crate::log) use scanner::Scanner;
+
+/// How long a disk may take for what waits when the log is closed.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// This process's own log; cheap to clone.
 #[derive(Clone)]
@@ -56,9 +60,13 @@ impl LocalLog {
         Ok(Self { engine: Engine::look(folder)?, folder: folder.into(), retention_bytes: u64::MAX })
     }
 
-    /// Takes nothing more, writes what waits, and lets go of the folder. Blocks.
+    /// Takes nothing more, writes what waits, and lets go of the folder. Blocks, but for a disk that does not answer not for ever:
+    /// nobody was told that it has what it has not.
     pub(super) fn close(&self) {
-        self.engine.close();
+        if !self.engine.close_within(CLOSING_PATIENCE) {
+            let folder = &self.folder;
+            tracing::error!(?folder, "the log's disk does not answer, and is not waited for any longer");
+        }
     }
 
     /// Gives up what is damaged, for good. How many stretches that were.

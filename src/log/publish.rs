@@ -19,10 +19,10 @@ pub(super) use meter::Pending;
 /// What the log calls once it has taken a record, or is known not to. It must neither wait nor work.
 pub(super) type Told = Box<dyn FnOnce(Result<(), PublishError>) + Send + Sync>;
 
-/// The log did not acknowledge a record. It may hold it all the same: the ids settle that.
+/// The log did not acknowledge a record. Unless it says otherwise it may hold it all the same: the ids settle that.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// What waits to be written is as much as may wait.
+    /// What waits to be written is as much as may wait: this does not.
     #[error("the log's send queue is full")]
     QueueFull,
     /// Not acknowledged in time.
@@ -31,7 +31,10 @@ pub enum PublishError {
     /// Refused, and would be refused again.
     #[error("the log refused the record")]
     Refused(#[source] LogRefusal),
-    /// Failed, unreachable or full.
+    /// The log is full or closed, and does not hold it.
+    #[error("the log did not take the record")]
+    NotTaken(#[source] Cause),
+    /// Failed or unreachable.
     #[error("the log failed to take the record")]
     Failed(#[source] Cause),
 }

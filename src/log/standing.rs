@@ -43,8 +43,9 @@ fn stand(scanner: &Scanner, remembered: &[Remembered]) -> Result<Vec<PartitionSt
         .collect();
     let next_records = scanner.next_records(&behind)?;
     let standing = |(partition, ends): (i32, PartitionEnds)| {
-        let next =
-            next_records.get(&partition).copied().or_else(|| next_offset(partition)).unwrap_or(ends.start);
+        // Of a log that ends below what is remembered nothing was loaded.
+        let remembered = next_offset(partition).filter(|next| *next <= ends.end);
+        let next = next_records.get(&partition).copied().or(remembered).unwrap_or(ends.start);
         PartitionStanding {
             lag_records: (ends.end - next).max(0).unsigned_abs(),
             stopped: discontinuities.get(&partition).copied(),

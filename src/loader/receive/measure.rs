@@ -43,7 +43,9 @@ impl ReceiveLoop<'_> {
             let Some(ends) = ends.get(number) else { continue };
             let partition = self.dispatcher.partition(*number);
             let low_water = partition.map(Partition::low_water);
-            let safe = low_water.or(self.anchoring.next_offset(*number)).unwrap_or(ends.start);
+            // Of a log that ends below its anchor nothing was loaded.
+            let anchor = self.anchoring.next_offset(*number).filter(|anchor| *anchor <= ends.end);
+            let safe = low_water.or(anchor).unwrap_or(ends.start);
             let records = (ends.end - safe).max(0);
             // What a partition that is not read has unread is as old as that, at least.
             let unread_since = self.stopped.get(number).filter(|_| records > 0);

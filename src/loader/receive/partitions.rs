@@ -18,9 +18,11 @@ const CLOSE_GRACE: Duration = Duration::from_secs(3);
 
 impl ReceiveLoop<'_> {
     pub(super) fn begin(&mut self, assignment: &Assignment, beginnings: &[Beginning]) {
+        // Another log has nothing below the anchor that was loaded: it may forget none of it.
+        let is_of_this_log = |one: &Beginning| !one.discontinuity.is_some_and(Discontinuity::is_another_log);
         let start = |one: &Beginning| Start {
             partition: one.partition,
-            next_offset: one.anchor.map(|anchor| anchor.next_offset),
+            next_offset: one.anchor.filter(|_| is_of_this_log(one)).map(|anchor| anchor.next_offset),
         };
         self.consumer.start_at(assignment, &beginnings.iter().map(start).collect::<Vec<_>>());
         for one in beginnings {

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use super::format::{FrameHead, MAX_OFFSET, as_index};
@@ -75,10 +75,12 @@ impl Appender {
             let idle = work.records.is_empty();
             let mut taken = Taken { records: work.records.into_iter(), first: None };
             while !taken.is_empty() {
+                self.shared.lock().writing_since = Some(Instant::now());
                 let group = self.gather(&mut taken, &mut frames);
                 self.commit(group, &frames);
                 frames.shrink_to(MAX_GROUP_BYTES);
             }
+            self.shared.lock().writing_since = None;
             self.tail.trim();
             if idle && work.closing {
                 break;

@@ -3,12 +3,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::format::{BLOCK, as_index};
 
@@ -80,8 +81,19 @@ pub(super) fn read_around_bad_places(file: &dyn LogFile, buffer: &mut [u8], at: 
     Ok(length)
 }
 
-fn is_bad_place(error: &io::Error) -> bool {
+/// Whether the disk fails on the place itself.
+pub(super) fn is_bad_place(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// A new file is its folder's owner's: an administrator's command may run as root, and the service could not read what is
+/// root's.
+pub(super) fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+    let owner = folder.metadata()?;
+    if geteuid().is_root() && owner.uid() != file.metadata()?.uid() {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// A folder on a disk.
@@ -104,9 +116,11 @@ impl DiskFolder {
     /// Opens the folder, and makes it first where there is none: for its owner alone.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
+            let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+            let made = path.ancestors().take_while(is_missing).count();
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             // Else a folder made just before a power cut could be gone with all that was acknowledged in it.
-            if let Some(parent) = path.canonicalize()?.parent() {
+            for parent in path.canonicalize()?.ancestors().skip(1).take(made) {
                 File::open(parent)?.sync_all()?;
             }
         }
@@ -140,7 +154,9 @@ impl Folder for DiskFolder {
         self.may_write()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        Ok(Arc::new(options.open(self.path.join(name))?))
+        let file = options.open(self.path.join(name))?;
+        give_to_owner_of(&self.path, &file)?;
+        Ok(Arc::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::folder::give_to_owner_of;
 use super::open::OpenError;
 
 const NAME: &str = "lock";
@@ -20,6 +21,7 @@ pub(super) fn to_write(folder: &Path, patience: Duration) -> Result<File, OpenEr
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(folder.join(NAME)).map_err(reading)?;
+    give_to_owner_of(folder, &file).map_err(reading)?;
     let mut is_said = false;
     while !has(file.try_lock())? {
         // What keeps us out and lets in who looks, looks.

@@ -11,12 +11,15 @@ use super::format::{MAX_PARTITIONS, as_index};
 use super::listing::partitions_of;
 use super::queue::Queue;
 use super::recovery::{Leftovers, Recovered, recover};
-use super::state::{Shared, State};
+use super::state::{BadPlaces, Shared, State};
 use super::tail::{OnSyncFailed, Tail};
 use super::{Engine, EngineSettings, Findings, FoundDamage, Inside, given_up, lock};
 
 /// Bytes of a segment: an eighth of what the log may take, within these limits.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
+
+/// What has to have room in a log that is not full.
+const USUAL_BYTES: u64 = 64 << 10;
 
 /// Why a folder could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +176,11 @@ fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
         next,
         damage,
         given_up: Arc::new(given_up),
+        bad_places: BadPlaces::default(),
+        writing_since: None,
         trouble: None,
-        no_room_for: None,
+        // A log that is full of what is not loaded is known to be before it refuses a record.
+        no_room_for: Some(USUAL_BYTES),
         retention_bytes: u64::MAX,
         closed: false,
     };
@@ -186,5 +192,6 @@ fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
 /// reads the files anew, after a restart, knows what is there.
 fn end_the_process(error: &io::Error) {
     tracing::error!(error = %error, "the log could not be synced: the process ends, so that what the disk has is read anew");
+    crate::ops::stderr::flush();
     std::process::exit(1);
 }

@@ -39,22 +39,21 @@ pub(super) struct Recovered {
 pub(super) struct Leftovers {
     /// The file of a segment that was never begun.
     never_begun: Option<String>,
-    /// The last segment, its name, and where in it nothing more is of the log.
-    tail: Option<(String, Arc<dyn LogFile>, u64)>,
+    /// The last segment, its name, and where in it nothing more is of the log, if anything is there.
+    tail: Option<(String, Arc<dyn LogFile>, Option<u64>)>,
 }
 
 impl Leftovers {
-    /// Takes them away, for good.
+    /// Takes them away, and makes what is left durable: who wrote it may have been killed before it was.
     pub(super) fn remove(self, folder: &dyn Folder) -> Result<(), OpenError> {
         if let Some(name) = self.never_begun {
-            let removed = folder.remove(&name).and_then(|()| folder.sync());
-            removed.map_err(|source| OpenError::reading(&name, source))?;
+            folder.remove(&name).map_err(|source| OpenError::reading(&name, source))?;
         }
         if let Some((name, file, end)) = self.tail {
-            let cut = file.truncate(end).and_then(|()| file.sync());
+            let cut = end.map_or(Ok(()), |end| file.truncate(end)).and_then(|()| file.sync());
             cut.map_err(|source| OpenError::reading(&name, source))?;
         }
-        Ok(())
+        folder.sync().map_err(|source| OpenError::reading("the folder", source))
     }
 }
 
@@ -180,7 +179,9 @@ impl<'a> Recovery<'a> {
         let length = segment.end;
         // What a bad place at the end held may have been acknowledged, and is not dropped for it.
         let walk = |from: u64| {
-            Scan::new(Arc::clone(file), key, partitions, from, length).with_bad_places(BadPlace::Error)
+            let mut walk = Scan::new(Arc::clone(file), key, partitions, from, length);
+            walk.set_bad_places(BadPlace::Error);
+            walk
         };
         let acknowledged = last_group(&mut walk(begin))?.unwrap_or(begin);
         let name = file_name(segment.number);
@@ -229,9 +230,8 @@ impl<'a> Recovery<'a> {
             self.done.torn =
                 Some(Torn { file: file_name(segment.number), position: end, bytes: last + 1 - end, records });
         }
-        if length != end {
-            self.done.leftovers.tail = Some((file_name(segment.number), Arc::clone(file), end));
-        }
+        let cut = (length != end).then_some(end);
+        self.done.leftovers.tail = Some((file_name(segment.number), Arc::clone(file), cut));
         Ok(())
     }
 

@@ -55,10 +55,9 @@ impl Scan {
         Self { file, key, partitions, position, limit, bad_place, piece, piece_at: 0, piece_bytes: 0 }
     }
 
-    /// The same walk, with bad places being this.
-    pub(super) fn with_bad_places(mut self, bad_place: BadPlace) -> Self {
+    /// From here on bad places are this.
+    pub(super) fn set_bad_places(&mut self, bad_place: BadPlace) {
         self.bad_place = bad_place;
-        self
     }
 
     /// The walk goes on to here.

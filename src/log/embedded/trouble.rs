@@ -37,6 +37,9 @@ pub enum Trouble {
     /// The disk refuses.
     #[error("the log cannot be written: {0}")]
     Disk(Arc<io::Error>),
+    /// The disk neither takes nor refuses what is written; it may yet.
+    #[error("the log's disk does not answer: a write has taken more than {} s", super::LONGEST_WRITE.as_secs())]
+    Hangs,
     /// The log is closed.
     #[error("the log is closed")]
     Closed,

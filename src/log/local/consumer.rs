@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -15,6 +15,7 @@ use crate::log::consume::{
     Assignment, ConsumeError, Delivery, LogRecord, Revocation, Start, Taken, released,
 };
 use crate::log::embedded::{Cursor, CursorError, Frame};
+use crate::ops::Complaints;
 
 /// How long the thread waits for a record before it looks whether it is still wanted.
 const WAIT: Duration = Duration::from_millis(100);
@@ -46,6 +47,7 @@ struct Reader {
     stop: Arc<AtomicBool>,
     taken: Taken,
     budget_bytes: usize,
+    complaints: Complaints,
 }
 
 impl Consumer {
@@ -64,6 +66,7 @@ impl Consumer {
             stop: Arc::clone(&stop),
             taken: Taken::default(),
             budget_bytes,
+            complaints: Complaints::now_and_then(),
         };
         let thread =
             std::thread::Builder::new().name("log-consumer".to_owned()).spawn(move || reader.run())?;
@@ -181,7 +184,9 @@ impl Reader {
                 self.deliver(Delivery::OutOfRange)
             }
             Err(CursorError::Io(error)) => {
-                tracing::error!(%error, "the log could not be read; trying again");
+                if let Some(unwritten) = self.complaints.hear("read", Instant::now()) {
+                    tracing::error!(%error, unwritten, "the log could not be read; trying again");
+                }
                 std::thread::sleep(AGAIN);
                 true
             }

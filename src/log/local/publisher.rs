@@ -39,8 +39,13 @@ impl Publisher {
         let partitions = self.log.partitions().unsigned_abs();
         let partition = partition_of(tenant.slug().as_str(), partitions).cast_signed();
         let meter = Arc::clone(&self.meter);
+        let began = Instant::now();
         let told = move |appended: Result<i64, AppendError>| {
-            meter.finish(pending, appended.map(drop).map_err(PublishError::from));
+            // Whoever waited has given up by then.
+            let in_time = began.elapsed() <= LONGEST_WAIT;
+            let appended =
+                if in_time { appended.map_err(PublishError::from) } else { Err(PublishError::TimedOut) };
+            meter.finish(pending, appended.map(drop));
         };
         self.log.engine.append(partition, sealed.bytes, Box::new(told));
     }
@@ -83,7 +88,7 @@ impl Publisher {
         let deadline = Instant::now() + timeout;
         while self.log.engine.waiting_bytes() > 0 {
             if Instant::now() > deadline {
-                tracing::error!("records were still unwritten when the log was closed");
+                tracing::error!("records are still unwritten as the process ends");
                 return;
             }
             std::thread::sleep(FLUSH_PAUSE);
@@ -95,7 +100,10 @@ impl From<AppendError> for PublishError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::QueueFull => Self::QueueFull,
-            full_or_broken => Self::Failed(full_or_broken.into()),
+            error @ AppendError::Disk(_) => Self::Failed(error.into()),
+            error @ (AppendError::Full | AppendError::Closed | AppendError::Unfit { .. }) => {
+                Self::NotTaken(error.into())
+            }
         }
     }
 }

@@ -57,7 +57,12 @@ impl Meter {
         let counter = match &outcome {
             Ok(()) => &self.acked,
             Err(PublishError::TimedOut) => &self.timed_out,
-            Err(PublishError::QueueFull | PublishError::Refused(_) | PublishError::Failed(_)) => &self.failed,
+            Err(
+                PublishError::QueueFull
+                | PublishError::Refused(_)
+                | PublishError::NotTaken(_)
+                | PublishError::Failed(_),
+            ) => &self.failed,
         };
         counter.increment(1);
         told(outcome);

@@ -1,6 +1,7 @@
 //! Damage that is met while the log is open, that a person gives up, or that somebody has prepared.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::super::{CursorError, Damage, Findings, OpenError, ReadError};
 use super::forgetful::Forgetful;
@@ -94,6 +95,7 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     }
     // A block that holds some of three records.
     folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
+    engine.inside.shared.lock().bad_places.patience = Duration::ZERO;
     let refused = open_in(&folder, 2, SMALL).map(drop);
     assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
     let starts = HashMap::from([(0, 0), (1, 0)]);
@@ -103,6 +105,7 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     // Sealed by then.
     let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
     assert_eq!(findings.damage.len(), 3, "{findings:?}");
+    engine.inside.shared.lock().bad_places.patience = Duration::ZERO;
     assert_eq!(read_from(&engine, &starts).1, damaged);
     engine.accept_damage().expect("written");
     let (records, damaged) = read_from(&engine, &starts);
@@ -114,6 +117,28 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
     assert!(findings.forgot_given_up && findings.damage.is_empty(), "{findings:?}");
     assert_eq!(read_from(&engine, &starts).0.len(), 20);
+}
+
+#[test]
+fn a_place_that_the_disk_reads_after_all_is_no_damage() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    for n in 0..10_u8 {
+        append(&engine, 0, &[n + 1; 2_000]).expect("room");
+    }
+    let mut cursor = engine.cursor(&HashMap::from([(0, 0)]));
+    folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
+    for _ in 0..3 {
+        let failed = cursor.next(Duration::ZERO);
+        assert!(matches!(failed, Err(CursorError::Io(_))), "{failed:?}");
+    }
+    assert!(matches!(engine.read(0, 0, 10, |_, _| true), Err(ReadError::Io(_))));
+    folder.set(|faults| faults.bad_place = None);
+    for offset in 0..10 {
+        let frame = cursor.next(Duration::ZERO).expect("it can be read").expect("a record");
+        assert_eq!(frame.offset, offset);
+    }
+    assert_eq!(engine.damage(), HashMap::new());
 }
 
 #[test]

@@ -102,6 +102,15 @@ impl Forgetful {
         self.lock().waiting
     }
 
+    /// What the next process finds where this one was killed: all that was written, synced or not.
+    pub(super) fn after_kill(&self) -> Self {
+        let inside = self.lock();
+        let (contents, now, durable) = (inside.contents.clone(), inside.now.clone(), inside.durable.clone());
+        let next = Self::default();
+        *next.lock() = Inside { contents, now, durable, ..Inside::default() };
+        next
+    }
+
     /// What the power cut leaves: what was synced, and any part of what was not.
     pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
         let inside = self.lock();

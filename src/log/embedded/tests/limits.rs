@@ -5,8 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use super::super::{AppendError, CursorError, Ends, Engine, Findings, ReadError, Trouble, open};
+use super::super::{
+    AppendError, CursorError, Ends, Engine, Findings, LONGEST_WRITE, ReadError, Trouble, open,
+};
 use super::forgetful::Forgetful;
 use super::support::{PATIENCE, SMALL, append, open_in, read_all, read_from, send, settings, wait_until};
 
@@ -65,6 +68,51 @@ fn a_full_log_keeps_all_that_is_not_loaded_and_goes_on_once_it_is() {
         assert!(engine.bytes() <= SMALL);
     }
     assert_eq!(folder.files().len() as u64, SMALL / (64 << 10));
+}
+
+#[test]
+fn a_log_that_is_opened_full_says_so_before_it_refuses_a_record() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    let (taken, _) = fill(&engine, 0, 5_000);
+    engine.close();
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    assert!(matches!(engine.trouble(), Some(Trouble::Full)));
+    engine.loaded(&[(0, taken)]);
+    assert!(engine.trouble().is_none());
+}
+
+#[test]
+fn a_mark_beyond_the_end_is_of_another_log_and_nothing_goes_for_it() {
+    let (engine, _) = open_in(&Forgetful::default(), 1, SMALL).expect("it opens");
+    engine.loaded(&[(0, 1_000_000)]);
+    let (taken, refused) = fill(&engine, 0, 5_000);
+    assert!(matches!(refused, AppendError::Full), "{refused}");
+    assert_eq!(engine.ends(0), Some(Ends { start: 0, end: taken }));
+    assert_eq!(engine.unloaded_bytes(), engine.bytes());
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_told_and_not_waited_for_without_end() {
+    let folder = Forgetful::default();
+    let (engine, _) = open_in(&folder, 1, SMALL).expect("it opens");
+    folder.set(|faults| faults.held = true);
+    let told = send(&engine, 0, b"a record");
+    wait_until(|| folder.is_waiting());
+    assert!(engine.trouble().is_none(), "a slow disk is none that hangs");
+    let long_ago = Instant::now().checked_sub(2 * LONGEST_WRITE).expect("the machine has run for so long");
+    engine.inside.shared.lock().writing_since = Some(long_ago);
+    assert!(matches!(engine.trouble(), Some(Trouble::Hangs)));
+    folder.set(|faults| faults.held = false);
+    told.recv_timeout(PATIENCE).expect("told").expect("room");
+    wait_until(|| engine.trouble().is_none());
+
+    folder.set(|faults| faults.held = true);
+    let told = send(&engine, 0, b"another");
+    wait_until(|| folder.is_waiting());
+    assert!(!engine.close_within(Duration::from_millis(20)), "the disk does not answer");
+    folder.set(|faults| faults.held = false);
+    told.recv_timeout(PATIENCE).expect("told").expect("it is written all the same");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Power cuts: a disk that keeps what was synced, and any part of what was not.
+//! Power cuts: a disk that keeps what was synced, and any part of what was not; also where the process was killed before,
+//! and another one read what it had written.
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ fn what_was_acknowledged_outlives_a_thousand_power_cuts() {
     // Below it the log may forget a partition's records.
     let mut loaded = [0; 3];
     let (mut torn, mut unacknowledged, mut removed) = (0, 0, 0);
+    let mut was_killed = false;
     for round in 0..ROUNDS {
         if round % LIVES == 0 {
             folder = Forgetful::default();
@@ -33,6 +35,10 @@ fn what_was_acknowledged_outlives_a_thousand_power_cuts() {
         folder.set(|faults| faults.stops_after = Some(2 + random.number() % 40));
         // The power may go while the log is opened, too.
         if let Ok((engine, _)) = open_in(&folder, PARTITIONS, RETENTION) {
+            if was_killed {
+                // Whoever reads them loads them.
+                acknowledged = read_all(&engine).0;
+            }
             let mut waiting = Vec::new();
             for burst in 0..30 {
                 for (partition, mark) in (0..3).zip(&mut loaded) {
@@ -56,6 +62,11 @@ fn what_was_acknowledged_outlives_a_thousand_power_cuts() {
                 }
             }
             engine.close();
+        }
+        was_killed = round % LIVES != LIVES - 1 && random.percent(30);
+        if was_killed {
+            folder = folder.after_kill();
+            continue;
         }
         folder = folder.after_power_cut(random);
 
