@@ -18,7 +18,7 @@ const JUDGING: &str = include_str!("sql/judging.sql");
 
 impl Reports {
     /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many, for
-    /// the build to count. Where there is neither, nothing is done, and the build is not taken.
+    /// the build to count. Where there is neither, nothing is done.
     pub(super) async fn add(
         &self,
         client: &Client,
@@ -27,16 +27,18 @@ impl Reports {
         rows: &str,
         first: &str,
     ) -> Result<u64, ReportError> {
-        let (schema, lock) = (&self.schema, self.lock(build));
+        let schema = &self.schema;
+        // Before a row is read: another reporter would read them in vain.
+        client.batch_execute(&self.lock(build)).await?;
         let events = format!("SELECT {COLUMNS} FROM {schema}.event WHERE {rows}");
         let gathered = match self.width.is_too_much() {
             true => None,
-            false => self.gather(client, &format!("{events} AND {}", self.alone(build))).await?,
+            false => self.gather(client, &events).await?,
         };
         if matches!(gathered, Some((_, 0))) && first.is_empty() {
             return Ok(0);
         }
-        client.batch_execute(&format!("{lock} {first}")).await?;
+        client.batch_execute(first).await?;
         let Slices { gathered_bytes, loose_times, .. } = self.slices;
         let table =
             Table { client, schema, build: build.number, held_bytes: gathered_bytes / HELD, loose_times };
@@ -51,16 +53,6 @@ impl Reports {
         let judging = table.sql(JUDGING).replace("{completion}", &completion.to_string());
         client.batch_execute(&judging).await?;
         Ok(added)
-    }
-
-    /// A condition that fails, as `Busy`, before a row is read where another reporter reads them: it would be read in vain. What
-    /// is written the lock on the build's row guards.
-    fn alone(&self, build: &Build) -> String {
-        format!(
-            "(SELECT 1 / pg_try_advisory_xact_lock('{}.report_build'::regclass::oid::integer, {})::integer) = 1",
-            self.schema.replace('\'', "''"),
-            build.number
-        )
     }
 
     /// Events, and how many they are, read in one go; `None`: they take too much memory.

@@ -46,11 +46,8 @@ impl From<tokio_postgres::Error> for ReportError {
             };
         };
         match *code {
-            // The row that is locked first was not to be had: see `Reports::lock`. Or it, or what was to be new, is by now.
-            SqlState::DIVISION_BY_ZERO
-            | SqlState::T_R_SERIALIZATION_FAILURE
-            | SqlState::T_R_DEADLOCK_DETECTED
-            | SqlState::UNIQUE_VIOLATION => Self::Busy,
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Self::Busy,
+            SqlState::DIVISION_BY_ZERO | SqlState::UNIQUE_VIOLATION if is_of_the_build(&error) => Self::Busy,
             SqlState::QUERY_CANCELED => Self::TooLong(Some(error)),
             // Connections, resources, a shutdown, a server that is read-only.
             ref code if ["08", "53", "57", "58"].contains(&&code.code()[..2]) || code.code() == "25006" => {
@@ -59,4 +56,11 @@ impl From<tokio_postgres::Error> for ReportError {
             _ => Self::Schema(error),
         }
     }
+}
+
+/// Whether the row that is locked first was not to be had ([`Reports::lock`](super::Reports)), or another rebuild made the one
+/// that was to be new: no trigger's doing, and no other table's.
+fn is_of_the_build(error: &tokio_postgres::Error) -> bool {
+    let Some(refused) = error.as_db_error() else { return false };
+    refused.where_().is_none() && refused.table().is_none_or(|table| table == "report_build")
 }

@@ -1,5 +1,6 @@
 //! The role `reporter` of a running service.
 
+use rollbook::report::ReportError;
 use serde_json::Value;
 
 use super::{Row, a_site, catch_up, insert};
@@ -27,6 +28,38 @@ async fn what_is_sent_is_in_the_reports_and_the_service_tells_how_far_they_are()
     assert_eq!(set["completion"], 0.5);
     eventually("half of it is enough", async || site.number(completed).await == 1).await;
     service.stop().await;
+}
+
+#[tokio::test]
+async fn no_lock_that_any_login_may_take_keeps_a_turn_from_its_events() {
+    let (site, reports) = a_site().await;
+    let analyst = site.superuser().await;
+    analyst
+        .batch_execute(
+            "SELECT pg_advisory_lock('org_acme.report_build'::regclass::oid::integer, build) FROM generate_series(1, 20) AS build",
+        )
+        .await
+        .expect("locks");
+    site.execute(&insert(&[Row::new("video.played")])).await;
+    assert_eq!(catch_up(&reports, &site.loader().await).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_trigger_raises_is_the_schemas_trouble_and_no_other_reporters_work() {
+    let (site, reports) = a_site().await;
+    for code in ["23505", "22012"] {
+        site.execute(&format!(
+            "CREATE OR REPLACE FUNCTION org_acme.refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$; \
+             CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON org_acme.report_day_sum \
+                 FOR EACH ROW EXECUTE FUNCTION org_acme.refuse(); \
+             {insert}",
+            insert = insert(&[Row::new("video.played")])
+        ))
+        .await;
+        let refused = reports.turn(&site.loader().await).await;
+        assert!(matches!(refused, Err(ReportError::Schema(_))), "{code}: {refused:?}");
+    }
 }
 
 #[tokio::test]
