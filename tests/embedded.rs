@@ -192,6 +192,48 @@ async fn a_full_log_refuses_out_loud_keeps_all_that_is_not_loaded_and_recovers_b
     service.stop().await;
 }
 
+#[tokio::test]
+async fn behind_a_log_that_was_lost_all_that_is_accepted_is_kept_until_a_person_has_decided() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let serve = || local.serve().env("ROLLBOOK_LOG_RETENTION_BYTES", "1048576");
+    let service = Service::ready(serve()).await;
+    send(&service, &acme, 30).await;
+    local.site.loaded("acme", 300).await;
+    service.stop().await;
+    fs::remove_dir_all(local.data()).expect("it is ours");
+
+    let service = Service::ready_or_not(serve()).await;
+    eventually("the loader says so", async || {
+        let reply = service.admin.get("/readyz").await.json;
+        reply["loader"]["reason"].as_str().is_some_and(|said| said.contains("ends at offset 0, below 30"))
+    })
+    .await;
+    let (mut accepted, mut records) = (0, 0);
+    let refused = loop {
+        let reply = service.post(&acme, Form::Json, &played(500)).await;
+        match reply.status.as_u16() {
+            200 => (accepted, records) = (accepted + 500, records + 1),
+            _ => break reply,
+        }
+        assert!(accepted < 100_000, "what is not loaded goes");
+    };
+    let refused = refused.refuses(503, "log_unavailable");
+    assert!(refused.json["detail"].as_str().is_some_and(|said| said.contains("none of them is stored")));
+    let standing = local.ask(&service, "status acme --json").await.done().items()[0].clone();
+    assert!(standing["lag_records"].as_i64().is_some_and(|lag| lag >= records), "{standing}");
+    assert!(standing["stopped"].as_str().is_some_and(|said| said.contains("another log")), "{standing}");
+    service.stop().await;
+
+    // Whoever says so from another folder may mean another log, or none.
+    let elsewhere = local.rollbook("setup --new-generation").env("ROLLBOOK_DATA_DIR", "not-here").run().await;
+    elsewhere.exits(1);
+    local.rollbook("setup --new-generation").run().await.done();
+    let service = Service::ready(serve()).await;
+    local.site.loaded("acme", 300 + accepted).await;
+    service.stop().await;
+}
+
 /// Changes a byte of the newest record that holds this text.
 fn damage(folder: &Path, text: &str) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {

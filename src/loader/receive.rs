@@ -60,6 +60,13 @@ pub(super) enum Ended {
     Rewound,
 }
 
+/// When a partition was stopped, and whether the log is another one, of which nothing was loaded.
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    since: Instant,
+    is_another_log: bool,
+}
+
 /// See the module.
 pub(super) struct ReceiveLoop<'a> {
     shared: Arc<Shared>,
@@ -70,8 +77,8 @@ pub(super) struct ReceiveLoop<'a> {
     connections: Connections,
     anchoring: Anchoring,
     rereader: Rereader,
-    /// Partitions that are ours and not read, by when they were stopped.
-    stopped: HashMap<i32, Instant>,
+    /// Partitions that are ours and not read.
+    stopped: HashMap<i32, Stopped>,
     /// Partitions that are damaged at this offset, and are stopped once all below it is safe.
     damaged: HashMap<i32, i64>,
     closing: Closing,

@@ -43,8 +43,9 @@ fn stand(scanner: &Scanner, remembered: &[Remembered]) -> Result<Vec<PartitionSt
         .collect();
     let next_records = scanner.next_records(&behind)?;
     let standing = |(partition, ends): (i32, PartitionEnds)| {
-        // Of a log that ends below what is remembered nothing was loaded.
-        let remembered = next_offset(partition).filter(|next| *next <= ends.end);
+        // Of another log nothing was loaded.
+        let is_this_log = !discontinuities.get(&partition).is_some_and(|found| found.is_another_log());
+        let remembered = next_offset(partition).filter(|_| is_this_log);
         let next = next_records.get(&partition).copied().or(remembered).unwrap_or(ends.start);
         PartitionStanding {
             lag_records: (ends.end - next).max(0).unsigned_abs(),

@@ -43,12 +43,13 @@ impl ReceiveLoop<'_> {
             let Some(ends) = ends.get(number) else { continue };
             let partition = self.dispatcher.partition(*number);
             let low_water = partition.map(Partition::low_water);
-            // Of a log that ends below its anchor nothing was loaded.
-            let anchor = self.anchoring.next_offset(*number).filter(|anchor| *anchor <= ends.end);
+            let stopped = self.stopped.get(number);
+            let is_another_log = stopped.is_some_and(|stopped| stopped.is_another_log);
+            let anchor = self.anchoring.next_offset(*number).filter(|_| !is_another_log);
             let safe = low_water.or(anchor).unwrap_or(ends.start);
             let records = (ends.end - safe).max(0);
             // What a partition that is not read has unread is as old as that, at least.
-            let unread_since = self.stopped.get(number).filter(|_| records > 0);
+            let unread_since = stopped.map(|stopped| stopped.since).filter(|_| records > 0);
             let seconds = partition.and_then(Partition::oldest_received_at).map_or_else(
                 || unread_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
                 seconds_since,

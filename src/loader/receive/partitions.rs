@@ -7,7 +7,7 @@ use super::super::continuity::Beginning;
 use super::super::partition::Partition;
 use super::super::position::Position;
 use super::measure::{self, Moving};
-use super::{Ended, ReceiveLoop};
+use super::{Ended, ReceiveLoop, Stopped};
 use crate::log::{Assignment, Discontinuity, Revocation, Start};
 
 /// How long giving partitions up waits for transactions in flight when the loader stops. Each statement is bounded to ten
@@ -50,7 +50,8 @@ impl ReceiveLoop<'_> {
     pub(super) fn stop(&mut self, partition: i32, discontinuity: &Discontinuity) {
         tracing::error!(partition, reason = %discontinuity, "a partition is stopped");
         self.dispatcher.end(partition);
-        self.stopped.insert(partition, Instant::now());
+        let stopped = Stopped { since: Instant::now(), is_another_log: discontinuity.is_another_log() };
+        self.stopped.insert(partition, stopped);
         self.consumer.stop_reading(partition);
         self.shared.condition.stopped(partition, discontinuity.to_string());
         self.tell_condition();
