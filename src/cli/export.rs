@@ -24,10 +24,10 @@ pub(super) struct Arguments {
     /// The organization.
     slug: Slug,
     /// Events received then and later: milliseconds since 1970 UTC, or RFC 3339 with an offset. Default: from the first on.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     since: Option<i64>,
     /// Events received before then. Default: to the last.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     until: Option<i64>,
     /// How they are written.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
@@ -231,7 +231,9 @@ impl Destination {
             .prefix(&name.file_name().unwrap_or_default().to_owned())
             .suffix(".part")
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            // Of the file that was asked for, not of the one that is written first.
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {}", file.display(), error.kind())))?;
         Ok(Self::File { part, name })
     }
 

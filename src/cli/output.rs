@@ -6,7 +6,7 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -64,6 +64,9 @@ pub(super) fn one<T: Serialize>(output: Output, value: &T, text: impl FnOnce(&T)
     if output.json { say(&json(value)) } else { say(&text(value)) }
 }
 
+/// Columns of what the row is about: a UUID and a few more.
+const WIDEST_SUBJECT: u16 = 40;
+
 /// Prints a list: as `{"items":[…]}`, or as a table with one row an item.
 pub(super) fn list<T: Serialize>(
     output: Output,
@@ -81,12 +84,18 @@ pub(super) fn list<T: Serialize>(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().copied());
+    let mut longest = 0;
     for item in items {
-        table.add_row(row(item));
+        let row = row(item);
+        longest = longest.max(row.first().map_or(0, |first| first.chars().count()));
+        table.add_row(row);
     }
-    // On a narrow terminal other columns wrap first: this one says what the row is about.
+    // On a narrow terminal other columns wrap first: this one says what the row is about. Not all of it leaves them any room.
     if let Some(first) = table.column_mut(0) {
-        first.set_constraint(ColumnConstraint::ContentWidth);
+        first.set_constraint(match longest {
+            longest if longest <= usize::from(WIDEST_SUBJECT) => ColumnConstraint::ContentWidth,
+            _ => ColumnConstraint::UpperBoundary(Width::Fixed(WIDEST_SUBJECT)),
+        });
     }
     say(&table.trim_fmt());
 }

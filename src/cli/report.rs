@@ -116,10 +116,15 @@ impl Show {
                 output::or_dash(one.average_completion.map(sheet::percent)),
                 one.completed_viewers.to_string(),
                 one.answers.to_string(),
-                one.last_at.clone(),
+                minute(&one.last_at),
             ]
         });
     }
+}
+
+/// A time for people: to the minute, as all but the machine read it.
+fn minute(time: &str) -> String {
+    time.get(..16).map_or_else(|| time.to_owned(), |minute| minute.replace('T', " "))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {

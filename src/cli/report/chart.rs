@@ -10,6 +10,8 @@ const STEPS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', 
 /// Columns that the curve is never narrower, or wider than.
 const NARROWEST: usize = 20;
 const WIDEST: usize = 160;
+/// Columns of a video of a second or two: its axis has two times to show.
+const SHORTEST: usize = 12;
 /// A drop is what viewers lose within so many seconds.
 const WINDOW: usize = 5;
 
@@ -20,7 +22,10 @@ pub(super) fn curve(retention: &[Second], width: usize) -> String {
         return "nobody watched a second of it\n".to_owned();
     }
     let label_width = most.to_string().len();
-    let columns = width.saturating_sub(label_width + 2).clamp(NARROWEST, WIDEST).min(retention.len() * 4);
+    let columns = width
+        .saturating_sub(label_width + 2)
+        .clamp(NARROWEST, WIDEST)
+        .min((retention.len() * 4).max(SHORTEST));
     let heights = heights(retention, columns, most);
     let mut chart = String::new();
     for line in (0..HEIGHT).rev() {

@@ -13,7 +13,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 48.0;
 /// Marks of the axes.
-const MARKS: usize = 5;
+const MARKS: i64 = 5;
 /// More points than a screen has columns say nothing more.
 const MOST_POINTS: usize = 2000;
 
@@ -37,24 +37,28 @@ pub(super) fn picture(sheet: &Sheet) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"Retention of {title}\">\n<style>{STYLE}</style>\n\
          <text class=\"title\" x=\"{LEFT}\" y=\"26\">{title}</text>\n\
-         <text x=\"{LEFT}\" y=\"46\">viewers of each second (area) and how often it was watched (line); {} viewers</text>\n",
-        sheet.content.viewers
+         <text x=\"{LEFT}\" y=\"46\">viewers of each second (area) and how often it was watched (line); {} viewer{}</text>\n",
+        sheet.content.viewers,
+        if sheet.content.viewers == 1 { "" } else { "s" }
     );
-    for mark in 0..MARKS {
-        let share = mark as f64 / (MARKS - 1) as f64;
-        let (count, second) = (share * most as f64, mark * seconds / (MARKS - 1));
-        let (height, place) = (y(count), x(second as f64));
+    for count in marks(most) {
+        let height = y(count as f64);
         let _ = writeln!(
             svg,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{height:.1}\" y2=\"{height:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{count}</text>",
             WIDTH - RIGHT,
             LEFT - 8.0,
             height + 5.0,
-            (count * 10.0).round() / 10.0,
+        );
+    }
+    for second in marks(i64::try_from(seconds).unwrap_or(i64::MAX)) {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            x(second as f64),
             HEIGHT - BOTTOM + 22.0,
-            clock(i64::try_from(second).unwrap_or(i64::MAX)),
+            clock(second),
         );
     }
     let step = sheet.retention.len().div_ceil(MOST_POINTS).max(1);
@@ -77,6 +81,13 @@ pub(super) fn picture(sheet: &Sheet) -> String {
     svg + "</svg>\n"
 }
 
+/// Where an axis up to here has its marks: whole numbers, each once, from 0 to the last.
+fn marks(last: i64) -> Vec<i64> {
+    let mut marks: Vec<i64> = (0..MARKS).map(|mark| last.saturating_mul(mark) / (MARKS - 1)).collect();
+    marks.dedup();
+    marks
+}
+
 /// Text for XML, which has no control characters.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -96,6 +107,12 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_has_each_whole_number_once() {
+        assert_eq!(marks(100), [0, 25, 50, 75, 100]);
+        assert_eq!((marks(1), marks(2), marks(6)), (vec![0, 1], vec![0, 1, 2], vec![0, 1, 3, 4, 6]));
+    }
 
     #[test]
     fn what_comes_from_events_is_text_and_nothing_else() {
