@@ -66,8 +66,8 @@ pub struct BrokersArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct PartitionsArg {
-    /// Partitions of a log that is made new: the most loaders that can share the work. An embedded log keeps those that it was
-    /// made with.
+    /// Partitions of a log that is made new: the most loaders that can share the work. An embedded log that was
+    /// made with another number is refused.
     #[arg(long, env = "ROLLBOOK_LOG_PARTITIONS", value_name = "N", default_value_t = 12,
           value_parser = clap::value_parser!(i32).range(1..=10_000))]
     pub log_partitions: i32,
