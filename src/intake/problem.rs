@@ -63,7 +63,7 @@ pub(super) enum Problem {
     Overloaded,
     #[error("the log did not acknowledge the events in time; some of them may be stored all the same")]
     LogUnavailable,
-    #[error("the log has no room for the events now; none of them is stored")]
+    #[error("the log takes no events now; none of them is stored")]
     LogTookNone,
     #[error("{}", .0.told())]
     LogRefuses(LogRefusal),

@@ -329,13 +329,15 @@ impl Engine {
     /// The same, but waits no longer than this; says whether all is done. What is not goes on.
     pub fn close_within(&self, patience: Duration) -> bool {
         self.inside.queue.close();
-        let appender = self.inside.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(appender) = appender.filter(|one| one.thread().id() != std::thread::current().id()) else {
+        let taken = || self.inside.appender.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(appender) = taken().take().filter(|one| one.thread().id() != std::thread::current().id())
+        else {
             return true;
         };
         let started = Instant::now();
         while !appender.is_finished() {
             if started.elapsed() > patience {
+                *taken() = Some(appender);
                 return false;
             }
             std::thread::sleep(CLOSING_PAUSE);

@@ -60,8 +60,8 @@ impl LocalLog {
         Ok(Self { engine: Engine::look(folder)?, folder: folder.into(), retention_bytes: u64::MAX })
     }
 
-    /// Takes nothing more, writes what waits, and lets go of the folder. Blocks, but for a disk that does not answer not for ever:
-    /// nobody was told that it has what it has not.
+    /// Takes nothing more, writes what waits, and lets go of the folder. Blocks, and waits for a disk that does not answer some
+    /// seconds only: nobody was told that it has what it has not.
     pub(super) fn close(&self) {
         if !self.engine.close_within(CLOSING_PATIENCE) {
             let folder = &self.folder;

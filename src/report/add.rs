@@ -29,7 +29,7 @@ impl Reports {
     ) -> Result<u64, ReportError> {
         let schema = &self.schema;
         // Before a row is read: another reporter would read them in vain.
-        client.batch_execute(&self.lock(build)).await?;
+        client.batch_execute(&self.lock(build)).await.map_err(ReportError::of_the_build)?;
         let events = format!("SELECT {COLUMNS} FROM {schema}.event WHERE {rows}");
         let gathered = match self.width.is_too_much() {
             true => None,
@@ -38,7 +38,9 @@ impl Reports {
         if matches!(gathered, Some((_, 0))) && first.is_empty() {
             return Ok(0);
         }
-        client.batch_execute(first).await?;
+        if !first.is_empty() {
+            client.batch_execute(first).await?;
+        }
         let Slices { gathered_bytes, loose_times, .. } = self.slices;
         let table =
             Table { client, schema, build: build.number, held_bytes: gathered_bytes / HELD, loose_times };

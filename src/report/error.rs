@@ -34,6 +34,17 @@ impl ReportError {
     pub(super) const fn unreadable(what: &'static str) -> Self {
         Self::Unreadable(what, None)
     }
+
+    /// Of statements that take a build and change nothing but builds and their state: the row that is locked first was not to be
+    /// had ([`Reports::lock`](super::Reports)), or another rebuild made the one that was to be new. What a trigger raises says
+    /// where.
+    pub(super) fn of_the_build(error: tokio_postgres::Error) -> Self {
+        let codes = [SqlState::DIVISION_BY_ZERO, SqlState::UNIQUE_VIOLATION];
+        match error.as_db_error() {
+            Some(refused) if refused.where_().is_none() && codes.contains(refused.code()) => Self::Busy,
+            _ => error.into(),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for ReportError {
@@ -47,7 +58,6 @@ impl From<tokio_postgres::Error> for ReportError {
         };
         match *code {
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Self::Busy,
-            SqlState::DIVISION_BY_ZERO | SqlState::UNIQUE_VIOLATION if is_of_the_build(&error) => Self::Busy,
             SqlState::QUERY_CANCELED => Self::TooLong(Some(error)),
             // Connections, resources, a shutdown, a server that is read-only.
             ref code if ["08", "53", "57", "58"].contains(&&code.code()[..2]) || code.code() == "25006" => {
@@ -56,11 +66,4 @@ impl From<tokio_postgres::Error> for ReportError {
             _ => Self::Schema(error),
         }
     }
-}
-
-/// Whether the row that is locked first was not to be had ([`Reports::lock`](super::Reports)), or another rebuild made the one
-/// that was to be new: no trigger's doing, and no other table's.
-fn is_of_the_build(error: &tokio_postgres::Error) -> bool {
-    let Some(refused) = error.as_db_error() else { return false };
-    refused.where_().is_none() && refused.table().is_none_or(|table| table == "report_build")
 }

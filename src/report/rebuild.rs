@@ -173,7 +173,7 @@ impl Reports {
             );
         }
         // Its own row goes last, in a transaction that found nothing else.
-        let answers = client.simple_query(&sql).await?;
+        let answers = client.simple_query(&sql).await.map_err(ReportError::of_the_build)?;
         let deleted: u64 = answers.iter().rev().filter_map(touched).take(SUMMARIES.len()).sum();
         let end = match deleted {
             0 => format!("DELETE FROM {schema}.report_build WHERE build = {number};"),

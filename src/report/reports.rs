@@ -179,7 +179,7 @@ impl Reports {
 
     /// Does what is left to do, and commits.
     pub(super) async fn commit(&self, client: &Client, sql: &str) -> Result<(), ReportError> {
-        Ok(client.batch_execute(&format!("{sql} COMMIT")).await?)
+        client.batch_execute(&format!("{sql} COMMIT")).await.map_err(ReportError::of_the_build)
     }
 
     /// Ends a transaction that is not to have happened. Where that fails the connection is of no further use, which its

@@ -141,12 +141,13 @@ struct Stored {
 
 impl Draining<'_> {
     /// Keeps other loaders from draining the organization until the transaction is over. It spares them the work: what is
-    /// written the watermark's lock guards. So a lock that another login holds is none: any login of the database may take
+    /// written the watermark's lock and keys guard. So a lock counts only if its holder may drain: any login of the database may take
     /// any advisory lock, an analyst's too.
     async fn lock(&self) -> Result<(), DrainError> {
         const LOCK: &str = "SELECT pg_try_advisory_xact_lock(key) OR NOT EXISTS ( \
                  SELECT FROM pg_locks AS held JOIN pg_stat_activity AS holder USING (pid) \
-                 WHERE held.locktype = 'advisory' AND held.granted AND holder.usename = session_user \
+                 WHERE held.locktype = 'advisory' AND held.granted \
+                     AND has_table_privilege(holder.usesysid, 'rollbook.held_record', 'DELETE') \
                      AND held.database = holder.datid AND holder.datname = current_database() \
                      AND held.objsubid = 1 AND (held.classid::bigint << 32) | held.objid::bigint = key) \
              FROM (SELECT hashtextextended('rollbook drain ' || $1::text, 0)) AS drain (key)";

@@ -189,11 +189,15 @@ async fn two_drains_at_once_are_one() {
     assert!(matches!(drain(&site, ALL).await, Err(DrainError::Busy)));
     other.batch_execute("ROLLBACK").await.expect("no lock");
 
-    // Any login may take such a lock; a loader's alone counts.
-    let analyst = site.superuser().await;
-    analyst.batch_execute(&lock).await.expect("a lock");
+    // Any login may take such a lock; that of one who may drain counts.
+    let administrator = site.superuser().await;
+    administrator.batch_execute(&lock).await.expect("a lock");
+    assert!(matches!(drain(&site, ALL).await, Err(DrainError::Busy)));
+    administrator.batch_execute("ROLLBACK").await.expect("no lock");
+    let stranger = site.stranger().await;
+    stranger.batch_execute(&lock).await.expect("a lock");
     assert_eq!(drain(&site, ALL).await.expect("drained"), stored(3));
-    analyst.batch_execute("ROLLBACK").await.expect("no lock");
+    stranger.batch_execute("ROLLBACK").await.expect("no lock");
     hold_one(&site, 5, &events(3..6)).await;
 
     let (one, two) = tokio::join!(drain(&site, ALL), drain(&site, ALL));

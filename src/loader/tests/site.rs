@@ -114,6 +114,14 @@ impl Site {
         connect(&self.loader_url()).await.expect("the loader's login")
     }
 
+    /// A connection of a login that may do nothing here but connect.
+    pub(super) async fn stranger(&self) -> Client {
+        let login = format!("stranger_{}", Uuid::now_v7().simple());
+        self.execute(&format!("CREATE ROLE {login} LOGIN PASSWORD 'stranger'")).await;
+        self.execute(&format!("GRANT CONNECT ON DATABASE {} TO {login}", self.database)).await;
+        connect(&self.url(&login, "stranger")).await.expect("a login")
+    }
+
     /// The superuser in this database.
     pub(super) async fn superuser(&self) -> Client {
         let mut config = self.server.clone();

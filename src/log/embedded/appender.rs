@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use super::format::{FrameHead, MAX_OFFSET, as_index};
-use super::partition_id;
 use super::queue::{Queue, Told, Waiting};
 use super::state::Shared;
 use super::tail::{NoPlace, Tail};
 use super::trouble::AppendError;
+use super::{LONGEST_WRITE, partition_id};
 
 /// A group is no larger, unless one record is.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -73,14 +73,18 @@ impl Appender {
         loop {
             let work = self.queue.take(self.tail.is_refused().then_some(PROBE));
             let idle = work.records.is_empty();
+            self.ask_the_disk();
             let mut taken = Taken { records: work.records.into_iter(), first: None };
             while !taken.is_empty() {
-                self.shared.lock().writing_since = Some(Instant::now());
+                let began = self.ask_the_disk();
                 let group = self.gather(&mut taken, &mut frames);
                 self.commit(group, &frames);
                 frames.shrink_to(MAX_GROUP_BYTES);
+                if began.elapsed() <= LONGEST_WRITE {
+                    self.shared.lock().writing_since = None;
+                }
             }
-            self.shared.lock().writing_since = None;
+            self.ask_the_disk();
             self.tail.trim();
             if idle && work.closing {
                 break;
@@ -88,8 +92,19 @@ impl Appender {
             if idle && self.tail.is_refused() {
                 self.tail.begin();
             }
+            // Where more waits, a disk that was slow has to be quick first.
+            if self.queue.bytes() == 0 {
+                self.shared.lock().writing_since = None;
+            }
         }
         self.tail.close();
+    }
+
+    /// From now on it is waited for; it is, and has been, where it has not answered in time before.
+    fn ask_the_disk(&self) -> Instant {
+        let now = Instant::now();
+        self.shared.lock().writing_since.get_or_insert(now);
+        now
     }
 
     /// Takes records until the group is full or the segment is.

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::folder::{Folder, is_bad_place};
+use super::folder::Folder;
 use super::format::{FrameHead, Key, body_at, file_name};
 use super::gaps::{Damage, Gaps};
-use super::scan::{BadPlace, Found, Scan};
+use super::scan::{Found, Scan};
 use super::state::{Shared, State};
 use super::{partition_id, partition_index};
 
@@ -44,7 +44,7 @@ pub enum CursorError {
         /// The first that is kept.
         start: i64,
     },
-    /// The disk refused, or fails on a place that it may yet read. The same is read again when asked again.
+    /// The disk refused. The same is read again when asked again.
     #[error("the log cannot be read")]
     Io(#[from] io::Error),
 }
@@ -106,38 +106,21 @@ impl Cursor {
             if let Some(untold) = self.untold.pop_front() {
                 return Err(untold);
             }
-            match self.step() {
-                Ok(Some(Found::Frame { position, head })) => match self.frame(position, &head) {
-                    Ok(None) => {}
-                    Ok(frame) => return Ok(frame),
-                    Err(error) => self.failed(error)?,
-                },
+            match self.scan.as_mut().map(Scan::step).transpose()?.flatten() {
+                Some(Found::Frame { position, head }) => {
+                    if let Some(frame) = self.frame(position, &head)? {
+                        return Ok(Some(frame));
+                    }
+                }
                 // Which records are missing, the next offsets tell.
-                Ok(Some(Found::Unreadable { .. })) => {}
-                Ok(None) => {
+                Some(Found::Unreadable { .. }) => {}
+                None => {
                     if !self.go_on(deadline)? {
                         return Ok(None);
                     }
                 }
-                Err(error) => self.failed(error)?,
             }
         }
-    }
-
-    fn step(&mut self) -> io::Result<Option<Found>> {
-        self.scan.as_mut().map(Scan::step).transpose().map(Option::flatten)
-    }
-
-    /// The disk failed where the walk is. A place on which it goes on to fail is damage, which the walk passes over; until
-    /// that is known it is told as the disk's error.
-    fn failed(&mut self, error: io::Error) -> io::Result<()> {
-        let (Some(scan), Some(number)) = (&mut self.scan, self.number) else { return Err(error) };
-        let mut state = self.shared.lock();
-        if !is_bad_place(&error) || !state.bad_places.meet(number, scan.position(), Instant::now()) {
-            return Err(error);
-        }
-        scan.set_bad_places(BadPlace::Damage);
-        Ok(())
     }
 
     /// Reads a partition no further.
@@ -148,7 +131,7 @@ impl Cursor {
     }
 
     /// The record of this frame, if it is wanted.
-    fn frame(&mut self, position: u64, head: &FrameHead) -> io::Result<Option<Frame>> {
+    fn frame(&mut self, position: u64, head: &FrameHead) -> Result<Option<Frame>, CursorError> {
         let partition = head.partition as usize;
         let wanted = self.next[partition].is_some_and(|next| head.offset >= next);
         let Some(scan) = self.scan.as_mut().filter(|_| wanted) else { return Ok(None) };
@@ -156,7 +139,7 @@ impl Cursor {
             Ok(payload) => payload.map(<[u8]>::to_vec),
             Err(error) => {
                 scan.step_back(position);
-                return Err(error);
+                return Err(error.into());
             }
         };
         let to = if payload.is_some() { head.offset } else { head.offset + 1 };
@@ -279,9 +262,7 @@ impl Cursor {
         };
         match self.folder.open(&file_name(entry.number)) {
             Ok(file) => {
-                let mut scan = Scan::new(file, key, self.next.len(), entry.from, entry.end);
-                scan.set_bad_places(BadPlace::Error);
-                self.scan = Some(scan);
+                self.scan = Some(Scan::new(file, key, self.next.len(), entry.from, entry.end));
                 self.number = Some(entry.number);
                 Ok(())
             }

@@ -6,12 +6,17 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use rustix::process::geteuid;
 
 use super::format::{BLOCK, as_index};
+
+/// How long the disk may fail on a block before that is damage.
+const BAD_BLOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How soon it is read again.
+const BAD_BLOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Files by name. What is created, renamed or removed is so for good once the folder is synced.
 pub(super) trait Folder: Send + Sync {
@@ -43,6 +48,10 @@ pub(super) trait LogFile: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes what was written durable, length included.
     fn sync(&self) -> io::Result<()>;
+    /// How long it may fail on a block before that is damage.
+    fn patience(&self) -> Duration {
+        BAD_BLOCK_PATIENCE
+    }
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -59,8 +68,25 @@ pub(super) fn read_full(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::R
     Ok(read)
 }
 
-/// The same, but for blocks that the disk has lost (`EIO`): those are filled with what is no frame, and not nothing either.
-pub(super) fn read_around_bad_places(file: &dyn LogFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+/// How long a walk over a file waits for blocks on which the disk fails (`EIO`), all of them together. A path to the disk that
+/// comes back is no damage.
+#[derive(Debug)]
+pub(super) struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(4 * BAD_BLOCK_PATIENCE)
+    }
+}
+
+/// The same, but for blocks that the disk has lost: those are filled with what is no frame, and not nothing either. One is lost
+/// if the disk has failed on it for some seconds.
+pub(super) fn read_around_bad_places(
+    file: &dyn LogFile,
+    buffer: &mut [u8],
+    at: u64,
+    patience: &mut Patience,
+) -> io::Result<usize> {
     match read_full(file, buffer, at) {
         Err(error) if is_bad_place(&error) => {}
         read => return read,
@@ -70,30 +96,52 @@ pub(super) fn read_around_bad_places(file: &dyn LogFile, buffer: &mut [u8], at: 
     while from < length {
         // Up to the end of the block, wherever in it the walk is.
         let to = (from + BLOCK - as_index(position) % BLOCK).min(length);
-        match read_full(file, &mut buffer[from..to], position) {
-            Ok(_) => {}
-            Err(error) if is_bad_place(&error) => buffer[from..to].fill(0xff),
-            Err(error) => return Err(error),
-        }
+        read_block(file, &mut buffer[from..to], position, patience)?;
         position += (to - from) as u64;
         from = to;
     }
     Ok(length)
 }
 
-/// Whether the disk fails on the place itself.
-pub(super) fn is_bad_place(error: &io::Error) -> bool {
+fn read_block(
+    file: &dyn LogFile,
+    block: &mut [u8],
+    at: u64,
+    Patience(left): &mut Patience,
+) -> io::Result<()> {
+    let (started, most) = (Instant::now(), file.patience().min(*left));
+    loop {
+        match read_full(file, block, at) {
+            Err(error) if is_bad_place(&error) => {}
+            read => {
+                *left = left.saturating_sub(started.elapsed());
+                return read.map(drop);
+            }
+        }
+        if started.elapsed() >= most {
+            *left = left.saturating_sub(started.elapsed());
+            block.fill(0xff);
+            return Ok(());
+        }
+        std::thread::sleep(BAD_BLOCK_PAUSE);
+    }
+}
+
+fn is_bad_place(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
-/// A new file is its folder's owner's: an administrator's command may run as root, and the service could not read what is
-/// root's.
+/// A file that is made just now is its folder's owner's: an administrator's command may run as root, and the service could not
+/// read what is root's. Whoever may not give it away keeps it.
 pub(super) fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
     let owner = folder.metadata()?;
-    if geteuid().is_root() && owner.uid() != file.metadata()?.uid() {
-        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    if owner.uid() == file.metadata()?.uid() {
+        return Ok(());
     }
-    Ok(())
+    match fchown(file, Some(owner.uid()), Some(owner.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
 }
 
 /// A folder on a disk.
@@ -152,9 +200,13 @@ impl Folder for DiskFolder {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         self.may_write()?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(self.path.join(name))?;
+        let path = self.path.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // New: where a link stands, what it leads to is none of ours.
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         give_to_owner_of(&self.path, &file)?;
         Ok(Arc::new(file))
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use super::folder::{Folder, read_around_bad_places};
+use super::folder::{Folder, Patience, read_around_bad_places};
 use super::format::as_index;
 use super::gaps::{Damage, Gaps};
 
@@ -34,7 +34,7 @@ pub(super) fn read(folder: &dyn Folder) -> io::Result<Option<Gaps>> {
         Err(error) => return Err(error),
     };
     let mut bytes = vec![0; as_index(file.length()?)];
-    let read = read_around_bad_places(&*file, &mut bytes, 0)?;
+    let read = read_around_bad_places(&*file, &mut bytes, 0, &mut Patience::default())?;
     bytes.truncate(read);
     Ok(String::from_utf8(bytes).ok().and_then(|text| parse(&text)))
 }

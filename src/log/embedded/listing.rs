@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::folder::{Folder, LogFile, read_around_bad_places, read_full};
+use super::folder::{Folder, LogFile, Patience, read_around_bad_places, read_full};
 use super::format::{MAX_PARTITIONS, NoHeader, SegmentHeader, as_index, body_at, file_name, number_of};
 use super::open::OpenError;
 
@@ -84,8 +84,9 @@ fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed
     let reading = |source| OpenError::reading(&name, source);
     let file = folder.open(&name).map_err(reading)?;
     let length = file.length().map_err(reading)?;
+    let mut patience = Patience::default();
     let mut front = vec![0; as_index(body_at(partitions))];
-    let read = read_around_bad_places(&*file, &mut front, 0).map_err(reading)?;
+    let read = read_around_bad_places(&*file, &mut front, 0, &mut patience).map_err(reading)?;
     front.truncate(read);
     // A header of more partitions than are asked for is longer than what was read.
     if let Some(count) = front.get(12..16).and_then(<[u8]>::first_chunk).map(|four| u32::from_le_bytes(*four))
@@ -93,7 +94,7 @@ fn look_at(folder: &dyn Folder, number: u64, partitions: usize) -> Result<Listed
         let count = as_index(u64::from(count));
         if count > partitions && count <= MAX_PARTITIONS {
             front.resize(as_index(body_at(count)), 0);
-            let read = read_around_bad_places(&*file, &mut front, 0).map_err(reading)?;
+            let read = read_around_bad_places(&*file, &mut front, 0, &mut patience).map_err(reading)?;
             front.truncate(read);
         }
     }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use super::folder::give_to_owner_of;
 use super::open::OpenError;
 
@@ -18,10 +20,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Locks the folder against all others, for as long as the file is open. Those that look at it are waited for.
 pub(super) fn to_write(folder: &Path, patience: Duration) -> Result<File, OpenError> {
     let deadline = Instant::now() + patience;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(folder.join(NAME)).map_err(reading)?;
-    give_to_owner_of(folder, &file).map_err(reading)?;
+    let file = open(folder).map_err(reading)?;
     let mut is_said = false;
     while !has(file.try_lock())? {
         // What keeps us out and lets in who looks, looks.
@@ -39,6 +38,22 @@ pub(super) fn to_write(folder: &Path, patience: Duration) -> Result<File, OpenEr
         thread::sleep(PAUSE);
     }
     Ok(file)
+}
+
+/// Makes the file where there is none, for the folder's owner.
+fn open(folder: &Path) -> io::Result<File> {
+    let path = folder.join(NAME);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().create_new(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => {
+            let file = made?;
+            give_to_owner_of(folder, &file)?;
+            return Ok(file);
+        }
+    }
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path)
 }
 
 /// Locks the folder against all that would write to it, for as long as the file is open. Makes nothing: a folder that was

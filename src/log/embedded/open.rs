@@ -11,15 +11,16 @@ use super::format::{MAX_PARTITIONS, as_index};
 use super::listing::partitions_of;
 use super::queue::Queue;
 use super::recovery::{Leftovers, Recovered, recover};
-use super::state::{BadPlaces, Shared, State};
+use super::state::{Shared, State};
 use super::tail::{OnSyncFailed, Tail};
 use super::{Engine, EngineSettings, Findings, FoundDamage, Inside, given_up, lock};
 
 /// Bytes of a segment: an eighth of what the log may take, within these limits.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
 
-/// What has to have room in a log that is not full.
+/// What a usual batch takes, or a part of a log that is small: a log without room for it is as good as full.
 const USUAL_BYTES: u64 = 64 << 10;
+const USUAL_PART: u64 = 64;
 
 /// Why a folder could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,10 @@ pub(super) fn open_in(
     }
     let Found { state, findings, leftovers, empty, last_number } = read(&*folder, partitions)?;
     leftovers.remove(&*folder)?;
-    let shared = Arc::new(Shared::new(State { retention_bytes: settings.retention_bytes, ..state }));
+    let retention_bytes = settings.retention_bytes;
+    // A log that is full of what is not loaded says so before it refuses a record.
+    let no_room_for = Some(USUAL_BYTES.min(retention_bytes / USUAL_PART));
+    let shared = Arc::new(Shared::new(State { retention_bytes, no_room_for, ..state }));
     let queue = Arc::new(Queue::default());
     let segment_bytes = (settings.retention_bytes / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
     let (tail_folder, tail_shared) = (Arc::clone(&folder), Arc::clone(&shared));
@@ -176,11 +180,9 @@ fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
         next,
         damage,
         given_up: Arc::new(given_up),
-        bad_places: BadPlaces::default(),
         writing_since: None,
         trouble: None,
-        // A log that is full of what is not loaded is known to be before it refuses a record.
-        no_room_for: Some(USUAL_BYTES),
+        no_room_for: None,
         retention_bytes: u64::MAX,
         closed: false,
     };

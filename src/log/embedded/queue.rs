@@ -1,7 +1,8 @@
 //! What waits for the appender: records, bounded in bytes, and what else it is to do.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,8 @@ impl Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.call(Err(AppendError::Closed));
+        // The appender has panicked: it may have written the record.
+        self.call(Err(AppendError::Disk(Arc::new(io::Error::other("the thread that writes has ended")))));
     }
 }
 
@@ -149,6 +151,6 @@ impl Queue {
         inside.closing = true;
         let abandoned = std::mem::take(&mut inside.records);
         drop(inside);
-        drop(abandoned);
+        abandoned.into_iter().for_each(|waiting| waiting.told.tell(Err(AppendError::Closed)));
     }
 }

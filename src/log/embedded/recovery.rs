@@ -179,9 +179,7 @@ impl<'a> Recovery<'a> {
         let length = segment.end;
         // What a bad place at the end held may have been acknowledged, and is not dropped for it.
         let walk = |from: u64| {
-            let mut walk = Scan::new(Arc::clone(file), key, partitions, from, length);
-            walk.set_bad_places(BadPlace::Error);
-            walk
+            Scan::new(Arc::clone(file), key, partitions, from, length).with_bad_places(BadPlace::Error)
         };
         let acknowledged = last_group(&mut walk(begin))?.unwrap_or(begin);
         let name = file_name(segment.number);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::folder::{LogFile, read_around_bad_places, read_full};
+use super::folder::{LogFile, Patience, read_around_bad_places, read_full};
 use super::format::{ALIGNMENT, FRAME_HEAD, FrameHead, Key, aligned, as_index};
 
 /// Read at a time, unless a frame is larger.
@@ -37,6 +37,7 @@ pub(super) struct Scan {
     /// Where it ends.
     limit: u64,
     bad_place: BadPlace,
+    patience: Patience,
     piece: Vec<u8>,
     piece_at: u64,
     piece_bytes: usize,
@@ -51,13 +52,25 @@ impl Scan {
         position: u64,
         limit: u64,
     ) -> Self {
-        let (bad_place, piece) = (BadPlace::Damage, Vec::new());
-        Self { file, key, partitions, position, limit, bad_place, piece, piece_at: 0, piece_bytes: 0 }
+        let (bad_place, patience, piece) = (BadPlace::Damage, Patience::default(), Vec::new());
+        Self {
+            file,
+            key,
+            partitions,
+            position,
+            limit,
+            bad_place,
+            patience,
+            piece,
+            piece_at: 0,
+            piece_bytes: 0,
+        }
     }
 
-    /// From here on bad places are this.
-    pub(super) fn set_bad_places(&mut self, bad_place: BadPlace) {
+    /// The same walk, with bad places being this.
+    pub(super) fn with_bad_places(mut self, bad_place: BadPlace) -> Self {
         self.bad_place = bad_place;
+        self
     }
 
     /// The walk goes on to here.
@@ -152,7 +165,7 @@ impl Scan {
             self.piece_at = at;
             let piece = &mut self.piece[..whole];
             self.piece_bytes = match self.bad_place {
-                BadPlace::Damage => read_around_bad_places(&*self.file, piece, at)?,
+                BadPlace::Damage => read_around_bad_places(&*self.file, piece, at, &mut self.patience)?,
                 BadPlace::Error => read_full(&*self.file, piece, at)?,
             };
         }

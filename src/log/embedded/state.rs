@@ -1,9 +1,9 @@
 //! What the engine knows of its log: the segments, where each partition begins and ends, what is loaded and what is
 //! damaged. The appender changes it, and whoever reads waits for it to change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Ends;
 use super::format::Key;
@@ -19,35 +19,6 @@ struct Place {
     partition: u32,
     position: u32,
     offset: i64,
-}
-
-/// How long the disk may fail on a place (`EIO`) before that is damage, and no passing trouble of its own.
-pub(super) const BAD_PLACE_PATIENCE: Duration = Duration::from_secs(10);
-/// A place on which it did not fail for so long is forgotten: the next time is a first one.
-const BAD_PLACE_FORGOTTEN: Duration = Duration::from_secs(60);
-
-/// Places on which the disk fails.
-#[derive(Debug)]
-pub(super) struct BadPlaces {
-    /// By segment and position: since when, and when last.
-    seen: HashMap<(u64, u64), (Instant, Instant)>,
-    pub(super) patience: Duration,
-}
-
-impl Default for BadPlaces {
-    fn default() -> Self {
-        Self { seen: HashMap::new(), patience: BAD_PLACE_PATIENCE }
-    }
-}
-
-impl BadPlaces {
-    /// The disk fails on this place again; says whether it has for so long that the place is damaged.
-    pub(super) fn meet(&mut self, segment: u64, position: u64, now: Instant) -> bool {
-        self.seen.retain(|_, (_, last)| now.saturating_duration_since(*last) < BAD_PLACE_FORGOTTEN);
-        let (first, last) = self.seen.entry((segment, position)).or_insert((now, now));
-        *last = now;
-        now.saturating_duration_since(*first) >= self.patience
-    }
 }
 
 /// One segment, as far as it is synced.
@@ -111,8 +82,7 @@ pub(super) struct State {
     pub(super) damage: Gaps,
     /// What readers pass over.
     pub(super) given_up: Arc<Gaps>,
-    pub(super) bad_places: BadPlaces,
-    /// Since when the appender waits for the disk.
+    /// Since when the appender waits for the disk, or since when it has not answered in time.
     pub(super) writing_since: Option<Instant>,
     /// Why the disk takes nothing now.
     pub(super) trouble: Option<Trouble>,

@@ -1,12 +1,11 @@
 //! Damage that is met while the log is open, that a person gives up, or that somebody has prepared.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::super::{CursorError, Damage, Findings, OpenError, ReadError};
 use super::forgetful::Forgetful;
 use super::support::{
-    PATIENCE, SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_in, read_all, read_from,
+    PATIENCE, SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_in, read_all, read_from, wait_until,
 };
 
 /// Where a payload stands in a file.
@@ -95,7 +94,6 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     }
     // A block that holds some of three records.
     folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
-    engine.inside.shared.lock().bad_places.patience = Duration::ZERO;
     let refused = open_in(&folder, 2, SMALL).map(drop);
     assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
     let starts = HashMap::from([(0, 0), (1, 0)]);
@@ -105,7 +103,6 @@ fn a_place_that_the_disk_cannot_read_is_damage_but_at_the_end() {
     // Sealed by then.
     let (engine, findings) = open_in(&folder, 2, SMALL).expect("it opens");
     assert_eq!(findings.damage.len(), 3, "{findings:?}");
-    engine.inside.shared.lock().bad_places.patience = Duration::ZERO;
     assert_eq!(read_from(&engine, &starts).1, damaged);
     engine.accept_damage().expect("written");
     let (records, damaged) = read_from(&engine, &starts);
@@ -126,18 +123,15 @@ fn a_place_that_the_disk_reads_after_all_is_no_damage() {
     for n in 0..10_u8 {
         append(&engine, 0, &[n + 1; 2_000]).expect("room");
     }
-    let mut cursor = engine.cursor(&HashMap::from([(0, 0)]));
-    folder.set(|faults| faults.bad_place = Some((12_288, 16_384)));
-    for _ in 0..3 {
-        let failed = cursor.next(Duration::ZERO);
-        assert!(matches!(failed, Err(CursorError::Io(_))), "{failed:?}");
-    }
-    assert!(matches!(engine.read(0, 0, 10, |_, _| true), Err(ReadError::Io(_))));
-    folder.set(|faults| faults.bad_place = None);
-    for offset in 0..10 {
-        let frame = cursor.next(Duration::ZERO).expect("it can be read").expect("a record");
-        assert_eq!(frame.offset, offset);
-    }
+    folder.set(|faults| (faults.bad_place, faults.patience) = (Some((12_288, 16_384)), PATIENCE));
+    let failing = folder.clone();
+    let mended = std::thread::spawn(move || {
+        wait_until(|| failing.failed_reads() > 3);
+        failing.set(|faults| faults.bad_place = None);
+    });
+    let (records, damaged) = read_all(&engine);
+    mended.join().expect("no panic");
+    assert_eq!((records.len(), damaged), (10, HashMap::new()));
     assert_eq!(engine.damage(), HashMap::new());
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -25,6 +26,8 @@ pub(super) struct Faults {
     pub(super) held: bool,
     /// Reading these bytes of any file fails.
     pub(super) bad_place: Option<(u64, u64)>,
+    /// How long that may be no damage yet.
+    pub(super) patience: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,7 @@ struct Inside {
     /// A sync waits.
     waiting: bool,
     bytes_read: u64,
+    failed_reads: u64,
 }
 
 /// The folder; clones are the same one.
@@ -95,6 +99,11 @@ impl Forgetful {
     /// Bytes that were read so far.
     pub(super) fn bytes_read(&self) -> u64 {
         self.lock().bytes_read
+    }
+
+    /// How often reading failed so far.
+    pub(super) fn failed_reads(&self) -> u64 {
+        self.lock().failed_reads
     }
 
     /// Whether a sync waits.
@@ -217,6 +226,10 @@ impl Folder for Forgetful {
 }
 
 impl LogFile for File {
+    fn patience(&self) -> Duration {
+        self.folder.lock().faults.patience
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.folder.lock().contents[self.at].now.len() as u64)
     }
@@ -225,6 +238,7 @@ impl LogFile for File {
         let mut inside = self.folder.lock();
         let fails = |(from, to): (u64, u64)| at < to && from < at + buffer.len() as u64;
         if inside.faults.bad_place.is_some_and(fails) {
+            inside.failed_reads += 1;
             return Err(Errno::IO.into());
         }
         let there = &inside.contents[self.at].now;
