@@ -148,8 +148,7 @@ impl Reporter {
         }
         let client = self.parts.pool.get().await.map_err(ReportError::NoConnection)?;
         let width = self.plan().widths.entry(tenant.id()).or_default().clone();
-        let reports =
-            Reports::of(tenant, &self.parts.roles).with_patience(patience).with_width(width);
+        let reports = Reports::of(tenant, &self.parts.roles).with_patience(patience).with_width(width);
         let started = Instant::now();
         let turn = reports.turn(&client).await;
         // After an error it was rolled back; where that failed the connection is closed, and not lent again.
