@@ -72,6 +72,8 @@ async fn without_a_terminal_it_says_a_line_a_second_and_the_audit_last() {
             >= 2
     );
     assert!(lines.last().is_some_and(|line| line.starts_with("audit: ok")), "{}", ran.stdout);
+    let wide = |line: &&&str| !line.contains(" s  accepted ") && line.chars().count() > 80;
+    assert!(!lines.iter().any(|line| wide(&line)), "{}", ran.stdout);
     assert!(!ran.stdout.contains('\u{1b}'), "no control characters: {}", ran.stdout);
     nothing_is_left(folder.path()).await;
 }
@@ -108,6 +110,153 @@ async fn a_demo_whose_terminal_is_closed_ends_in_order() {
     signal("-HUP", &demo.id().expect("it runs").to_string());
     demo.wait().await.expect("a child of ours");
     nothing_is_left(folder.path()).await;
+}
+
+/// What a demo that runs has said so far holds this.
+async fn has_said(file: &Path, what: &str) {
+    eventually(what, async || std::fs::read_to_string(file).is_ok_and(|said| said.contains(what))).await;
+}
+
+async fn ends(demo: &mut tokio::process::Child) -> std::process::ExitStatus {
+    // Less than what it waits for by itself where nothing answers.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), demo.wait()).await;
+    ended.expect("it ends").expect("a child of ours")
+}
+
+fn id(demo: &tokio::process::Child) -> String {
+    demo.id().expect("it runs").to_string()
+}
+
+/// Segments of shared memory on this machine, as the system lists them: an id, and the process that made it.
+fn segments() -> Vec<(String, String)> {
+    let listed = std::fs::read_to_string("/proc/sysvipc/shm").expect("segments");
+    let column = |line: &str, at| line.split_whitespace().nth(at).unwrap_or_default().to_owned();
+    listed.lines().skip(1).map(|line| (column(line, 1), column(line, 4))).collect()
+}
+
+/// Those that this folder's processes made, and what they have in memory's own folder.
+fn shared_memory_of(folder: &Path) -> Vec<String> {
+    let ours: Vec<String> = processes(folder).into_iter().map(|(id, _)| id).collect();
+    let segments = segments().into_iter().filter(|(_, maker)| ours.contains(maker)).map(|(id, _)| id);
+    let maps = ours.iter().map(|id| std::fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default());
+    let mapped: Vec<String> = maps.collect();
+    let files =
+        mapped.iter().flat_map(|maps| maps.split_whitespace()).filter(|word| word.starts_with("/dev/shm/"));
+    segments.chain(files.map(str::to_owned)).collect()
+}
+
+fn is_there(memory: &str) -> bool {
+    Path::new(memory).exists() || segments().iter().any(|(id, _)| id == memory)
+}
+
+#[tokio::test]
+async fn a_demo_that_draws_ends_in_order_where_its_terminal_goes_away() {
+    let (folder, said) = (folder(), tempfile::NamedTempFile::new().expect("a file"));
+    let mut terminal =
+        demo("", folder.path()).at_a_terminal("stty rows 24 cols 80; exec ").start_into(said.path());
+    has_said(said.path(), "maple_school").await;
+    terminal.kill().await.expect("a child of ours");
+    eventually("the end of its folder", async || {
+        std::fs::read_dir(folder.path()).expect("a folder").count() == 0
+    })
+    .await;
+    nothing_is_left(folder.path()).await;
+}
+
+#[tokio::test]
+async fn what_nobody_reads_any_more_ends_in_order() {
+    let folder = folder();
+    let ran = demo("", folder.path()).into_closed_pipe().await.done();
+    assert!(ran.stderr.contains("==> audit"), "{}", ran.stderr);
+    nothing_is_left(folder.path()).await;
+}
+
+/// At whatever step it is: PostgreSQL's shared memory outlasts a process that is killed.
+#[tokio::test]
+async fn a_demo_that_is_stopped_while_it_starts_leaves_no_shared_memory_behind() {
+    for step in ["initdb -D", "postgres -D", "rollbook serve"] {
+        let (folder, said) = (folder(), tempfile::NamedTempFile::new().expect("a file"));
+        let mut demo = demo("", folder.path()).start_into(said.path());
+        let mut made: Vec<String> = Vec::new();
+        eventually(step, async || {
+            made.extend(shared_memory_of(folder.path()));
+            processes(folder.path()).iter().any(|(_, line)| line.contains(step) && !line.contains("read -r"))
+        })
+        .await;
+        made.extend(shared_memory_of(folder.path()));
+        signal("-INT", &id(&demo));
+        assert_eq!(ends(&mut demo).await.code(), Some(1));
+        let said = std::fs::read_to_string(said.path()).expect("text");
+        assert!(said.contains("nothing is left behind"), "{step}: {said}");
+        let left: Vec<_> = made.iter().filter(|one| is_there(one)).collect();
+        assert!(left.is_empty(), "{step}: {left:?}");
+        nothing_is_left(folder.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_even_where_its_postgres_stands_still() {
+    let (folder, said) = (folder(), tempfile::NamedTempFile::new().expect("a file"));
+    let mut demo = demo("", folder.path()).start_into(said.path());
+    has_said(said.path(), "stored").await;
+    for (process, _) in processes(folder.path()).iter().filter(|(_, line)| line.contains("postgres")) {
+        signal("-STOP", process);
+    }
+    signal("-INT", &id(&demo));
+    // Though its database answers nothing.
+    has_said(said.path(), "Ctrl-C").await;
+    eventually("its end", async || {
+        // The first ones may come so soon that they are one with the first signal.
+        demo.try_wait().expect("a child of ours").is_some() || {
+            signal("-TERM", &id(&demo));
+            false
+        }
+    })
+    .await;
+    let said = std::fs::read_to_string(said.path()).expect("text");
+    assert!(said.contains("a second signal ended it at once") && said.contains("nothing is left"), "{said}");
+    nothing_is_left(folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_part_that_ends_by_itself_is_quoted() {
+    for (part, says) in [
+        ("postgres -D", "PostgreSQL ended by itself: "),
+        ("rollbook serve", "rollbook serve ended by itself: "),
+    ] {
+        let (folder, said) = (folder(), tempfile::NamedTempFile::new().expect("a file"));
+        let mut demo = demo("", folder.path()).env("OTEL_SERVICE_NAME", "of-ours").start_into(said.path());
+        has_said(said.path(), "stored").await;
+        let all = processes(folder.path());
+        let (process, _) =
+            all.iter().find(|(_, line)| line.contains(part) && !line.contains("read -r")).expect("it runs");
+        let environment = std::fs::read_to_string(format!("/proc/{process}/environ")).expect("it runs");
+        let is_ours = part == "rollbook serve";
+        assert!(
+            !is_ours || (environment.contains("ROLLBOOK_") && !environment.contains("OTEL_")),
+            "{environment}"
+        );
+        // Both end by it: PostgreSQL without waiting for who is connected.
+        signal("-INT", process);
+        assert_eq!(ends(&mut demo).await.code(), Some(1));
+        let said = std::fs::read_to_string(said.path()).expect("text");
+        let quoted = said.split_once(says).unwrap_or_else(|| panic!("{says}: {said}")).1;
+        assert!(quoted.trim().len() > 20, "{said}");
+        nothing_is_left(folder.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_temporary_folder_may_have_a_long_name_and_programs_be_named_from_here() {
+    let (folder, found) = (folder(), folder());
+    let long = folder.path().join("x".repeat(120));
+    std::fs::create_dir(&long).expect("ours");
+    let bin = std::env::var("TEST_POSTGRES_BIN").expect("./dev test sets it");
+    std::os::unix::fs::symlink(&bin, found.path().join("bin")).expect("ours");
+    let script = format!("TMPDIR={} rollbook demo --seconds 1 --json --postgres-bin bin", long.display());
+    let ran = Rollbook::new("").by_shell(&script, found.path()).run().await.done();
+    assert_eq!(ran.json()["audit_ok"], true);
+    nothing_is_left(&long).await;
 }
 
 /// As a machine does that is short of memory.

@@ -2,9 +2,10 @@
 //!
 //! In reading order: `site` makes what the demo stands on (`postgres` is the server's share of it; each process is a
 //! `part`), `classroom` sends what simulated viewers do, an `observe`r looks at the service from outside, and its looks
-//! become a `picture`, which is drawn by `screen` or written by `lines`. `troubles` are what the person at the keyboard
-//! may do to a school; `ending` waits for what is under way, and audits. Where the demo itself is killed its processes
-//! end, too; its folder (`ground`) is the next demo's to remove, and its topic on a Kafka stays.
+//! become a `picture`, which is drawn by `screen` or written by `lines`, as `show` finds a terminal. `troubles` are what the
+//! person at the keyboard may do to a school; `stop` says when to end; `ending` waits for what is under way, and audits.
+//! Where the demo itself is killed its processes end, too; its folder (`ground`) is the next demo's to remove, and its topic
+//! on a Kafka stays.
 
 mod classroom;
 mod ending;
@@ -16,17 +17,17 @@ mod part;
 mod picture;
 mod postgres;
 mod screen;
+mod show;
 mod site;
+mod stop;
 mod troubles;
 
-use std::io::IsTerminal as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::builder::UnknownArgumentValueParser;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -35,11 +36,12 @@ use super::output;
 use crate::config::log::{BrokersArgs, LogSettings};
 use crate::config::{ConfigError, Faults, Idle, Output};
 use classroom::{Controls, LESSON};
-use keyboard::{Key, Keyboard};
-use observe::{Lesson, Moment, Observer};
+use keyboard::Key;
+use observe::{Lesson, Moment, Observer, Seen};
 use picture::Picture;
-use screen::Colours;
+use show::{Show, Unseen};
 use site::{Site, Wanted};
+use stop::Stop;
 use troubles::Troubles;
 
 /// How often the service is looked at, and the view drawn.
@@ -51,7 +53,8 @@ const LINE: Duration = Duration::from_secs(1);
 pub(super) struct Arguments {
     #[command(flatten)]
     output: Output,
-    /// Ends the classrooms after so many seconds. Default: Ctrl-C or `q` ends them.
+    /// Ends the classrooms after so many seconds. Default: Ctrl-C or `q` ends them. Once they end, Ctrl-C ends everything
+    /// at once, without the audit.
     #[arg(long, value_name = "N")]
     seconds: Option<NonZeroU32>,
     /// Folder of `initdb` and `postgres`. Default: the first of the PATH, of where distributions put them, and of the
@@ -67,12 +70,6 @@ pub(super) struct Arguments {
     /// Other commands have it: it is said which flag is meant here.
     #[arg(long = "log", hide = true, value_parser = UnknownArgumentValueParser::suggest_arg("--kafka"))]
     _log: Option<String>,
-}
-
-/// How the demo shows itself.
-enum Show {
-    Screen(ratatui::DefaultTerminal, Keyboard, Colours),
-    Lines,
 }
 
 impl Arguments {
@@ -96,33 +93,46 @@ impl Arguments {
     }
 
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let stop = Stop::on_signal()?;
+        tokio::select! {
+            // Its parts end before their time then, and that is no failure of theirs.
+            biased;
+            () = stop.at_once() => {}
+            ended = self.demonstrate(&stop) => return ended,
+        };
+        let left = if self.kafka { "its topic may be left on that Kafka" } else { "nothing is left behind" };
+        Err(Failure::new(
+            "interrupted",
+            format!("a second signal ended it at once, without an audit; {left}"),
+        ))
+    }
+
+    /// # Cancel safety
+    /// Dropping the future ends at once what runs, and removes the folder.
+    async fn demonstrate(&self, stop: &Stop) -> Result<(), Failure> {
         let started = Instant::now();
         let quiet = self.output.json;
-        let stop = stop_on_signal()?;
         let say = |text: &str| {
             if !quiet {
                 output::explain(&format!("==> {text}"));
             }
         };
-        let starting = Site::start(self.wanted()?, say);
-        let Some(site) = stop.run_until_cancelled(starting).await else {
-            return Err(Failure::new("interrupted", "stopped while it was starting; nothing is left behind"));
+        let mut site = Site::start(self.wanted()?, stop.asked(), say).await?;
+        let shown = self.show(&mut site, started, stop, say).await;
+        let picture = match shown {
+            Ok(picture) => picture,
+            Err(failed) => {
+                // There is nothing to audit, so nothing to end in order; what failed is what is told.
+                let _left = site.end_at_once().await;
+                return Err(failed);
+            }
         };
-        let mut site = site?;
-        let shown = self.show(&mut site, started, &stop).await;
-        // Whatever was wrong with the view, what runs is ended in order.
-        let audited = match &shown {
-            Ok(_) => Some(ending::audit(&site, quiet).await),
-            Err(_) => None,
-        };
+        say("audit: every accepted event against the schemas, by id");
+        let audited = ending::audit(&site).await;
         let stopped = site.stop().await;
-        let picture = shown?;
-        let audited = audited.transpose()?;
+        let audited = audited?;
         stopped?;
-        match audited {
-            Some(audited) => ending::tell(self.output, &picture, &audited),
-            None => Ok(()),
-        }
+        ending::tell(self.output, &picture, &audited)
     }
 
     /// Runs the classrooms and shows what becomes of it, until it is to end.
@@ -130,7 +140,8 @@ impl Arguments {
         &self,
         site: &mut Site,
         started: Instant,
-        stop: &CancellationToken,
+        stop: &Stop,
+        say: impl Fn(&str),
     ) -> Result<Picture, Failure> {
         let names: Vec<String> = site.schools.iter().map(|one| one.organization.slug.to_string()).collect();
         let (kind, limit) = match &site.log {
@@ -147,88 +158,58 @@ impl Arguments {
         let classes_end = CancellationToken::new();
         let ended_in_any_case = classes_end.clone().drop_guard();
         let classes = tokio::spawn(classroom::run(site.keys(), url, Arc::clone(&controls), classes_end));
-        let mut show = self.open();
-        let mut looks = interval(if matches!(show, Show::Lines) { LINE } else { LOOK });
+        let mut show = Show::open(self.output.json);
+        let mut looks = interval(if matches!(show, Show::Screen(..)) { LOOK } else { LINE });
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let begun = tokio::time::Instant::now();
         let end = self.seconds.map(|seconds| begun + Duration::from_secs(seconds.get().into()));
         let watched = loop {
-            let key = tokio::select! {
-                () = stop.cancelled() => break Ok(()),
-                () = until(end) => break Ok(()),
-                _ = looks.tick() => None,
-                key = show.key() => Some(key),
+            let look = async {
+                looks.tick().await;
+                observer.look(&picture.seen).await
             };
-            match key {
-                Some(Key::Quit) => break Ok(()),
-                Some(key) => troubles.pressed(key, &mut picture, &controls).await,
-                None if site.has_ended() => {
-                    break Err(Failure::new("service_failed", "rollbook serve ended by itself"));
-                }
-                None => {
-                    let seen = observer.look(&picture.seen).await;
-                    picture.take(Moment { at: Instant::now(), seen });
-                }
+            let turn = tokio::select! {
+                () = stop.asked().cancelled() => break Ok(()),
+                () = until(end) => break Ok(()),
+                key = show.key() => Turn::Pressed(key),
+                seen = look => Turn::Seen(seen),
+            };
+            let is_look = matches!(turn, Turn::Seen(_));
+            match turn {
+                Turn::Pressed(Key::Quit) => break Ok(()),
+                Turn::Pressed(key) => troubles.pressed(key, &mut picture, &controls).await,
+                Turn::Seen(seen) => picture.take(Moment { at: Instant::now(), seen }),
+            }
+            if let Err(ended) = site.still_runs() {
+                break Err(ended);
             }
             (picture.is_paused, picture.is_flooding) = (controls.is_paused(), controls.is_flooding());
-            if let Err(error) = show.show(&picture, key.is_none(), self.output.json) {
-                break Err(Failure::new("view_failed", format!("cannot draw: {error}")));
+            match show.show(&picture, is_look) {
+                Ok(()) => {}
+                // As if a signal had said so.
+                Err(Unseen::NobodyLooks) => break Ok(()),
+                Err(Unseen::Failed(error)) => {
+                    break Err(Failure::new("view_failed", format!("cannot draw: {error}")));
+                }
             }
         };
-        // No request is left half-way.
-        drop(ended_in_any_case);
-        let _ended = classes.await;
-        drop(show);
+        stop.ask();
+        drop((show, ended_in_any_case));
         watched?;
+        say("what is under way arrives; a signal (Ctrl-C) ends it at once");
+        // No request is left half-way.
+        let _ended = classes.await;
         troubles.heal_all(&mut picture).await;
-        let seen = ending::settle(&observer, &picture.seen).await;
+        let seen = ending::settle(&observer, site, &picture.seen).await?;
         picture.take(Moment { at: Instant::now(), seen });
         Ok(picture)
     }
-
-    /// A view where there is a terminal.
-    fn open(&self) -> Show {
-        let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-        if self.output.json || !is_terminal {
-            return Show::Lines;
-        }
-        match ratatui::try_init() {
-            Ok(terminal) => Show::Screen(terminal, Keyboard::open(), Colours::of_environment()),
-            Err(_) => Show::Lines,
-        }
-    }
 }
 
-impl Show {
-    /// The next key that means something.
-    async fn key(&mut self) -> Key {
-        match self {
-            Self::Screen(_, keyboard, _) => keyboard.next().await,
-            Self::Lines => std::future::pending().await,
-        }
-    }
-
-    /// A line is written for each look, a screen drawn for each key too.
-    fn show(&mut self, picture: &Picture, is_look: bool, is_quiet: bool) -> std::io::Result<()> {
-        match self {
-            Self::Screen(terminal, _, colours) => {
-                terminal.draw(|frame| screen::draw(frame, picture, *colours)).map(drop)
-            }
-            Self::Lines if is_look && !is_quiet => {
-                output::say(&lines::line(picture));
-                Ok(())
-            }
-            Self::Lines => Ok(()),
-        }
-    }
-}
-
-impl Drop for Show {
-    fn drop(&mut self) {
-        if let Self::Screen(..) = self {
-            ratatui::restore();
-        }
-    }
+/// What the demo turns to next.
+enum Turn {
+    Pressed(Key),
+    Seen(Seen),
 }
 
 /// That moment, or never.
@@ -237,24 +218,4 @@ async fn until(end: Option<tokio::time::Instant>) {
         Some(end) => tokio::time::sleep_until(end).await,
         None => std::future::pending().await,
     }
-}
-
-/// Ctrl-C, SIGTERM, or the terminal that is closed.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::new("demo_not_started", format!("listening for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    let stop = CancellationToken::new();
-    let ours = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-        ours.cancel();
-    });
-    Ok(stop)
 }

@@ -5,15 +5,20 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Failure;
 use crate::config::Output;
 use crate::ops::stderr;
 
+/// Whoever read the answers has gone.
+static IS_UNREAD: AtomicBool = AtomicBool::new(false);
 /// Why the first answer that could not be written was not.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
 
@@ -22,9 +27,23 @@ pub(super) fn say(text: &str) {
     let text = if is_terminal() { harmless(text) } else { text.to_owned() };
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error.to_string())),
-        _ => {}
+        Ok(()) => {}
+        Err(error) if has_gone(&error) => IS_UNREAD.store(true, Ordering::Relaxed),
+        Err(error) => drop(UNWRITTEN.set(error.to_string())),
     }
+}
+
+/// Whether somebody may still read what is said: who goes on saying things has to ask.
+pub(super) fn has_reader() -> bool {
+    !IS_UNREAD.load(Ordering::Relaxed)
+}
+
+/// Of a pipe, or of a terminal that was closed; that one is no terminal any more.
+fn has_gone(error: &std::io::Error) -> bool {
+    let is_device =
+        || fstat(std::io::stdout()).is_ok_and(|file| FileType::from_raw_mode(file.st_mode).is_char_device());
+    error.kind() == ErrorKind::BrokenPipe
+        || (error.raw_os_error() == Some(Errno::IO.raw_os_error()) && is_device())
 }
 
 /// Fails if an answer could not be written, for the end of a command that otherwise did what it was asked.

@@ -107,18 +107,32 @@ impl Rollbook {
 
     /// The same at a terminal where somebody types this. `script` makes one; all that is said comes as one text.
     pub(crate) async fn on_a_terminal(mut self, typed: &str) -> Ran {
-        let program = self.command.as_std();
-        let words = [program.get_program()].into_iter().chain(program.get_args());
-        let line = words.map(|word| word.to_str().expect("text")).collect::<Vec<_>>().join(" ");
-        let mut terminal = tokio::process::Command::new("/usr/bin/script");
-        terminal.args(["-qec", &line, "/dev/null"]).env_clear().stdin(Stdio::piped()).kill_on_drop(true);
-        terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        self.command = terminal;
+        self = self.at_a_terminal("");
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("script is installed");
         let mut keyboard = child.stdin.take().expect("a pipe");
         keyboard.write_all(typed.as_bytes()).await.expect("it reads");
         self.outcome(child).await
+    }
+
+    /// The same at a terminal that this prepares. It is there for as long as `script` is, whose standard input is the keyboard.
+    pub(crate) fn at_a_terminal(mut self, preparation: &str) -> Self {
+        let program = self.command.as_std();
+        let words = [program.get_program()].into_iter().chain(program.get_args());
+        let line = words.map(|word| word.to_str().expect("text")).collect::<Vec<_>>().join(" ");
+        let line = format!("{preparation}{line}");
+        let mut terminal = tokio::process::Command::new("/usr/bin/script");
+        terminal.args(["-qec", &line, "/dev/null"]).env_clear().stdin(Stdio::piped()).kill_on_drop(true);
+        terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = terminal;
+        self
+    }
+
+    /// Starts it, to go on by itself, with what it says and answers in a file.
+    pub(crate) fn start_into(mut self, file: &Path) -> tokio::process::Child {
+        let file = std::fs::File::create(file).expect("a file to write to");
+        self.command.stdout(file.try_clone().expect("a file")).stderr(file);
+        self.command.spawn().expect("the program starts")
     }
 
     async fn ended(mut self) -> Ran {

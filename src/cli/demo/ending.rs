@@ -33,8 +33,8 @@ struct Answer {
     audit_ok: bool,
 }
 
-/// Waits until everything accepted has its fate and none waits for its schema.
-pub(super) async fn settle(observer: &Observer, before: &Seen) -> Seen {
+/// Waits until everything accepted has its fate and none waits for its schema; fails if who would see to it has ended.
+pub(super) async fn settle(observer: &Observer, site: &mut Site, before: &Seen) -> Result<Seen, Failure> {
     let deadline = Instant::now() + SETTLE;
     let mut seen = observer.look(before).await;
     let mut last = None;
@@ -43,8 +43,9 @@ pub(super) async fn settle(observer: &Observer, before: &Seen) -> Seen {
             seen.schools.iter().all(|one| one.held == 0 && one.accepted <= one.stored + one.duplicate);
         // Twice the same: a request may have been accepted and not be counted yet.
         if (is_settled && last.as_ref() == Some(&seen.schools)) || Instant::now() > deadline {
-            return seen;
+            return Ok(seen);
         }
+        site.still_runs()?;
         last = Some(seen.schools.clone());
         tokio::time::sleep(PAUSE).await;
         seen = observer.look(&seen).await;
@@ -52,10 +53,7 @@ pub(super) async fn settle(observer: &Observer, before: &Seen) -> Seen {
 }
 
 /// Compares the log with every schema, through the process that runs.
-pub(super) async fn audit(site: &Site, is_quiet: bool) -> Result<Audited, Failure> {
-    if !is_quiet {
-        output::explain("==> audit: every accepted event against the schemas, by id");
-    }
+pub(super) async fn audit(site: &Site) -> Result<Audited, Failure> {
     let (kind, name) = site.log.identity();
     let plan = Plan {
         database: site.admin_url.clone(),
@@ -93,9 +91,13 @@ fn text(answer: &Answer, picture: &Picture, audited: &Audited) -> String {
         format!("; the first row was in its schema after {}", duration(first.as_secs_f64()))
     });
     lines.push(format!("{} of classrooms{first}.", duration(answer.seconds)));
+    lines.push(format!(
+        "  {:<16} {:>10} = {:>10} + {:>9} + {:>4} + {:>4}",
+        "school", "accepted", "stored", "duplicate", "dead", "held"
+    ));
     for one in &audited.accounts {
         lines.push(format!(
-            "  {:<16} accepted {:>9} = stored {:>9} + duplicate {:>6} + dead {} + held {}",
+            "  {:<16} {:>10} = {:>10} + {:>9} + {:>4} + {:>4}",
             one.organization,
             count(one.accepted),
             count(one.stored),
@@ -107,7 +109,7 @@ fn text(answer: &Answer, picture: &Picture, audited: &Audited) -> String {
     lines.push(format!("  refused out loud, event by event: {}", count(answer.rejected)));
     lines.push(match answer.audit_ok {
         true => format!(
-            "audit: ok. Each of the {} accepted events is in its own school's schema, once, and nowhere else.",
+            "audit: ok. {} accepted: each in its school's schema, only there, once.",
             count(answer.accepted)
         ),
         false => {

@@ -106,6 +106,8 @@ fn remove(folder: &Path) -> io::Result<()> {
     for (process, signal) in &running {
         // It may have ended since.
         let _ended = kill_process(*process, *signal);
+        // What was stopped takes note of nothing else.
+        let _ended = kill_process(*process, Signal::CONT);
     }
     while !running.is_empty() {
         if Instant::now() > deadline {

@@ -37,11 +37,12 @@ impl Keyboard {
         std::thread::spawn(move || {
             while !ours.load(Ordering::Relaxed) {
                 let key = match event::poll(WAIT) {
-                    Ok(true) => event::read().ok().as_ref().and_then(meaning),
-                    Ok(false) => None,
-                    // No keys: then Ctrl-C ends the demo as it ends everything.
-                    Err(_) => return,
+                    Ok(true) => event::read().map(|event| meaning(&event)),
+                    Ok(false) => Ok(None),
+                    Err(error) => Err(error),
                 };
+                // No keys: then Ctrl-C ends the demo as it ends everything.
+                let Ok(key) = key else { return };
                 if key.is_some_and(|key| sender.send(key).is_err()) {
                     return;
                 }

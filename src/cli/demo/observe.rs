@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::config::DatabaseUrl;
@@ -12,7 +13,9 @@ use crate::ops::client::AnswerLimits;
 use crate::ops::metrics::catalogue::{FRESHNESS, INTAKE_EVENTS, INTAKE_REJECTIONS, LOADER_EVENTS, LOG_BYTES};
 use crate::store;
 
-const LIMITS: AnswerLimits = AnswerLimits { patience: Duration::from_secs(2), most_bytes: 4 * 1024 * 1024 };
+/// How long what is asked may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+const LIMITS: AnswerLimits = AnswerLimits { patience: PATIENCE, most_bytes: 4 * 1024 * 1024 };
 
 /// What was seen at one moment. Numbers are totals since the start.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,12 +76,12 @@ impl Observer {
         if let Some(text) = get(self.operator, "/metrics").await {
             read_metrics(&text, &self.names, &mut seen);
         }
-        if let Ok(held) = self.held().await {
+        if let Ok(Ok(held)) = timeout(PATIENCE, self.held()).await {
             for (school, name) in seen.schools.iter_mut().zip(&self.names) {
                 school.held = held.get(name).copied().unwrap_or(0);
             }
         }
-        if let Ok(curve) = self.curve().await {
+        if let Ok(Ok(curve)) = timeout(PATIENCE, self.curve()).await {
             seen.curve = curve;
         }
         seen

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -57,8 +58,12 @@ fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> NoPostgres {
 }
 
 /// The folder of `initdb` and `postgres`: the one that is named; else one of the PATH, of a distribution, or of the cache
-/// that `./dev` fills.
+/// that `./dev` fills. It is absolute: programs are started from another folder than ours.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, NoPostgres> {
+    std::path::absolute(found(named)?).map_err(io_error("find the folder that we are in"))
+}
+
+fn found(named: Option<&Path>) -> Result<PathBuf, NoPostgres> {
     let is_whole = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     if let Some(named) = named {
         let named = named.to_path_buf();
@@ -143,7 +148,7 @@ impl Cluster {
                     .map_err(io_error("give a folder to PostgreSQL"))?;
             }
         }
-        initdb(bin, &data, &password_file, user).await?;
+        initdb(bin, folder, &password_file, user).await?;
         let port = free_port().map_err(io_error("find a free port"))?;
         let log = fs::File::create(folder.join("postgres.log")).map_err(io_error("write a log"))?;
         // SIGINT is its own fast way.
@@ -151,15 +156,17 @@ impl Cluster {
         environment(&mut server, user)
             .arg("-D")
             .arg(&data)
-            .arg("-k")
-            .arg(folder)
             .args(["-p", &port.to_string()])
+            // A socket's path may have a hundred bytes, and a temporary folder's alone may have more.
+            .args(["-c", "unix_socket_directories="])
+            // What it shares is in its folder too, as far as it can be, and goes with it even where it is killed.
+            .args(["-c", "dynamic_shared_memory_type=mmap"])
             // It lives for minutes: nothing of it has to outlast the machine.
             .args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "max_connections=60", "-c", "shared_buffers=64MB"])
             .stdout(Stdio::null())
             .stderr(log);
-        let server = Part::start(&mut server).map_err(io_error("start PostgreSQL"))?;
+        let server = Part::start(&mut server, Signal::QUIT).map_err(io_error("start PostgreSQL"))?;
         let mut cluster = Self { server, port, password };
         cluster.answers(folder).await?;
         Ok(cluster)
@@ -183,8 +190,8 @@ impl Cluster {
                 Ok(_client) => return Ok(()),
                 Err(error) => {
                     if self.server.has_ended() || Instant::now() > deadline {
-                        let said = fs::read_to_string(folder.join("postgres.log")).unwrap_or_default();
-                        let said = if said.is_empty() { error.to_string() } else { last_lines(&said) };
+                        let said = end_of(&folder.join("postgres.log"));
+                        let said = if said.is_empty() { error.to_string() } else { said };
                         return Err(NoPostgres::Failed { program: "postgres", said });
                     }
                 }
@@ -193,30 +200,34 @@ impl Cluster {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.server.has_ended()
+    }
+
     /// Ends it.
     pub(super) async fn stop(self) {
         self.server.stop(STOP).await;
     }
 }
 
-async fn initdb(bin: &Path, data: &Path, password: &Path, user: Option<User>) -> Result<(), NoPostgres> {
-    let made = environment(&mut Command::new(bin.join("initdb")), user)
+async fn initdb(bin: &Path, folder: &Path, password: &Path, user: Option<User>) -> Result<(), NoPostgres> {
+    let path = folder.join("initdb.log");
+    let log = fs::File::create(&path).map_err(io_error("write a log"))?;
+    // It ends after its step: the server that does the step then gives its shared memory back.
+    let mut command = Part::command(&bin.join("initdb"), "INT");
+    environment(&mut command, user)
         .arg("-D")
-        .arg(data)
+        .arg(folder.join("data"))
         .args(["-U", "rollbook", "-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--no-sync"])
         .arg(format!("--pwfile={}", password.display()))
-        .stdin(Stdio::null())
-        // Ctrl-C in our terminal is for us.
-        .process_group(0)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(io_error("run initdb"))?;
-    if made.status.success() {
+        .stdout(Stdio::null())
+        .stderr(log);
+    let mut made = Part::start(&mut command, Signal::INT).map_err(io_error("run initdb"))?;
+    if made.ended().await.map_err(io_error("run initdb"))?.success() {
         return Ok(());
     }
-    let said = last_lines(&String::from_utf8_lossy(&made.stderr));
-    Err(NoPostgres::Failed { program: "initdb", said })
+    Err(NoPostgres::Failed { program: "initdb", said: end_of(&path) })
 }
 
 /// Its programs run as their own user, and know nothing of servers that our environment names.
@@ -243,8 +254,10 @@ pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// What a program said last, in a line.
-pub(super) fn last_lines(said: &str) -> String {
+/// What a program said last into its log, in a line.
+pub(super) fn end_of(log: &Path) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join("; ")
 }
@@ -272,6 +285,17 @@ mod tests {
             fs::write(folder.path().join(program), "").expect("a file");
         }
         assert_eq!(find(Some(folder.path())).expect("there"), folder.path());
+    }
+
+    #[test]
+    fn a_folder_that_is_named_from_here_is_found_from_everywhere() {
+        let here = std::env::current_dir().expect("a folder");
+        let folder = tempfile::tempdir_in(&here).expect("a folder");
+        for program in ["initdb", "postgres"] {
+            fs::write(folder.path().join(program), "").expect("a file");
+        }
+        let named = Path::new(folder.path().file_name().expect("a name"));
+        assert_eq!(find(Some(named)).expect("there"), folder.path());
     }
 
     #[test]

@@ -42,24 +42,38 @@ const LEAST_SPARKLINE: u16 = 6;
 /// A curve below this height says nothing.
 const LEAST_CURVE: u16 = 6;
 
-/// Draws all of it. Where there is little room the curve goes first, then the sparklines.
+/// Columns of numbers that a narrow table goes without, from the first on.
+const FIRST_TO_GO: [&str; 3] = ["again", "rejected", "held"];
+/// Two for the frame, and the two columns that no table goes without, with a space between them.
+const LEAST_TABLE: u16 = 2 + NAME_WIDTH + 1 + NUMBER_WIDTH + 1;
+
+/// Draws all of it. Where there is little room the curve goes first, then the sparklines, then columns and keys; in the end
+/// it is said that there is none.
 pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, colours: Colours) {
     let schools = u16::try_from(picture.names.len()).unwrap_or(u16::MAX);
+    let area = frame.area();
+    // The title, the table, the keys.
+    if area.width < LEAST_TABLE || area.height < schools.saturating_add(5) {
+        let [said, keys] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
+        frame.render_widget(Paragraph::new("too small"), said);
+        frame.render_widget(self::keys(picture, keys.width, colours), keys);
+        return;
+    }
     let [title, table, facts, curve, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(schools.saturating_add(3)),
-        Constraint::Length(2),
+        Constraint::Max(2),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
-    .areas(frame.area());
+    .areas(area);
     frame.render_widget(self::title(picture, title.width), title);
     frame.render_widget(self::table(picture, table, colours), table);
     frame.render_widget(self::facts(picture, colours), facts);
     if curve.height >= LEAST_CURVE {
         draw_curve(frame, picture, curve, colours);
     }
-    frame.render_widget(self::keys(picture, colours), keys);
+    frame.render_widget(self::keys(picture, keys.width, colours), keys);
 }
 
 fn title(picture: &Picture, width: u16) -> Paragraph<'static> {
@@ -81,11 +95,16 @@ fn title(picture: &Picture, width: u16) -> Paragraph<'static> {
 }
 
 fn table(picture: &Picture, area: Rect, colours: Colours) -> Table<'static> {
-    // Two for the frame, a space between any two of the seven columns.
-    let fixed = NAME_WIDTH + NUMBER_WIDTH * 5 + 2 + 6;
-    let sparkline = Some(area.width.saturating_sub(fixed)).filter(|width| *width >= LEAST_SPARKLINE);
+    // A number that is cut off would be another one.
+    let room = usize::from(area.width.saturating_sub(LEAST_TABLE) / (1 + NUMBER_WIDTH));
+    let gone = FIRST_TO_GO.iter().take((1 + FIRST_TO_GO.len()).saturating_sub(room)).collect::<Vec<_>>();
+    let mut headings = vec!["accepted/s", "stored", "again", "rejected", "held"];
+    headings.retain(|heading| !gone.contains(&heading));
+    let further = u16::try_from(headings.len() - 1).unwrap_or(u16::MAX);
+    let fixed = LEAST_TABLE + (1 + NUMBER_WIDTH) * further;
+    // With the space before it.
+    let sparkline = Some(area.width.saturating_sub(fixed + 1)).filter(|width| *width >= LEAST_SPARKLINE);
     let right = |text: String| Cell::from(Line::from(text).alignment(Alignment::Right));
-    let headings = ["accepted/s", "stored", "again", "rejected", "held"];
     let mut header = vec![Cell::from("school")];
     header.extend(headings.iter().map(|text| right((*text).to_owned())));
     if sparkline.is_some() {
@@ -95,8 +114,14 @@ fn table(picture: &Picture, area: Rect, colours: Colours) -> Table<'static> {
         let school = picture.seen.schools.get(at).copied().unwrap_or_default();
         let mark = if at == picture.selected { '▸' } else { ' ' };
         let mut cells = vec![Cell::from(format!("{mark}{name}"))];
-        let numbers = [picture.rate(at), school.stored, school.duplicate, school.rejected, school.held];
-        cells.extend(numbers.into_iter().map(|number| right(count(number))));
+        let number = |heading: &&str| match *heading {
+            "accepted/s" => picture.rate(at),
+            "stored" => school.stored,
+            "again" => school.duplicate,
+            "rejected" => school.rejected,
+            _ => school.held,
+        };
+        cells.extend(headings.iter().map(|heading| right(count(number(heading)))));
         if let Some(width) = sparkline {
             let drawn = self::sparkline(picture, at, usize::from(width));
             cells.insert(2, Cell::from(drawn).style(colours.of(Color::Cyan)));
@@ -110,7 +135,7 @@ fn table(picture: &Picture, area: Rect, colours: Colours) -> Table<'static> {
     });
     let mut widths = vec![Constraint::Length(NAME_WIDTH), Constraint::Length(NUMBER_WIDTH + 1)];
     widths.extend(sparkline.map(Constraint::Length));
-    widths.extend([Constraint::Length(NUMBER_WIDTH); 4]);
+    widths.extend(headings.iter().skip(1).map(|_| Constraint::Length(NUMBER_WIDTH)));
     let header = Row::new(header).style(Style::new().add_modifier(Modifier::DIM));
     Table::new(rows, widths).header(header).block(Block::bordered()).column_spacing(1)
 }
@@ -186,19 +211,30 @@ fn draw_curve(frame: &mut Frame<'_>, picture: &Picture, area: Rect, colours: Col
     frame.render_widget(chart, area);
 }
 
-fn keys(picture: &Picture, colours: Colours) -> Paragraph<'static> {
+/// Where there is no room for all of them the last ones go first, and the way out never.
+fn keys(picture: &Picture, width: u16, colours: Colours) -> Paragraph<'static> {
     let name = picture.names.get(picture.selected).map_or("", String::as_str);
     let is_broken = picture.is_broken.get(picture.selected).copied().unwrap_or(false);
     let pause = if picture.is_paused { "go on" } else { "pause" };
     let mend = if is_broken { ("h", format!("heal {name}")) } else { ("b", format!("break {name}")) };
     let flood = if picture.is_flooding { "flooding…" } else { "flood" };
-    let all = [
+    let mut all = vec![
         ("p", pause.to_owned()),
         mend,
         ("f", flood.to_owned()),
         ("↑↓", "school".to_owned()),
         ("q", "quit and audit".to_owned()),
     ];
+    // Each with the three spaces around it, the last one without the one behind it.
+    let wide = |all: &[(&str, String)]| {
+        all.iter().map(|(key, does)| Line::raw(format!(" {key} {does} ")).width()).sum::<usize>() - 1
+    };
+    while all.len() > 1 && wide(&all) > usize::from(width) {
+        all.remove(all.len() - 2);
+    }
+    if wide(&all) > usize::from(width) {
+        all = vec![("q", "quit".to_owned())];
+    }
     let spans = all.into_iter().flat_map(|(key, does)| {
         [
             Span::styled(format!(" {key} "), colours.of(Color::Yellow).add_modifier(Modifier::BOLD)),

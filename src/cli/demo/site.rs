@@ -5,13 +5,16 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ground::{self, Cleared, Ground};
 use super::part::Part;
-use super::postgres::{self, Cluster, NoPostgres, free_port, last_lines, parsed};
+use super::postgres::{self, Cluster, NoPostgres, end_of, free_port, parsed};
 use crate::cli::failure::Failure;
 use crate::config::log::{EmbeddedSettings, KafkaSettings, LogSettings};
 use crate::config::{DatabaseUrl, Operator};
@@ -30,6 +33,9 @@ const PARTITIONS: i32 = 12;
 const READY: Duration = Duration::from_secs(30);
 /// Longer than a drain takes.
 const STOP: Duration = Duration::from_secs(75);
+const SERVE_LOG: &str = "serve.log";
+/// How the settings of a service begin. What it sends to a collector is a setting, too.
+const SETTINGS: [&str; 2] = ["ROLLBOOK_", "OTEL_"];
 const STOP_DRAIN_SECONDS: &str = "10";
 
 /// A school, with what its players send.
@@ -76,8 +82,12 @@ fn not_started(doing: &str) -> impl FnOnce(io::Error) -> Failure {
 }
 
 impl Site {
-    /// Starts everything, and says what it does.
-    pub(super) async fn start(wanted: Wanted, say: impl Fn(&str)) -> Result<Self, Failure> {
+    /// Starts everything, and says what it does. Whether it fails or is stopped half-way, nothing of it is left.
+    pub(super) async fn start(
+        wanted: Wanted,
+        stop: &CancellationToken,
+        say: impl Fn(&str),
+    ) -> Result<Self, Failure> {
         let bin = postgres::find(wanted.postgres_bin.as_deref())?;
         for Cleared { folder, removed } in
             tokio::task::spawn_blocking(ground::clear).await.unwrap_or_default()
@@ -89,11 +99,6 @@ impl Site {
             }
         }
         let folder = Ground::make().map_err(not_started("make a folder"))?;
-        say(&format!("PostgreSQL from {} in {}", bin.display(), folder.path().display()));
-        let own = folder.path().join("postgres");
-        fs::create_dir(&own).map_err(not_started("make a folder"))?;
-        let cluster = Cluster::start(&bin, &own).await?;
-
         let id = Uuid::now_v7().simple().to_string();
         let log = match wanted.kafka {
             Some(kafka) => {
@@ -106,8 +111,39 @@ impl Site {
             }),
         };
         let group = format!("rollbook-demo-{id}");
+        let has_topic = AtomicBool::new(false);
+        let building = Self::build(&bin, folder, log.clone(), group, &has_topic, say);
+        let failed = match stop.run_until_cancelled(building).await {
+            Some(Ok(site)) => return Ok(site),
+            Some(Err(failed)) => failed,
+            None => Failure::new("interrupted", "stopped while it was starting; nothing is left behind"),
+        };
+        if has_topic.into_inner() {
+            remove(&log).await?;
+        }
+        Err(failed)
+    }
+
+    async fn build(
+        bin: &Path,
+        folder: Ground,
+        log: LogSettings,
+        group: String,
+        has_topic: &AtomicBool,
+        say: impl Fn(&str),
+    ) -> Result<Self, Failure> {
+        say(&format!("PostgreSQL from {} in {}", bin.display(), folder.path().display()));
+        let own = folder.path().join("postgres");
+        fs::create_dir(&own).map_err(not_started("make a folder"))?;
+        let cluster = Cluster::start(bin, &own).await?;
         say("roles, schemas and three schools");
         let urls = Urls::new(&cluster);
+        has_topic.store(true, Ordering::Relaxed);
+        let topic = crate::config::log::TopicArgs::with_partitions(PARTITIONS);
+        if let Err(error) = log::ensure(&log, &topic).await {
+            has_topic.store(false, Ordering::Relaxed);
+            return Err(Failure::new("log_unavailable", chain(&error)));
+        }
         let (admin_url, schools) = set_up(&urls, &log).await?;
         let port = || free_port().map_err(not_started("find a free port"));
         let (intake, operator) = (
@@ -140,9 +176,8 @@ impl Site {
             if ready.contains(r#""intake":{"ready":true}"#) && ready.contains(r#""loader":{"ready":true}"#) {
                 return Ok(());
             }
-            if self.has_ended() || Instant::now() > deadline {
-                let said = fs::read_to_string(self.folder.path().join("serve.log")).unwrap_or_default();
-                let said = last_lines(&said);
+            if self.service.has_ended() || Instant::now() > deadline {
+                let said = end_of(&self.folder.path().join(SERVE_LOG));
                 return Err(Failure::new(
                     "service_not_started",
                     format!("rollbook serve is not ready: {said}"),
@@ -152,26 +187,50 @@ impl Site {
         }
     }
 
-    /// Whether the service has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
-        self.service.has_ended()
+    /// Fails if a part of it has ended by itself, with what that part said last: its log goes with the folder.
+    pub(super) fn still_runs(&mut self) -> Result<(), Failure> {
+        let (code, program, log) = if self.cluster.has_ended() {
+            ("postgres_failed", "PostgreSQL", "postgres/postgres.log")
+        } else if self.service.has_ended() {
+            ("service_failed", "rollbook serve", SERVE_LOG)
+        } else {
+            return Ok(());
+        };
+        let said = end_of(&self.folder.path().join(log));
+        Err(Failure::new(code, format!("{program} ended by itself: {said}")))
     }
 
     /// Ends everything, in order, and removes it.
     pub(super) async fn stop(self) -> Result<(), Failure> {
-        let Self { service, cluster, folder, log, .. } = self;
+        // In this order, so that they are dropped in the right one: the folder last.
+        let Self { folder, log, cluster, service, .. } = self;
         let ended = service.stop(STOP).await;
         cluster.stop().await;
-        if let Err(error) = log::remove(&log).await {
-            let message = format!("the demo's topic could not be removed: {}", chain(&error));
-            return Err(Failure::new("topic_left_behind", message));
-        }
-        folder.close().map_err(|error| Failure::new("folder_left_behind", error.to_string()))?;
+        clear_away(&log, folder).await?;
         match ended {
             Some(status) if status.success() => Ok(()),
             _ => Err(Failure::new("service_failed", "rollbook serve did not end as it should")),
         }
     }
+
+    /// Ends everything without its order, and removes it.
+    pub(super) async fn end_at_once(self) -> Result<(), Failure> {
+        let Self { folder, log, cluster, service, .. } = self;
+        drop((service, cluster));
+        clear_away(&log, folder).await
+    }
+}
+
+async fn clear_away(log: &LogSettings, folder: Ground) -> Result<(), Failure> {
+    remove(log).await?;
+    folder.close().map_err(|error| Failure::new("folder_left_behind", error.to_string()))
+}
+
+async fn remove(log: &LogSettings) -> Result<(), Failure> {
+    log::remove(log).await.map_err(|error| {
+        let message = format!("the demo's topic could not be removed: {}", chain(&error));
+        Failure::new("topic_left_behind", message)
+    })
 }
 
 /// The three logins, as text for the service and read for us.
@@ -194,8 +253,6 @@ impl Urls {
 
 async fn set_up(urls: &Urls, settings: &LogSettings) -> Result<(DatabaseUrl, Vec<School>), Failure> {
     let admin_url = parsed(&urls.admin);
-    let topic = crate::config::log::TopicArgs::with_partitions(PARTITIONS);
-    log::ensure(settings, &topic).await.map_err(|error| Failure::new("log_unavailable", chain(&error)))?;
     let (kind, name) = settings.identity();
     let plan = Plan {
         intake: parsed(&urls.intake),
@@ -216,7 +273,7 @@ async fn set_up(urls: &Urls, settings: &LogSettings) -> Result<(DatabaseUrl, Vec
     Ok((admin_url, schools))
 }
 
-/// This very program, as a process of its own, that knows nothing of our environment.
+/// This very program, as a process of its own, that knows nothing of the settings in our environment.
 fn serve(
     folder: &Path,
     urls: &Urls,
@@ -226,10 +283,10 @@ fn serve(
     operator: SocketAddr,
 ) -> Result<Part, Failure> {
     let program = std::env::current_exe().map_err(not_started("find this program"))?;
-    let said = fs::File::create(folder.join("serve.log")).map_err(not_started("write a log"))?;
+    let said = fs::File::create(folder.join(SERVE_LOG)).map_err(not_started("write a log"))?;
     let mut command = Part::command(&program, "TERM");
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("ROLLBOOK_")) {
+        if name.to_str().is_some_and(|name| SETTINGS.iter().any(|ours| name.starts_with(ours))) {
             command.env_remove(name);
         }
     }
@@ -260,5 +317,5 @@ fn serve(
             .env("ROLLBOOK_KAFKA_GROUP", group)
             .env("ROLLBOOK_KAFKA_PROPERTIES", settings.written_properties()),
     };
-    Part::start(&mut command).map_err(not_started("start rollbook serve"))
+    Part::start(&mut command, Signal::KILL).map_err(not_started("start rollbook serve"))
 }

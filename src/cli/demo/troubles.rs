@@ -1,9 +1,11 @@
 //! What may be done to a school, to see that the others do not notice.
 
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::classroom::Controls;
 use super::keyboard::Key;
+use super::observe::PATIENCE;
 use super::picture::Picture;
 use crate::config::DatabaseUrl;
 use crate::store;
@@ -46,9 +48,10 @@ impl Troubles {
         }
         let schema = store::quoted(&format!("org_{}", picture.names[school]));
         let (from, to) = if is_broken { ("event", "event_away") } else { ("event_away", "event") };
-        let renamed =
-            self.database.execute(&format!("ALTER TABLE {schema}.{from} RENAME TO {to}"), &[]).await;
-        if renamed.is_ok() {
+        let rename = format!("ALTER TABLE {schema}.{from} RENAME TO {to}");
+        let renamed = timeout(PATIENCE, self.database.execute(&rename, &[])).await;
+        // Who is not answered in time has asked all the same: what is asked next is done after it.
+        if !matches!(renamed, Ok(Err(_))) {
             picture.is_broken[school] = is_broken;
         }
     }

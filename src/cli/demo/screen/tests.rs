@@ -64,6 +64,34 @@ fn no_size_is_too_small_to_be_drawn() {
 }
 
 #[test]
+fn the_way_out_is_the_last_to_go() {
+    for width in [160, 80, 40, 20, 10] {
+        let drawn = drawn(width, 24);
+        let keys = drawn.last().expect("a line");
+        assert!(keys.contains("q quit"), "{width}: {keys}");
+    }
+}
+
+#[test]
+fn a_narrow_table_goes_without_columns_and_not_without_digits() {
+    let narrow = drawn(40, 12);
+    assert_eq!(narrow[2], "│school          accepted/s    stored  │", "{}", narrow.join("\n"));
+    assert_eq!(narrow[3], "│ maple_school          300     9 000  │", "{}", narrow.join("\n"));
+    let wider = drawn(50, 12);
+    assert_eq!(wider[2], "│school          accepted/s    stored      held  │", "{}", wider.join("\n"));
+}
+
+#[test]
+fn where_there_is_no_room_for_the_table_that_is_said() {
+    for (width, height) in [(20, 5), (20, 24), (80, 7)] {
+        let drawn = drawn(width, height);
+        assert_eq!(drawn[0], "too small", "{}", drawn.join("\n"));
+        assert!(drawn.last().is_some_and(|keys| keys.contains("q quit")), "{}", drawn.join("\n"));
+    }
+    assert!(drawn(80, 8).join("\n").contains("harbor_academy"));
+}
+
+#[test]
 fn without_colours_none_is_used() {
     let mut terminal = Terminal::new(TestBackend::new(120, 40)).expect("a terminal in memory");
     terminal.draw(|frame| draw(frame, &picture(), Colours::None)).expect("memory");
