@@ -79,7 +79,7 @@ impl Default for Patience {
     }
 }
 
-/// The same, but for blocks that the disk has lost: those are filled with what is no frame, and not nothing either. One is lost
+/// As `read_full`, but for blocks that the disk has lost: those are filled with what is no frame, and not nothing either. One is lost
 /// if the disk has failed on it for some seconds.
 pub(super) fn read_around_bad_places(
     file: &dyn LogFile,
