@@ -18,7 +18,7 @@ const JUDGING: &str = include_str!("sql/judging.sql");
 
 impl Reports {
     /// Within a transaction: takes the build, does `first`, and adds the rows for which a condition holds; gives how many, for
-    /// the build to count. Where there is neither, nothing is done.
+    /// the build to count. Where there is neither, the build is taken and nothing else is done.
     pub(super) async fn add(
         &self,
         client: &Client,

@@ -73,7 +73,6 @@ impl Appender {
         loop {
             let work = self.queue.take(self.tail.is_refused().then_some(PROBE));
             let idle = work.records.is_empty();
-            self.ask_the_disk();
             let mut taken = Taken { records: work.records.into_iter(), first: None };
             while !taken.is_empty() {
                 let began = self.ask_the_disk();

@@ -110,37 +110,38 @@ fn read_block(
     Patience(left): &mut Patience,
 ) -> io::Result<()> {
     let (started, most) = (Instant::now(), file.patience().min(*left));
-    loop {
+    let read = loop {
         match read_full(file, block, at) {
             Err(error) if is_bad_place(&error) => {}
-            read => {
-                *left = left.saturating_sub(started.elapsed());
-                return read.map(drop);
-            }
+            read => break read.map(drop),
         }
         if started.elapsed() >= most {
-            *left = left.saturating_sub(started.elapsed());
             block.fill(0xff);
-            return Ok(());
+            break Ok(());
         }
         std::thread::sleep(BAD_BLOCK_PAUSE);
-    }
+    };
+    *left = left.saturating_sub(started.elapsed());
+    read
 }
 
 fn is_bad_place(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
-/// A file that is made just now is its folder's owner's: an administrator's command may run as root, and the service could not
-/// read what is root's. Whoever may not give it away keeps it.
-pub(super) fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+/// A new file, where nothing has its name yet, not even a link. It is its folder's owner's: an administrator's command may run as
+/// root, and the service could not read what is root's. Whoever may not give it away keeps it.
+pub(super) fn make_new(folder: &Path, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(folder.join(name))?;
     let owner = folder.metadata()?;
     if owner.uid() == file.metadata()?.uid() {
-        return Ok(());
+        return Ok(file);
     }
-    match fchown(file, Some(owner.uid()), Some(owner.gid())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        given => given,
+    match fchown(&file, Some(owner.uid()), Some(owner.gid())) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(file),
     }
 }
 
@@ -200,15 +201,12 @@ impl Folder for DiskFolder {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         self.may_write()?;
-        let path = self.path.join(name);
-        match std::fs::remove_file(&path) {
+        // Where a link stands, what it leads to is none of ours.
+        match std::fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // New: where a link stands, what it leads to is none of ours.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        give_to_owner_of(&self.path, &file)?;
-        Ok(Arc::new(file))
+        Ok(Arc::new(make_new(&self.path, name)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {

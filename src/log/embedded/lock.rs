@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::folder::give_to_owner_of;
+use super::folder::make_new;
 use super::open::OpenError;
 
 const NAME: &str = "lock";
@@ -42,18 +42,13 @@ pub(super) fn to_write(folder: &Path, patience: Duration) -> Result<File, OpenEr
 
 /// Makes the file where there is none, for the folder's owner.
 fn open(folder: &Path) -> io::Result<File> {
-    let path = folder.join(NAME);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    match options.clone().create_new(true).open(&path) {
+    match make_new(folder, NAME) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => {
-            let file = made?;
-            give_to_owner_of(folder, &file)?;
-            return Ok(file);
-        }
+        made => return made,
     }
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.open(folder.join(NAME))
 }
 
 /// Locks the folder against all that would write to it, for as long as the file is open. Makes nothing: a folder that was
