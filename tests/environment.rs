@@ -161,6 +161,9 @@ async fn a_secret_may_stand_in_a_file() {
     assert!(by_file(&url).run().await.done().items().is_empty());
     let with_a_blank = file("blank", &(site.admin_url() + " \n"));
     assert!(by_file(&with_a_blank).run().await.done().items().is_empty());
+    // An empty variable counts as unset, here too.
+    let beside_nothing = by_file(&url).env("ROLLBOOK_ADMIN_DATABASE_URL", "");
+    assert!(beside_nothing.run().await.done().items().is_empty());
     // A content may be called as a command is.
     let of_a_content = site
         .rollbook("report acme rebuild --json")
@@ -194,7 +197,9 @@ async fn a_secret_may_stand_in_a_file() {
 #[tokio::test]
 async fn the_service_says_by_which_settings_it_runs_and_no_secret() {
     let site = Site::set_up().await;
-    let service = Service::start(site.serve("--role intake --drain-seconds 7")).await;
+    // An empty variable counts as unset: its default is in effect.
+    let serve = site.serve("--role intake --drain-seconds 7").env("ROLLBOOK_HTTP_STREAMS", "");
+    let service = Service::start(serve).await;
     let said = service.said();
     let settings = |from: &str| {
         let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -33,10 +33,12 @@ pub(super) fn parse(
     variables: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, Failure> {
     let known = environment::known_variables(&command());
-    let command = environment::without_empty_values(command());
+    let command = command();
     let path = meant(&command, words);
     let mut faults = Faults::default();
     let command = at(command, &path, |meant| environment::with_secrets_from_files(meant, &mut faults));
+    // Only now: without its variable an argument has no file either.
+    let command = environment::without_empty_values(command);
     let unread: Vec<ConfigError> = faults.into_iter().collect();
 
     let refused = Refused::gather(command.clone(), &path, words)?;
@@ -234,7 +236,8 @@ fn without(
         refused.iter().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
     let matches = command.clone().try_get_matches_from(without_flags(words, &flags))?;
     let (meant, given) = (below(&command, path), of_the_command(&matches));
-    let settings = Setting::all(meant, given);
+    // By the names that the environment did not take away.
+    let settings = Setting::all(below(&super::command(), path), given);
     let parsed = Arguments::from_arg_matches(&matches)?.command;
     let idle = parsed.idle().iter().flat_map(|idle| written_in_vain(meant, given, idle)).collect();
     Ok(Parsed { command: parsed, settings, wrong: Vec::new(), idle })
