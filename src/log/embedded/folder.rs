@@ -48,6 +48,10 @@ pub(super) trait LogFile: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes what was written durable, length included.
     fn sync(&self) -> io::Result<()>;
+    /// Whether it has no name any more: what it holds is then gone with the process, synced or not.
+    fn is_removed(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// How long it may fail on a block before that is damage.
     fn patience(&self) -> Duration {
         BAD_BLOCK_PATIENCE
@@ -258,5 +262,9 @@ impl LogFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn is_removed(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() == 0)
     }
 }

@@ -126,7 +126,7 @@ impl Tail {
             None => Err(io::Error::other("no segment is open")),
         };
         let synced = written.and_then(|()| {
-            let synced = self.active.as_ref().map_or(Ok(()), |active| active.file.sync());
+            let synced = self.active.as_ref().map_or(Ok(()), |active| sync(&*active.file));
             synced.map_err(|error| self.sync_failed(error))
         });
         match (synced, &mut self.active) {
@@ -280,6 +280,15 @@ impl Tail {
         (self.on_sync_failed)(&error);
         self.dead = true;
         error
+    }
+}
+
+/// What was acknowledged has to be found by the next process.
+fn sync(file: &dyn LogFile) -> io::Result<()> {
+    file.sync()?;
+    match file.is_removed()? {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, "its file was removed")),
+        false => Ok(()),
     }
 }
 
