@@ -166,6 +166,47 @@ async fn nobody_but_the_administrator_may_make_anything() {
     }
 }
 
+/// A large object outlives its organization, and its owner may show it to all; advisory locks are one table for all.
+#[tokio::test]
+async fn an_analyst_leaves_nothing_behind_and_takes_no_lock_that_others_need() {
+    let site = Site::with(&["acme"]).await;
+    for who in ["intake", "org_acme", "reader_acme"] {
+        let client = site.session_of(who).await;
+        for sql in [
+            "SELECT lo_create(0)",
+            "SELECT lo_creat(-1)",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT pg_advisory_lock(1)",
+            "SELECT pg_advisory_xact_lock_shared(1, 2)",
+            "SELECT pg_try_advisory_lock_shared(n) FROM generate_series(1, 9) AS n",
+        ] {
+            assert_eq!(sqlstate(&client.batch_execute(sql).await), Some("42501"), "{who}: {sql}");
+        }
+    }
+    site.loader().await.batch_execute("SELECT pg_try_advisory_xact_lock(1)").await.expect("for draining");
+}
+
+#[tokio::test]
+async fn what_an_administrators_default_privileges_give_other_organizations_is_taken_back() {
+    let site = Site::with(&["acme"]).await;
+    let acme = site.role("reader_acme");
+    site.execute(&format!(
+        "CREATE ROLE {auditor}; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {acme}, {auditor}; \
+         ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {acme}, {auditor}; \
+         ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+        auditor = site.role("auditor"),
+    ))
+    .await;
+    site.add("birch").await;
+    let reader = site.session_of("reader_acme").await;
+    assert_eq!(sqlstate(&reader.batch_execute("SELECT FROM org_birch.event").await), Some("42501"));
+    let given = "SELECT count(*) FROM pg_class, aclexplode(relacl), pg_namespace n \
+                 WHERE relnamespace = n.oid AND nspname = 'org_birch' AND grantee ";
+    assert_eq!(site.number(&format!("{given} IN (0, '{acme}'::regrole)")).await, 0);
+    let auditor = format!("{given} = '{}'::regrole", site.role("auditor"));
+    assert!(site.number(&auditor).await > 0, "whom an administrator lets in knowingly");
+}
+
 #[tokio::test]
 async fn intakes_login_reads_organizations_and_keys_and_nothing_else() {
     let site = Site::with(&["acme"]).await;

@@ -8,7 +8,7 @@ use rollbook::store::migrate::{Manner, Mode, Outcome, Problem, migrate, select};
 use rollbook::store::{Admin, Installation, TENANT_SCHEMA_VERSION};
 use serde_json::{Value, json};
 
-use crate::harness::{Site, eventually};
+use crate::harness::{Form, Service, Site, eventually, played};
 
 fn outcomes(items: &[Value]) -> Vec<(&str, &str)> {
     let text = |item: &'_ Value, name: &str| {
@@ -137,13 +137,13 @@ async fn who_reads_reports_while_their_schema_is_migrated_goes_on_reading() {
 }
 
 #[tokio::test]
-async fn a_schema_that_another_administrator_works_on_is_reported_at_once() {
+async fn a_schema_that_another_administrator_works_on_is_reported_and_not_waited_for() {
     let site = Site::with(&["acme", "birch"]).await;
     site.take_back("acme").await;
     let other = site.superuser().await;
-    let lock = "SELECT pg_advisory_lock(('x' || left(encode(sha256('rollbook org_acme'), 'hex'), 16))::bit(64)::bigint)";
-    other.batch_execute(lock).await.expect("the lock of org_acme");
-    let items = site.run("migrate --json").await.exits(1).items();
+    let lock = "BEGIN; SELECT FROM rollbook.organization WHERE slug = 'acme' FOR UPDATE";
+    other.batch_execute(lock).await.expect("the row of acme");
+    let items = site.run("migrate --lock-timeout-ms 200 --json").await.exits(1).items();
     assert_eq!(outcomes(&items), [("acme", "failed"), ("birch", "current")]);
     assert_eq!(items[0]["error"], "another administrator is at work on it");
 }
@@ -223,6 +223,62 @@ async fn a_pin_and_grants_that_were_lost_come_back() {
         .query("SELECT * FROM org_acme.event", &[])
         .await
         .expect("granted again");
+}
+
+/// Two databases of a cluster can each have an organization of a name, by a restore; the roles of that name are one's.
+#[tokio::test]
+async fn what_bears_an_organizations_name_and_not_its_mark_is_given_nothing() {
+    let site = Site::with(&["acme"]).await;
+    let others = "Rollbook organization 01a22e04-1cad-7620-8b6b-e70c87c19e6a";
+    for (thing, sql) in [
+        (site.role("reader_acme"), "ROLE"),
+        (site.role("org_acme"), "ROLE"),
+        ("org_acme".to_owned(), "SCHEMA"),
+    ] {
+        let its_own = site.texts("SELECT 'Rollbook organization ' || id FROM rollbook.organization").await;
+        let (reader, writer) = (site.role("reader_acme"), site.role("org_acme"));
+        site.execute(&format!(
+            "COMMENT ON {sql} {thing} IS '{others}'; REVOKE ALL ON SCHEMA org_acme FROM {reader}, {writer}; \
+             REVOKE ALL ON ALL TABLES IN SCHEMA org_acme FROM {reader}, {writer}"
+        ))
+        .await;
+        let items = site.run("migrate --json").await.exits(1).items();
+        let error = items[0]["error"].as_str().expect("a reason");
+        assert!(error.contains(&thing) && error.contains("of another organization"), "{error}");
+        let granted = "SELECT count(*) FROM pg_namespace, aclexplode(nspacl) \
+                       WHERE nspname = 'org_acme' AND grantee <> nspowner";
+        assert_eq!(site.number(granted).await, 0, "{thing}");
+
+        site.execute(&format!("COMMENT ON {sql} {thing} IS NULL")).await;
+        let ran = site.run("migrate --json").await;
+        if sql == "ROLE" {
+            let items = ran.exits(1).items();
+            let (error, says_so) =
+                (items[0]["error"].as_str().expect("a reason"), format!("COMMENT ON ROLE \"{thing}\" IS '"));
+            assert!(error.contains(&says_so) && error.contains(&its_own[0]), "{error}");
+            site.execute(&format!("COMMENT ON ROLE {thing} IS '{}'", its_own[0])).await;
+            site.run("migrate").await.done();
+        } else {
+            // Whose the schema is, its CHECK says.
+            ran.done();
+        }
+        assert_eq!(site.number(granted).await, 2, "{thing}");
+    }
+}
+
+#[tokio::test]
+async fn roles_that_a_restore_did_not_bring_are_made_again() {
+    let site = Site::set_up().await;
+    let organization = site.organization("acme").await;
+    let (reader, writer) = (site.role("reader_acme"), site.role("org_acme"));
+    site.execute(&format!("DROP OWNED BY {reader}, {writer}; DROP ROLE {reader}, {writer}")).await;
+    assert_eq!(site.run("migrate --json").await.done().items()[0]["outcome"], "current");
+    let service = Service::ready(site.serve("")).await;
+    service.post(&organization, Form::Json, &played(1)).await.accepts(1);
+    site.loaded("acme", 1).await;
+    service.stop().await;
+    let readers = site.session_of("reader_acme").await;
+    assert_eq!(readers.query("SELECT FROM org_acme.event", &[]).await.expect("its reader reads").len(), 1);
 }
 
 #[tokio::test]

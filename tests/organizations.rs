@@ -1,8 +1,9 @@
 //! The life of an organization after `org add`.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::Site;
+use crate::harness::{Site, sqlstate};
 
 #[tokio::test]
 async fn list_and_show_answer_with_what_the_contract_names() {
@@ -186,8 +187,92 @@ async fn a_removal_that_was_interrupted_is_finished_by_the_same_command() {
 async fn removal_leaves_what_somebody_else_made_under_the_same_name() {
     let site = Site::with(&["acme"]).await;
     site.execute("COMMENT ON SCHEMA org_acme IS 'of the accounting department'").await;
-    site.run("org remove acme --yes").await.exits(1);
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "not_swept");
+    assert!(ran.stderr.contains("the schema `org_acme` does not bear"), "{}", ran.stderr);
     assert!(left_of_acme(&site).await.contains(&"org_acme".to_owned()));
+}
+
+/// A restore can leave comments out. What is the organization's all the same is not left behind in silence.
+#[tokio::test]
+async fn what_lost_its_mark_is_removed_where_it_proves_whose_it_is_and_named_where_it_does_not() {
+    let site = Site::with(&["acme"]).await;
+    let (reader, writer) = (site.role("reader_acme"), site.role("org_acme"));
+    site.execute(&format!(
+        "COMMENT ON SCHEMA org_acme IS NULL; COMMENT ON ROLE {reader} IS NULL; COMMENT ON ROLE {writer} IS NULL"
+    ))
+    .await;
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "not_swept");
+    assert_eq!(left_of_acme(&site).await, [writer.clone(), reader.clone()], "the events are gone");
+    for role in [&writer, &reader] {
+        let ran = site.run("org remove acme --yes").await.exits(1);
+        let command = ran.stderr.find("COMMENT ON ROLE").map(|at| &ran.stderr[at..]);
+        let command = command.and_then(|text| text.split_once(')')).map(|(command, _)| command);
+        let command = command.unwrap_or_else(|| panic!("what to type: {}", ran.stderr));
+        assert!(command.contains(role.as_str()), "{command}");
+        site.execute(command).await;
+    }
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_schema_that_was_renamed_goes_with_its_organization() {
+    let site = Site::with(&["acme"]).await;
+    site.execute("ALTER SCHEMA org_acme RENAME TO kept").await;
+    site.run("org remove acme --yes").await.done();
+    assert_eq!(site.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'kept'").await, 0);
+    assert_eq!(left_of_acme(&site).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_readers_of_a_removed_organization_read_no_more_even_while_a_lock_keeps_its_tables() {
+    let site = Site::with(&["acme"]).await;
+    let reading = site.session_of("reader_acme").await;
+    reading.batch_execute("BEGIN; SELECT FROM org_acme.event").await.expect("it reads");
+    let ran = site.run("org remove acme --yes --json").await.exits(1);
+    assert_eq!(ran.error_code(), "not_swept");
+    let another = site.session_of("reader_acme").await;
+    assert_eq!(sqlstate(&another.batch_execute("SELECT FROM org_acme.event").await), Some("42501"));
+    drop((reading, another));
+    site.run("org remove acme --yes").await.done();
+}
+
+/// Any login may take any advisory lock, and keep it.
+#[tokio::test]
+async fn an_analyst_keeps_no_administrator_waiting_by_the_locks_that_anybody_may_take() {
+    let site = Site::with(&["acme", "birch"]).await;
+    let analyst = site.superuser().await;
+    let locks = "SELECT pg_advisory_lock(('x' || left(encode(sha256(('rollbook ' || what)::bytea), 'hex'), 16))::bit(64)::bigint) \
+                 FROM unnest(ARRAY['setup', 'org_acme', 'org_birch', 'org_cedar', '\"org_birch\".event_stored']) AS what";
+    analyst.batch_execute(locks).await.expect("locks");
+    let become_analyst = format!("SET SESSION AUTHORIZATION {}", site.role("reader_acme"));
+    analyst.batch_execute(&become_analyst).await.expect("an analyst");
+    site.take_back("birch").await;
+    site.execute("DROP INDEX org_birch.event_stored").await;
+    for words in ["setup", "org add cedar", "migrate", "org remove acme --yes"] {
+        site.run(words).await.done();
+    }
+}
+
+#[tokio::test]
+async fn keys_are_revoked_beside_a_removal_and_neither_fails() {
+    let site = Site::set_up().await;
+    for round in 0..4 {
+        let slug = format!("acme_{round}");
+        site.add(&slug).await;
+        for _ in 0..3 {
+            site.run(&format!("key add {slug}")).await.done();
+        }
+        let keys = "SELECT k.id::text FROM rollbook.write_key k JOIN rollbook.organization o ON o.id = organization_id";
+        let keys = site.texts(&format!("{keys} WHERE slug = '{slug}'")).await;
+        let revoke = async |key: &String| site.run(&format!("key revoke {key}")).await;
+        let remove = format!("org remove {slug} --yes");
+        let (revoked, removed) = tokio::join!(join_all(keys.iter().map(revoke)), site.run(&remove));
+        removed.done();
+        revoked.into_iter().for_each(|ran| drop(ran.done()));
+    }
 }
 
 #[tokio::test]

@@ -167,6 +167,23 @@ async fn what_the_loader_could_do_as_an_organizations_role_is_its_own_excess() {
     }
 }
 
+/// Another installation of the cluster may have made a role of that name.
+#[tokio::test]
+async fn a_writer_that_bears_another_organizations_mark_is_too_much_and_goes_to_no_other_loader() {
+    let site = Site::with(&["acme"]).await;
+    let acme = site.role("org_acme");
+    let others = "Rollbook organization 01a22e04-1cad-7620-8b6b-e70c87c19e6a";
+    site.execute(&format!("COMMENT ON ROLE {acme} IS '{others}'")).await;
+    assert_eq!(
+        of_loader(&site).await,
+        [format!("may become `{acme}`, which bears the mark of another organization")]
+    );
+    let other = site.role("loader2");
+    site.rollbook("setup").env("ROLLBOOK_LOADER_DATABASE_URL", &site.url(&other, "x")).run().await.done();
+    let members = "SELECT count(*) FROM pg_auth_members WHERE pg_get_userbyid(member) = ";
+    assert_eq!(site.number(&format!("{members} '{other}'")).await, 0);
+}
+
 #[tokio::test]
 async fn what_is_odd_within_one_organizations_schema_is_its_own_trouble() {
     let site = Site::with(&["acme", "birch"]).await;

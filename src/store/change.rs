@@ -6,13 +6,13 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use super::Error;
 use super::admin::Administrator;
 use super::session::{Mark, READ_MARK};
-use super::{Error, retry};
 use crate::tenant::OrganizationId;
 
 /// Roles, paths and locks are the transaction's, so that none is left behind however it ends. Dropped without
-/// [`Change::commit`], nothing of it is there.
+/// [`Change::commit`], nothing of it is there. It waits for no lock without end: a minute, unless it says otherwise.
 #[must_use = "a change that is not committed is none"]
 pub(super) struct Change<'a> {
     transaction: Transaction<'a>,
@@ -30,7 +30,11 @@ impl<'a> Change<'a> {
         by: &'a Administrator,
         mark: &Mark,
     ) -> Result<Self, Error> {
-        let answers = transaction.simple_query(&format!("SET LOCAL search_path = ''; {READ_MARK}")).await?;
+        let answers = transaction
+            .simple_query(&format!(
+                "SET LOCAL search_path = ''; SET LOCAL lock_timeout = '1min'; {READ_MARK}"
+            ))
+            .await?;
         let found = answers.iter().find_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
@@ -39,18 +43,6 @@ impl<'a> Change<'a> {
             return Err(Error::SharedSession);
         }
         Ok(Self { transaction, by })
-    }
-
-    /// Waits until nobody else works on `what`, and keeps others from it until the transaction ends.
-    pub(super) async fn lock(&self, what: &str) -> Result<(), Error> {
-        self.transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&retry::lock_key(what)]).await?;
-        Ok(())
-    }
-
-    /// The same, unless somebody else is at work on it.
-    pub(super) async fn try_lock(&self, what: &str) -> Result<bool, Error> {
-        let sql = "SELECT pg_try_advisory_xact_lock($1)";
-        Ok(self.transaction.query_one(sql, &[&retry::lock_key(what)]).await?.get(0))
     }
 
     /// Writes one line of the trail: who changed what, when. `what` holds new values, never a secret. Gives the line's id.

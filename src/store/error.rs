@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use super::roles;
 use crate::tenant::{OrganizationId, RolePrefix, Slug, State};
 
 /// Why the store did not do it. A variant is something that the caller, or a person, would do differently.
@@ -114,6 +115,31 @@ pub enum Error {
         kind: &'static str,
         /// Its name.
         name: String,
+    },
+    /// Something bears an organization's name and not its mark. Names are the whole cluster's, and a restored database brings only
+    /// its own.
+    #[error(
+        "the {kind} `{name}` {}",
+        if *.is_anothers {
+            "bears the mark of another organization and is left alone: a copy of a database belongs into another cluster"
+                .to_owned()
+        } else {
+            format!(
+                "does not bear the organization's mark and is left alone: where it is the organization's, say so (COMMENT ON \
+                 {} {} IS {}), else give it another name; then run the same command again",
+                .kind.to_uppercase(), roles::quoted(.name), roles::literal(.mark)
+            )
+        }
+    )]
+    NotItsOwn {
+        /// `role` or `schema`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What it would bear.
+        mark: String,
+        /// Whether it bears another organization's.
+        is_anothers: bool,
     },
     /// A login that bears another installation's mark.
     #[error(
@@ -238,7 +264,7 @@ impl Error {
             Self::LoginIsSuperuser { .. } => "login_is_superuser",
             Self::PrefixContradiction { .. } => "contradiction",
             Self::AnotherLog { .. } => "another_log",
-            Self::NameTaken { .. } | Self::LoginOfAnother(_) => "name_taken",
+            Self::NameTaken { .. } | Self::LoginOfAnother(_) | Self::NotItsOwn { .. } => "name_taken",
             Self::LoginServesAnother { .. } => "login_serves_another",
             Self::HasDependents { .. } => "has_dependents",
             Self::NoSuchOrganization(_) => "organization_not_found",

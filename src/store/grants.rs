@@ -46,6 +46,19 @@ const IN_SCHEMA: &str = "FROM pg_depend JOIN pg_class ON pg_class.oid = objid \
      WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_namespace'::regclass \
          AND refobjid = $1::text::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')";
 
+/// What takes from everybody and from other roles of ours what they have on schema `$1`, whose roles are `$2` and `$3`: default
+/// privileges of an administrator's give it unseen. Roles that are none of ours an administrator lets in knowingly.
+const TOO_MUCH: &str = "SELECT format('REVOKE ALL ON %s FROM %s', thing, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END) \
+     FROM (SELECT 'SCHEMA ' || quote_ident(nspname) AS thing, (aclexplode(nspacl)).grantee, nspowner AS owner \
+           FROM pg_namespace WHERE nspname = $1 \
+           UNION ALL \
+           SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || format('%I.%I', nspname, relname), \
+                  (aclexplode(relacl)).grantee, relowner \
+           FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1) AS given \
+     LEFT JOIN pg_roles ON pg_roles.oid = grantee \
+     WHERE grantee <> owner \
+       AND (grantee = 0 OR rolname NOT IN ($2, $3) AND starts_with(shobj_description(grantee, 'pg_authid'), 'Rollbook '))";
+
 /// Gives an organization's roles what they need, unless they have it.
 pub(super) async fn ensure(
     change: &Change<'_>,
@@ -54,6 +67,10 @@ pub(super) async fn ensure(
 ) -> Result<(), Error> {
     if are_complete(change, installation, names).await? {
         return Ok(());
+    }
+    let too_much = format!("{TOO_MUCH} ORDER BY 1");
+    for row in change.query(&too_much, &[&names.schema, &names.writer, &names.reader]).await? {
+        change.batch_execute(row.get(0)).await?;
     }
     let relations = relations(change, &names.schema).await?;
     change.batch_execute(&statements(installation, names, &relations)).await?;
@@ -75,7 +92,8 @@ async fn are_complete(
              AND NOT EXISTS (SELECT FROM unnest($6::text[], $7::text[]) AS w (name, privileges), \
                                          unnest(string_to_array(privileges, ', ')) AS one \
                              WHERE NOT has_table_privilege($2, name, one)) \
-             AND NOT EXISTS (SELECT {IN_SCHEMA} AND NOT has_table_privilege($3, pg_class.oid, 'SELECT'))"
+             AND NOT EXISTS (SELECT {IN_SCHEMA} AND NOT has_table_privilege($3, pg_class.oid, 'SELECT')) \
+             AND NOT EXISTS ({TOO_MUCH})"
     );
     let row = change
         .query_one(

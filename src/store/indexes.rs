@@ -1,7 +1,7 @@
 //! Indexes on tables that are full: made beside those who write, after the migrations and outside of their transaction.
 
 use super::migrate::Problem;
-use super::{Admin, retry, roles};
+use super::{Admin, roles};
 
 /// Waits for those who write, and for everybody who reads with an older snapshot: an analyst's long query among them.
 const LOCK_TIMEOUT: &str = "60s";
@@ -19,8 +19,9 @@ pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
     if found == Some(true) {
         return Ok(());
     }
-    let key = retry::lock_key(&index);
-    if !admin.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await?.get::<_, bool>(0) {
+    let made_by_another =
+        "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = to_regclass($1))";
+    if admin.client.query_one(made_by_another, &[&table]).await?.get(0) {
         return Err(Problem::Locked);
     }
     let owner = roles::quoted(&admin.who().owner);
@@ -37,6 +38,5 @@ pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
     };
     let made = made.await;
     admin.client.batch_execute("RESET ROLE; RESET lock_timeout").await?;
-    admin.client.execute("SELECT pg_advisory_unlock($1)", &[&key]).await?;
     Ok(made?)
 }

@@ -88,22 +88,17 @@ pub async fn list(admin: &Admin, slug: &Slug) -> Result<Vec<ListedKey>, Error> {
 /// [`Error::NoSuchKey`], or Postgres.
 pub async fn revoke(admin: &mut Admin, key: Uuid) -> Result<RevokedKey, Error> {
     let change = admin.begin().await?;
-    let find = "SELECT k.organization_id, o.slug, k.revoked_at FROM rollbook.write_key k \
-                JOIN rollbook.organization o ON o.id = k.organization_id WHERE k.id = $1 FOR UPDATE OF k";
+    // The organization first, as whoever removes it does: neither waits for the other in a circle.
+    let find = "SELECT o.id, o.slug FROM rollbook.organization o JOIN rollbook.write_key k ON o.id = k.organization_id \
+                WHERE k.id = $1 FOR UPDATE OF o";
     let row = change.query_opt(find, &[&key]).await?.ok_or(Error::NoSuchKey(key))?;
     let (id, organization) = (OrganizationId(row.get(0)), row.get(1));
-    let before: Option<SystemTime> = row.get(2);
-    let revoked_at: SystemTime = match before {
-        Some(before) => before,
-        None => {
-            let revoke =
-                "UPDATE rollbook.write_key SET revoked_at = now() WHERE id = $1 RETURNING revoked_at";
-            let revoked_at = change.query_one(revoke, &[&key]).await?.get(0);
-            let what = json!({ "key_id": key });
-            change.record("key.revoke", Some(id), &what).await?;
-            revoked_at
-        }
-    };
+    let revoke = "UPDATE rollbook.write_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
+    if change.execute(revoke, &[&key]).await? > 0 {
+        change.record("key.revoke", Some(id), &json!({ "key_id": key })).await?;
+    }
+    let when = "SELECT revoked_at FROM rollbook.write_key WHERE id = $1";
+    let revoked_at: SystemTime = change.query_one(when, &[&key]).await?.get(0);
     change.commit().await?;
     let revoked_at = Timestamp::try_from(revoked_at)
         .map_err(|error| Error::UnreadableRow { id, why: error.to_string() })?;

@@ -1,7 +1,7 @@
 //! `rollbook migrate`: every organization's schema to this release's version.
 //!
 //! Those that lack nothing are found all at once (`survey`). Schemas are independent: several are done at once, each in
-//! one transaction under an advisory lock of its own, and one that fails or is busy does not stop the others. What is done
+//! one transaction that locks its organization's row, and one that fails or is busy does not stop the others. What is done
 //! stays done; a second run does the rest.
 
 use std::collections::VecDeque;
@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio_postgres::error::SqlState;
 
 use super::change::Change;
 use super::connect::{look_briefly, no_longer_than};
 use super::organizations::{self, Described};
+use super::roles::{self, Mark};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
 use super::{grants, indexes, migrations, provision, retry, survey};
 use crate::config::{DatabaseUrl, Operator};
@@ -210,17 +212,33 @@ async fn bring_up_to_date(
     let outcome = retry::on_conflict(async || {
         let change = admin.begin().await?;
         change.batch_execute(&no_longer_than(lock_timeout)).await?;
-        if !change.try_lock(&names.schema).await? {
-            return Ok(Err(Problem::Locked));
-        }
         // Removal takes the same lock, and what it dropped must not be made again.
-        let now = organizations::find(&*change, &one.organization.slug, organizations::Lock::None).await?;
+        let lock = organizations::Lock::AgainstAdministrators;
+        let now = match organizations::find(&*change, &one.organization.slug, lock).await {
+            Err(Error::Postgres(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                return Ok(Err(Problem::Locked));
+            }
+            found => found?,
+        };
         if now.organization.state == State::Removed {
             return Ok(Err(Problem::Removed));
+        }
+        let mark = Mark::of(one.organization.id);
+        let found = roles::find_schema(&*change, &names.schema, &mark).await?;
+        if found.is_another_organizations() {
+            found.refuse_unless_its_own("schema", &names.schema, &mark)?;
         }
         migrations::run(&change, &migrations::TENANT, &names.schema).await?;
         provision::pin_organization(&change, &names.schema, one.organization.id).await?;
         provision::mark_again(&change, &names.schema, one.organization.id).await?;
+        // What a restored database did not bring: the mark of the schema, or roles, which are the cluster's. Rights are given to the
+        // organization's own, and not to whoever has the name.
+        let found = roles::find_schema(&*change, &names.schema, &mark).await?;
+        found.refuse_unless_its_own("schema", &names.schema, &mark)?;
+        for role in [&names.writer, &names.reader] {
+            roles::find_role(&*change, role, &mark).await?.refuse_unless_its_own("role", role, &mark)?;
+            roles::ensure_role(&change, role, &mark).await?;
+        }
         grants::ensure(&change, installation, &names).await?;
         record_version(&change, one).await?;
         change.commit().await?;

@@ -65,16 +65,20 @@ pub fn refuse_unless_standing(organization: &Organization) -> Result<(), Error> 
     }
 }
 
-/// Whether a row is only read, or also kept from changing until the transaction ends.
+/// Whether a row is only read, or also kept from other administrators until the transaction ends. A row's lock takes the right to
+/// change the row: an advisory lock any login may take, an analyst's too, and keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lock {
     None,
+    /// Loaders may go on writing what belongs to the organization.
+    AgainstAdministrators,
     ForUpdate,
 }
 
 pub(super) async fn find(client: &impl GenericClient, slug: &Slug, lock: Lock) -> Result<Described, Error> {
     let lock = match lock {
         Lock::None => "",
+        Lock::AgainstAdministrators => "FOR NO KEY UPDATE",
         Lock::ForUpdate => "FOR UPDATE",
     };
     let sql = format!("SELECT {COLUMNS}, name, created_at FROM rollbook.organization WHERE slug = $1 {lock}");

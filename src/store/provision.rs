@@ -36,7 +36,7 @@ pub async fn add(
     let names = TenantNames::new(installation, slug);
     let key = retry::on_conflict(async || {
         let change = admin.begin().await?;
-        change.lock(&names.schema).await?;
+        // Two of one slug meet here: the row of the one keeps the other waiting.
         let id = register(&change, &names, slug, name).await?;
         let mark = Mark::of(id);
         roles::ensure_role(&change, &names.writer, &mark).await?;
@@ -111,13 +111,14 @@ pub(super) async fn pin_organization(
     Ok(())
 }
 
-/// Marks a schema that was restored without its comment. Whose it is says the CHECK, which came back with the table.
+/// Marks a schema that was restored without its comment. Whose it is says the CHECK, which came back with the table. Does nothing
+/// where there is no such schema.
 pub(super) async fn mark_again(change: &Change<'_>, schema: &str, id: OrganizationId) -> Result<(), Error> {
     let table = format!("{}.ingest_watermark", roles::quoted(schema));
     // To write a CHECK out is to wait for its table's lock: only a CASE keeps the planner from asking other schemas' first.
     let is_unmarked = "SELECT FROM pg_constraint \
-                       WHERE conrelid = $1::text::regclass AND conname = $2 \
-                         AND CASE WHEN conrelid = $1::text::regclass THEN pg_get_constraintdef(oid) LIKE $3 END \
+                       WHERE conrelid = to_regclass($1) AND conname = $2 \
+                         AND CASE WHEN conrelid = to_regclass($1) THEN pg_get_constraintdef(oid) LIKE $3 END \
                          AND obj_description(connamespace, 'pg_namespace') IS NULL";
     if change.query_opt(is_unmarked, &[&table, &PIN, &format!("%{id}%")]).await?.is_some() {
         roles::mark_schema(change, schema, &Mark::of(id)).await?;

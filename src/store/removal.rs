@@ -11,7 +11,7 @@ use serde_json::json;
 use super::change::Change;
 use super::organizations::{self, Described, Lock};
 use super::roles::{self, Found, Mark};
-use super::{Admin, Error, Installation, TenantNames, retry};
+use super::{Admin, Error, Installation, TenantNames, provision, retry};
 use crate::tenant::{OrganizationId, Slug, State};
 
 /// Dropping waits for the loader's open transactions (10 s at most), but not for an analyst's long query.
@@ -75,8 +75,8 @@ async fn remove_and(
     dependents: Dependents,
 ) -> Result<Removed, Error> {
     let names = TenantNames::new(installation, slug);
-    let id = end(admin, &names, slug, dependents).await?;
-    let cascaded = sweep(admin, &names, id, dependents).await?;
+    let id = retry::on_conflict(async || end(admin, &names, slug, dependents).await).await?;
+    let cascaded = sweep(admin, &names, slug, id, dependents).await?;
     Ok(Removed { organization: organizations::show(admin, slug).await?, cascaded })
 }
 
@@ -87,13 +87,15 @@ async fn end(
     dependents: Dependents,
 ) -> Result<OrganizationId, Error> {
     let change = admin.begin().await?;
-    change.lock(&names.schema).await?;
     let found = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
     if found.state == State::Removed {
         return Ok(found.id);
     }
-    if roles::find_schema(&*change, &names.schema, &Mark::of(found.id)).await? == Found::Ours {
-        judge(&change, &names.schema, dependents).await?;
+    provision::mark_again(&change, &names.schema, found.id).await?;
+    for schema in roles::schemas_of(&*change, &Mark::of(found.id)).await? {
+        judge(&change, &schema, dependents).await?;
+        // Whoever keeps its tables locked keeps them from being dropped, but from now on reads them no more.
+        shut(&change, &schema, &names.reader).await?;
     }
     let id = &found.id.0;
     change.execute("UPDATE rollbook.organization SET state = 'removed' WHERE id = $1", &[id]).await?;
@@ -121,40 +123,67 @@ async fn judge(change: &Change<'_>, schema: &str, dependents: Dependents) -> Res
     Ok(found)
 }
 
-/// Drops what carries the organization's mark, and nothing else. The schema first and for itself: a role that is still
-/// named in somebody's rights must not keep the events.
+/// Takes the way into a schema from its readers.
+async fn shut(change: &Change<'_>, schema: &str, reader: &str) -> Result<(), Error> {
+    let exists = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+    if change.query_one(exists, &[&reader]).await?.get(0) {
+        let (schema, reader) = (roles::quoted(schema), roles::quoted(reader));
+        change.batch_execute(&format!("REVOKE ALL ON SCHEMA {schema} FROM {reader}")).await?;
+    }
+    Ok(())
+}
+
+/// Drops what carries the organization's mark, and nothing else; and refuses to call it done where something else has its
+/// name. The schema first and for itself: a role that is still named in somebody's rights must not keep the events.
 async fn sweep(
     admin: &mut Admin,
     names: &TenantNames,
+    slug: &Slug,
     id: OrganizationId,
     dependents: Dependents,
 ) -> Result<Vec<String>, Error> {
-    let mark = &Mark::of(id);
-    let dropped = retry::on_conflict(async || drop_schema(admin, &names.schema, id, dependents).await).await;
+    let mark = Mark::of(id);
+    let dropped =
+        retry::on_conflict(async || drop_schemas(admin, &names.schema, slug, id, dependents).await).await;
     let cascaded = dropped.map_err(|source| not_swept("schema", &names.schema, source))?;
+    let schema = roles::find_schema(&admin.client, &names.schema, &mark).await?;
+    refuse_what_is_left(schema, "schema", &names.schema, &mark)?;
     for role in [&names.writer, &names.reader] {
-        let role_dropped = retry::on_conflict(async || drop_role(admin, names, role, mark).await).await;
+        let role_dropped = retry::on_conflict(async || drop_role(admin, slug, role, &mark).await).await;
         role_dropped.map_err(|source| not_swept("role", role, source))?;
+        let role_found = roles::find_role(&admin.client, role, &mark).await?;
+        refuse_what_is_left(role_found, "role", role, &mark)?;
     }
     Ok(cascaded)
 }
 
-async fn drop_schema(
+/// What bears another organization's mark is no remainder of this one.
+fn refuse_what_is_left(found: Found, kind: &'static str, name: &str, mark: &Mark) -> Result<(), Error> {
+    if found.is_another_organizations() {
+        return Ok(());
+    }
+    found.refuse_unless_its_own(kind, name, mark).map_err(|source| not_swept(kind, name, source))
+}
+
+/// Its schema, and where a person renamed one and kept it, that too.
+async fn drop_schemas(
     admin: &mut Admin,
     schema: &str,
+    slug: &Slug,
     id: OrganizationId,
     dependents: Dependents,
 ) -> Result<Vec<String>, Error> {
     let change = admin.begin().await?;
     change.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
-    change.lock(schema).await?;
-    if roles::find_schema(&*change, schema, &Mark::of(id)).await? != Found::Ours {
-        return Ok(Vec::new());
+    organizations::find(&*change, slug, Lock::ForUpdate).await?;
+    provision::mark_again(&change, schema, id).await?;
+    let mut cascaded = Vec::new();
+    for schema in roles::schemas_of(&*change, &Mark::of(id)).await? {
+        // From here on nobody can make anything that hangs on the tables. (Locking a view would lock what it reads elsewhere.)
+        lock_tables(&change, &schema).await?;
+        cascaded.extend(judge(&change, &schema, dependents).await?);
+        change.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(&schema))).await?;
     }
-    // From here on nobody can make anything that hangs on the tables. (Locking a view would lock what it reads elsewhere.)
-    lock_tables(&change, schema).await?;
-    let cascaded = judge(&change, schema, dependents).await?;
-    change.batch_execute(&format!("DROP SCHEMA {} CASCADE", roles::quoted(schema))).await?;
     // They were somebody else's, and that the organization was removed says nothing of them.
     if !cascaded.is_empty() {
         change.record("org.remove", Some(id), &json!({ "cascaded": cascaded })).await?;
@@ -174,9 +203,9 @@ async fn lock_tables(change: &Change<'_>, schema: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn drop_role(admin: &mut Admin, names: &TenantNames, role: &str, mark: &Mark) -> Result<(), Error> {
+async fn drop_role(admin: &mut Admin, slug: &Slug, role: &str, mark: &Mark) -> Result<(), Error> {
     let change = admin.begin().await?;
-    change.lock(&names.schema).await?;
+    organizations::find(&*change, slug, Lock::ForUpdate).await?;
     if roles::find_role(&*change, role, mark).await? == Found::Ours {
         change.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
 
 use super::Error;
@@ -33,15 +32,9 @@ fn is_conflict(error: &tokio_postgres::Error) -> bool {
     let in_catalog = error.schema().is_none_or(|schema| schema == "pg_catalog");
     match *error.code() {
         SqlState::UNIQUE_VIOLATION => in_catalog,
+        SqlState::DUPLICATE_SCHEMA | SqlState::DUPLICATE_OBJECT => true,
         SqlState::INTERNAL_ERROR => error.message().contains("concurrently"),
         SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE => true,
         _ => false,
     }
-}
-
-/// The key of the advisory lock that serializes work on `what`: a schema's name, or `setup`.
-pub(super) fn lock_key(what: &str) -> i64 {
-    let digest = Sha256::new().chain_update("rollbook ").chain_update(what).finalize();
-    let (first, _) = digest.split_first_chunk::<8>().expect("SHA-256 has 32 bytes");
-    i64::from_be_bytes(*first)
 }

@@ -73,6 +73,27 @@ pub(super) enum Found {
 }
 
 impl Found {
+    /// Refuses what bears a name of an organization's and not its mark.
+    pub(super) fn refuse_unless_its_own(
+        self,
+        kind: &'static str,
+        name: &str,
+        mark: &Mark,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Nothing | Self::Ours => Ok(()),
+            Self::SomebodyElses(_) => {
+                let is_anothers = self.is_another_organizations();
+                Err(Error::NotItsOwn { kind, name: name.to_owned(), mark: mark.0.clone(), is_anothers })
+            }
+        }
+    }
+
+    /// Whether it bears the mark of another organization: one of another installation then, for names are given once.
+    pub(super) fn is_another_organizations(&self) -> bool {
+        matches!(self, Self::SomebodyElses(Some(comment)) if comment.starts_with(Mark::OF_ANY_ORGANIZATION))
+    }
+
     fn new(row: Option<tokio_postgres::Row>, mark: &Mark) -> Self {
         match row.map(|row| row.get::<_, Option<String>>(0)) {
             None => Self::Nothing,
@@ -100,6 +121,16 @@ pub(super) async fn find_schema(
 ) -> Result<Found, tokio_postgres::Error> {
     let sql = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1";
     Ok(Found::new(client.query_opt(sql, &[&schema]).await?, mark))
+}
+
+/// The schemas that bear a mark, whatever they are called.
+pub(super) async fn schemas_of(
+    client: &impl GenericClient,
+    mark: &Mark,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let sql =
+        "SELECT nspname::text FROM pg_namespace WHERE obj_description(oid, 'pg_namespace') = $1 ORDER BY 1";
+    Ok(client.query(sql, &[&mark.0]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Makes a role that nobody can log in as, unless it is there and ours.

@@ -78,12 +78,22 @@ async fn set_up(admin: &mut Admin, plan: &Plan, unmarked: Unmarked) -> Result<Ou
     ownership::follow_the_database(admin).await?;
     retry::on_conflict(async || {
         let change = admin.begin().await?;
-        change.lock("setup").await?;
+        keep_others_out(&change).await?;
         let outcome = make(&change, plan, unmarked).await?;
         change.commit().await?;
         Ok(outcome)
     })
     .await
+}
+
+/// One setup at a time. The very first has nothing to lock yet: two of those meet where they make the control schema, and one
+/// begins again.
+async fn keep_others_out(change: &Change<'_>) -> Result<(), Error> {
+    let is_there = "SELECT to_regclass('rollbook.installation') IS NOT NULL";
+    if change.query_one(is_there, &[]).await?.get(0) {
+        change.batch_execute("LOCK TABLE rollbook.installation IN SHARE ROW EXCLUSIVE MODE").await?;
+    }
+    Ok(())
 }
 
 async fn make(change: &Change<'_>, plan: &Plan, unmarked: Unmarked) -> Result<Outcome, Error> {
@@ -107,6 +117,7 @@ async fn make(change: &Change<'_>, plan: &Plan, unmarked: Unmarked) -> Result<Ou
     logins::ensure_loader(change, &plan.loader, &claim).await?;
     ownership::share_roles(change, &installation, id).await?;
     close_to_the_public(change, &installation).await?;
+    close_what_reaches_others(change, &installation).await?;
     logins::grant(change, &installation, former.as_ref()).await?;
     handover::hand_over(change, &installation, former.as_ref()).await?;
     let generation = finish(change, &installation, id, plan).await?;
@@ -160,6 +171,34 @@ async fn close_to_the_public(change: &Change<'_>, installation: &Installation) -
         .await?;
     Ok(())
 }
+
+/// Takes from everybody what Postgres gives everybody, and what reaches beyond one's own schema: advisory locks, of which one
+/// analyst's session could take so many that the server has none left for anybody; and large objects, which outlive their
+/// organization and can be shown to all. Only a superuser may; without it the administrator's and the loader's work goes on all
+/// the same.
+async fn close_what_reaches_others(change: &Change<'_>, installation: &Installation) -> Result<(), Error> {
+    if !change.by.is_superuser {
+        return Ok(());
+    }
+    let functions = change.query(REACHING_OTHERS, &[]).await?;
+    let all: Vec<&str> = functions.iter().map(|row| row.get(0)).collect();
+    let locks: Vec<&str> = functions.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
+    let (owner, loader) = (roles::quoted(&change.by.owner), roles::quoted(&installation.loader_login));
+    change
+        .batch_execute(&format!(
+            "REVOKE EXECUTE ON FUNCTION {all} FROM PUBLIC; GRANT EXECUTE ON FUNCTION {locks} TO {owner}, {loader}",
+            all = all.join(", "),
+            locks = locks.join(", "),
+        ))
+        .await?;
+    Ok(())
+}
+
+/// Each with its arguments, and whether it is about advisory locks.
+const REACHING_OTHERS: &str = "
+    SELECT oid::regprocedure::text, proname ~ 'advisory' FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace
+      AND (proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$' OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea'))";
 
 /// The last step: what was told is kept, and the generation declared.
 async fn finish(

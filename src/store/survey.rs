@@ -14,6 +14,7 @@ use super::grants::of_writer;
 use super::migrations::{self, TENANT_SCHEMA_VERSION};
 use super::organizations::Described;
 use super::provision::PIN;
+use super::roles::Mark;
 use super::{Admin, Installation, TenantNames, indexes, roles};
 use crate::tenant::OrganizationId;
 
@@ -62,7 +63,7 @@ impl Asked {
     }
 }
 
-/// Those whose mark, grants, CHECK and index the catalogs show.
+/// Those whose marks, grants, CHECK and index the catalogs show.
 async fn furnished<'a>(
     client: &impl GenericClient,
     installation: &Installation,
@@ -70,12 +71,14 @@ async fn furnished<'a>(
 ) -> Result<Vec<&'a Asked>, Error> {
     // One pass over the catalogs. What is missing makes these functions answer NULL, never fail: they are asked by oid.
     let sql = "SELECT at \
-               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (schema, writer, reader, at) \
+               FROM unnest($1::text[], $2::text[], $3::text[], $11::text[]) \
+                   WITH ORDINALITY AS asked (schema, writer, reader, mark, at) \
                JOIN pg_namespace n ON nspname = schema \
                JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader \
                JOIN pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'i') \
                LEFT JOIN unnest($4::text[], $5::text[]) AS written (name, privileges) ON name = relname AND relkind <> 'i' \
-               WHERE obj_description(n.oid, 'pg_namespace') IS NOT NULL \
+               WHERE obj_description(n.oid, 'pg_namespace') = mark \
+                 AND shobj_description(w.oid, 'pg_authid') = mark AND shobj_description(r.oid, 'pg_authid') = mark \
                  AND has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
                  AND pg_has_role(r.oid, (SELECT oid FROM pg_roles WHERE rolname = $9), 'MEMBER') \
                  AND pg_has_role((SELECT oid FROM pg_roles WHERE rolname = $10), w.oid, 'MEMBER') \
@@ -90,6 +93,8 @@ async fn furnished<'a>(
                ORDER BY at";
     let column =
         |name: fn(&TenantNames) -> &str| -> Vec<&str> { asked.iter().map(|one| name(&one.names)).collect() };
+    let marks: Vec<Mark> = asked.iter().map(|one| Mark::of(one.id)).collect();
+    let marks: Vec<&str> = marks.iter().map(Mark::as_str).collect();
     let (tables, privileges): (Vec<&str>, Vec<&str>) = of_writer().unzip();
     let rows = client
         .query(
@@ -105,6 +110,7 @@ async fn furnished<'a>(
                 &migrations::HISTORY,
                 &installation.readers_role(),
                 &installation.loader_login,
+                &marks,
             ],
         )
         .await?;

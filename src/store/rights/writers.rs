@@ -7,6 +7,8 @@
 use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::store::roles::Mark;
+
 /// An organization's role, and how its schema is told from the others.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -28,6 +30,9 @@ pub(super) async fn excess(
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&roles, Type::TEXT_ARRAY), (&schemas, Type::TEXT_ARRAY), (&marks, Type::TEXT_ARRAY)];
     excess.extend(client.query_typed(OBJECTS, &parameters).await?);
+    let (begins, parameters) = (Mark::OF_ANY_ORGANIZATION, [&roles, &marks]);
+    let [roles, marks] = parameters.map(|list| (list as &(dyn ToSql + Sync), Type::TEXT_ARRAY));
+    excess.extend(client.query_typed(OF_OTHERS, &[roles, marks, (&begins, Type::TEXT)]).await?);
     Ok(excess.iter().map(|row| row.get(0)).collect())
 }
 
@@ -49,6 +54,16 @@ const ROLES: &str = "
     SELECT 'may give `' || role.rolname || '` to others'
     FROM pg_auth_members JOIN pg_roles AS role ON role.oid = roleid
     WHERE pg_get_userbyid(member) = current_user AND role.rolname = ANY ($1) AND admin_option
+    ORDER BY 1";
+
+/// `$1` roles, `$2` the marks that they bear, `$3` how the mark of any organization begins. A role of that name may be another
+/// installation's.
+const OF_OTHERS: &str = "
+    SELECT 'may become `' || rolname || '`, which bears the mark of another organization'
+    FROM unnest($1::text[], $2::text[]) AS writer (role, mark) JOIN pg_roles ON rolname = role
+         JOIN pg_auth_members ON roleid = pg_roles.oid AND pg_get_userbyid(member) = current_user,
+         LATERAL shobj_description(pg_roles.oid, 'pg_authid') AS found
+    WHERE starts_with(found, $3) AND found <> mark
     ORDER BY 1";
 
 /// `$1` roles, `$2` their schemas, `$3` the marks on those. Postgres keeps a list of all objects of every kind that a

@@ -23,7 +23,7 @@ pub(super) async fn follow_the_database(admin: &mut Admin) -> Result<(), Error> 
             things.iter().map(|thing| format!("ALTER {thing} OWNER TO {owner}; ")).collect();
         retry::on_conflict(async || {
             let change = admin.begin().await?;
-            change.lock("setup").await?;
+            super::keep_others_out(&change).await?;
             change.batch_execute(&hand_over).await?;
             change.commit().await
         })
