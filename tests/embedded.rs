@@ -192,6 +192,49 @@ async fn a_full_log_refuses_out_loud_keeps_all_that_is_not_loaded_and_recovers_b
     service.stop().await;
 }
 
+/// A full log forgets as soon as it may. A loader that dies while it catches up is followed by one that begins at the anchor.
+#[tokio::test]
+async fn a_full_log_that_catches_up_forgets_nothing_that_the_next_process_begins_with() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let serve = || {
+        local
+            .serve()
+            .env("ROLLBOOK_LOG_PARTITIONS", "1")
+            .env("ROLLBOOK_LOG_RETENTION_BYTES", "1048576")
+            // A record a flush: the anchor has fewer places than the low-water mark.
+            .env("ROLLBOOK_LOADER_BATCH_ROWS", "5")
+    };
+    local.rollbook("setup").env("ROLLBOOK_LOG_PARTITIONS", "1").run().await.done();
+    let mut accepted = 0;
+    for _ in 0..3 {
+        let service = Service::ready(serve()).await;
+        local.let_loader_in(false).await;
+        let before = accepted;
+        loop {
+            match service.post(&acme, Form::Json, &played(5)).await.status.as_u16() {
+                200 => accepted += 5,
+                _ => break,
+            }
+            assert!(accepted < 100_000, "it is never full");
+        }
+        assert!(accepted > before + 5 * 300, "places for the anchor lie 256 records apart");
+        let full = service.metric("rollbook_log_bytes").await;
+        local.let_loader_in(true).await;
+        eventually("it forgets a part", async || service.metric("rollbook_log_bytes").await < full).await;
+        service.kill().await;
+    }
+    let service = Service::ready(serve()).await;
+    local.site.loaded("acme", accepted).await;
+    eventually("nothing is left", async || {
+        let standing = local.ask(&service, "status acme --json").await.done().items()[0].clone();
+        assert_eq!(standing["stopped"], json!(null), "{standing}");
+        standing["lag_records"] == json!(0)
+    })
+    .await;
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn behind_a_log_that_was_lost_all_that_is_accepted_is_kept_until_a_person_has_decided() {
     let local = Local::set_up().await;

@@ -24,8 +24,6 @@ pub(super) struct AnchorMove {
     pub(super) from: Option<Watermark>,
     /// Where everything below is safe.
     pub(super) to: Watermark,
-    /// How far the partition is safe, marks of the log's own included.
-    pub(super) low_water: i64,
 }
 
 /// What became of moves.

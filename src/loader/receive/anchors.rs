@@ -154,8 +154,7 @@ impl Anchoring {
             let Some(state) = dispatcher.partition_mut(*partition) else { continue };
             let Some(to) = state.safe_place() else { continue };
             if from.is_none_or(|from| from.next_offset < to.next_offset) {
-                let low_water = state.low_water();
-                moves.push(AnchorMove { partition: *partition, from: *from, to, low_water });
+                moves.push(AnchorMove { partition: *partition, from: *from, to });
             }
         }
         moves
@@ -210,8 +209,10 @@ impl ReceiveLoop<'_> {
 
     pub(super) fn anchored(&mut self, anchored: Anchored) {
         let Anchored { moves, moved, revocation } = anchored;
+        // No further than the anchor, though more may be safe: the log may forget what is committed, and whoever begins next
+        // begins at the anchor.
         let next_offsets: Vec<(i32, i64)> = match moved {
-            Some(Moved::All) => moves.iter().map(|one| (one.partition, one.low_water)).collect(),
+            Some(Moved::All) => moves.iter().map(|one| (one.partition, one.to.next_offset)).collect(),
             Some(Moved::None) | None => Vec::new(),
         };
         self.anchoring.written(&moves, moved);
