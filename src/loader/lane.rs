@@ -10,7 +10,8 @@
 //!   then is passed over.
 //! - At most one task is under way.
 //! - A lane whose schema was not looked at opens it, and while records are held it does not go live: newer records are
-//!   held behind them. Drains that are due go first, a few at a time: what is pending comes after all that they touch.
+//!   held behind them. Once they are, drains that are due go first, a few at a time: what is pending comes after all that they
+//!   touch. A drain that the schema refuses has had its turn: what is pending is held before the next one.
 //! - A lane without room leaves a record in the log and every later one behind it, and takes them again from there, in
 //!   order ([`Lane::catch_up`]). Leaving is always safe, so memory is bounded whatever the log brings.
 //! - [`Lane::low_water`] is the lowest offset that is not safe, in memory or left in the log.
@@ -65,11 +66,11 @@ struct Held {
     /// When the next drain is tried.
     probe_at: Instant,
     pause: Duration,
-    /// Drains that passed since something was last held.
-    drained: u32,
+    /// So many drains may go before what is pending is held: until then the partition's low-water mark stands still.
+    drains_first: u32,
 }
 
-/// After so many drains what is pending is held before the next one: until then the partition's low-water mark stands still.
+/// Drains that may go before what is pending, from when something was held until something is held again.
 const DRAINS_IN_A_ROW: u32 = 8;
 
 /// What a lane does first that has both records pending and records held before them.
@@ -84,7 +85,7 @@ pub(super) enum First {
 
 impl First {
     fn is_drain(self, held: &Held) -> bool {
-        matches!(self, Self::DueDrain(now) if held.probe_at <= now && held.drained < DRAINS_IN_A_ROW)
+        matches!(self, Self::DueDrain(now) if held.probe_at <= now && held.drains_first > 0)
     }
 }
 

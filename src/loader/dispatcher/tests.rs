@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::under_way::DOUBT;
 use super::*;
 use crate::event::UnixMillis;
-use crate::loader::lane::Receipt;
+use crate::loader::lane::{Kept, Receipt};
 use crate::tenant::OrganizationId;
 
 /// What each record takes in memory.
@@ -145,6 +145,35 @@ fn a_partition_that_is_closing_or_cannot_be_read_keeps_no_other_from_catching_up
     assert!(dispatcher.next(now + millis(300)).is_none());
     dispatcher.partition_mut(0).expect("it was begun").begin_close();
     assert_eq!(dispatcher.next_stretch().map(|stretch| stretch.partition), Some(1));
+}
+
+/// What is drained was charged as nothing, and a hundred drains went before each flush of the others.
+#[test]
+fn who_drains_much_waits_as_long_as_who_sends_much() {
+    let (mut dispatcher, now) = (dispatcher(1, 1), Instant::now());
+    let (draining, healthy) = (lane(0, 1), lane(1, 2));
+    arrive(&mut dispatcher, draining, 0, now);
+    let open = dispatcher.next(now).expect("it opens its schema");
+    dispatcher.told(open.id, Told::FoundHeld, now);
+    let mut drains = 0;
+    for offset in 0..20 {
+        arrive(&mut dispatcher, healthy, offset, now);
+        loop {
+            let work = dispatcher.next(now).expect("both have something to do");
+            match work.task {
+                Task::Flush { .. } => {
+                    dispatcher.told(work.id, stored(&work), now);
+                    break;
+                }
+                Task::Drain { .. } => {
+                    drains += 1;
+                    dispatcher.told(work.id, Told::Drained { bytes: 8 << 20 }, now);
+                }
+                _ => dispatcher.told(work.id, Told::Held(Kept::confirmed()), now),
+            }
+            assert!(drains <= 3, "{drains} drains of 8 MiB before {offset} small flushes");
+        }
+    }
 }
 
 #[test]

@@ -80,7 +80,9 @@ impl Dispatcher {
             None => {}
         }
         let key = under_way.lane.key;
-        self.schedule.charge(key, under_way.bytes);
+        // How much a drain moves is known by its end alone.
+        let drained = if let Told::Drained { bytes } = told { *bytes } else { 0 };
+        self.schedule.charge(key, under_way.bytes + drained);
         let took = now.saturating_duration_since(under_way.begun);
         let has_passed = match told {
             Told::Refused(Refused::Server) => {
@@ -89,7 +91,7 @@ impl Dispatcher {
             }
             // Nobody has heard whether the server answers.
             Told::PutBack | Told::Unconfirmed => return Some(under_way),
-            Told::Flushed { .. } | Told::Drained => true,
+            Told::Flushed { .. } | Told::Drained { .. } => true,
             _ => false,
         };
         self.outage.answered();

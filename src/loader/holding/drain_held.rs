@@ -59,6 +59,8 @@ impl From<DrainError> for Refusal {
 pub struct Drained {
     /// Held records that are held no longer; those below the watermark were stored before, and are not in the fates.
     pub records: usize,
+    /// What those take.
+    pub bytes: usize,
     /// What became of their events.
     pub fates: Fates,
     /// Records among them whose events cannot be decoded: written down, with their bytes.
@@ -218,8 +220,9 @@ impl Draining<'_> {
         let last = (&last.offset as &(dyn ToSql + Sync), Type::INT8);
         self.transaction.execute_typed(DELETE, &[generation, partition, organization, last]).await?;
         self.transaction.commit().await?;
+        let bytes = held[..stored.records].iter().map(|record| record.bytes.len()).sum();
         let unreadable = stored.undecodable.len();
-        Ok(Some(Drained { records: stored.records, fates: stored.fates, unreadable }))
+        Ok(Some(Drained { records: stored.records, bytes, fates: stored.fates, unreadable }))
     }
 
     fn unreadable<'a>(&self, record: &Held<'a>) -> Unreadable<'a> {

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::position::Watermark;
-use super::{Held, LONGEST_PROBE, Lane, Receipt, Refused, Rule, State, Task, Told, Turn, keeps};
+use super::{
+    DRAINS_IN_A_ROW, Held, LONGEST_PROBE, Lane, Receipt, Refused, Rule, State, Task, Told, Turn, keeps,
+};
 
 /// A lost race is run again this often before it counts as the schema's trouble.
 const MOST_RACES: u32 = 5;
@@ -24,13 +26,13 @@ impl Lane {
             Told::Flushed { receipt, met_duplicates } => self.flushed(receipt, met_duplicates),
             Told::Found(watermark) => self.found(watermark),
             Told::FoundHeld if keeps(Rule::OpenByReadingHeld) => {
-                self.hold("records before these are held".to_owned(), now, Duration::ZERO);
+                self.hold("records before these are held".to_owned(), now, Duration::ZERO, DRAINS_IN_A_ROW);
             }
             Told::FoundHeld => self.go_live(self.confirmed),
             Told::Held(_) | Told::WrittenDown(_) => {
                 self.queue.remove_first(task.records());
                 if let State::Held(held) = &mut self.state {
-                    held.drained = 0;
+                    held.drains_first = DRAINS_IN_A_ROW;
                 }
             }
             Told::Undecodable(_) => {
@@ -38,7 +40,7 @@ impl Lane {
                 // No watermark shows that it is written down: opening asks whether the server is still the same.
                 self.unconfirmed(now);
             }
-            Told::Drained => {
+            Told::Drained { .. } => {
                 self.size.passed();
                 self.drain_again(now);
             }
@@ -119,7 +121,7 @@ impl Lane {
             Refused::Again(reason) => match task {
                 // It says nothing of why they are held.
                 Task::Drain { .. } => self.put_off(now),
-                _ if self.races == MOST_RACES => self.hold(reason, now, FIRST_PROBE),
+                _ if self.races == MOST_RACES => self.hold(reason, now, FIRST_PROBE, 0),
                 _ => {
                     self.not_before = Some(now + RACE_PAUSE * 2_u32.pow(self.races));
                     self.races += 1;
@@ -143,11 +145,11 @@ impl Lane {
         self.size.was_too_much(rows);
     }
 
-    fn hold(&mut self, reason: String, now: Instant, pause: Duration) {
+    fn hold(&mut self, reason: String, now: Instant, pause: Duration, drains_first: u32) {
         self.races = 0;
         self.look = false;
         self.flushes_without_duplicates = 0;
-        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE, drained: 0 };
+        let held = Held { reason, probe_at: now + pause, pause: FIRST_PROBE, drains_first };
         self.state = State::Held(held);
     }
 
@@ -158,7 +160,7 @@ impl Lane {
                 held.reason = reason;
                 self.put_off(now);
             }
-            State::Closed | State::Live(_) => self.hold(reason, now, FIRST_PROBE),
+            State::Closed | State::Live(_) => self.hold(reason, now, FIRST_PROBE, 0),
             // The control schema's own table refuses: the same once more.
             State::Nowhere(_) | State::WentBack => self.not_before = Some(now + FIRST_PROBE),
         }
@@ -169,6 +171,7 @@ impl Lane {
         if let State::Held(held) = &mut self.state {
             held.pause = (held.pause * 2).min(LONGEST_PROBE);
             held.probe_at = now + held.pause;
+            held.drains_first = 0;
         }
     }
 
@@ -177,7 +180,7 @@ impl Lane {
         if let State::Held(held) = &mut self.state {
             held.probe_at = now;
             held.pause = FIRST_PROBE;
-            held.drained += 1;
+            held.drains_first = held.drains_first.saturating_sub(1);
         }
     }
 }

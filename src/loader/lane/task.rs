@@ -137,7 +137,10 @@ pub(in crate::loader) enum Told {
     /// The first of its records does not decode; that one is written down, and nothing else was done.
     Undecodable(Kept),
     /// Held records were stored and are held no longer.
-    Drained,
+    Drained {
+        /// What they take.
+        bytes: usize,
+    },
     /// What stood in a drain's way was ended. Nothing was drained.
     Cleared,
     /// A drain found none.

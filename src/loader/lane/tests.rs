@@ -147,10 +147,25 @@ fn a_drain_that_is_due_goes_before_what_is_pending_and_one_that_is_not_does_not(
     assert!(matches!(lane.begin(ALL, First::DueDrain(now)), Task::Hold { records: 1, .. }), "not due yet");
     lane.told(Told::PutBack, now);
     assert_eq!(lane.begin(ALL, First::DueDrain(now)), DRAIN, "a hold in doubt is found by the next drain");
-    lane.told(Told::Drained, now);
+    lane.told(Told::Drained { bytes: 0 }, now);
     assert_eq!(lane.begin(ALL, First::DueDrain(now)), DRAIN, "there may be more");
     lane.told(Told::NoneHeld, now);
     assert!(matches!(lane.begin(ALL, First::DueDrain(now)), Task::Flush { records: 1, .. }));
+}
+
+/// Its turn may come late: behind many others that are refused as well, the drain is due by then.
+#[test]
+fn what_is_refused_is_held_before_a_drain_is_tried_however_late_its_turn_comes() {
+    let (mut lane, now) = (lane_with(&[0]), Instant::now());
+    let late = First::DueDrain(now + LONGEST_PROBE);
+    lane.begin(ALL, late);
+    lane.told(refused(Refused::Schema), now);
+    assert!(matches!(lane.begin(ALL, late), Task::Hold { records: 1, .. }));
+    lane.told(Told::Held(Kept::confirmed()), now);
+    lane.arrive(record(1), Room::Free);
+    assert_eq!(lane.begin(ALL, late), DRAIN);
+    lane.told(refused(Refused::Slow), now);
+    assert!(matches!(lane.begin(ALL, late), Task::Hold { records: 1, .. }), "the drain has had its turn");
 }
 
 #[test]
@@ -161,7 +176,7 @@ fn what_is_pending_is_held_after_some_drains_however_much_there_is_to_drain() {
     for _ in 0..2 {
         for _ in 0..DRAINS_IN_A_ROW {
             assert_eq!(lane.begin(ALL, First::DueDrain(now)), DRAIN);
-            lane.told(Told::Drained, now);
+            lane.told(Told::Drained { bytes: 0 }, now);
         }
         assert!(matches!(lane.begin(ALL, First::DueDrain(now)), Task::Hold { records: 1, .. }));
         lane.told(Told::Held(Kept::confirmed()), now);
@@ -185,7 +200,7 @@ fn after_a_time_out_half_as_much_is_tried_down_to_one_record_and_more_again_once
     };
     let slow = || refused(Refused::Slow);
     assert_eq!([slow(), slow(), slow()].map(&mut rows_of_next), [2, 1, 1]);
-    let passed: Vec<usize> = (0..60).map(|_| rows_of_next(Told::Drained)).collect();
+    let passed: Vec<usize> = (0..60).map(|_| rows_of_next(Told::Drained { bytes: 0 })).collect();
     assert_eq!((passed[0], passed[8], passed[16], passed[59]), (1, 2, 4, 100));
     assert_eq!(rows_of_next(Told::Cleared), 100, "that one was in its way before");
     assert_eq!([refused(Refused::Schema), slow(), slow()].map(&mut rows_of_next), [100, 100, 12]);
@@ -201,8 +216,10 @@ fn a_drain_that_another_keeps_from_its_turn_does_not_change_why_records_are_held
     let (mut lane, now) = (lane_with(&[0]), Instant::now());
     lane.begin(ALL, First::Pending);
     lane.told(refused(Refused::Schema), now);
+    lane.begin(ALL, First::Pending);
+    lane.told(Told::Held(Kept::confirmed()), now);
     lane.arrive(record(1), Room::Free);
-    lane.begin(ALL, First::DueDrain(now + LONGEST_PROBE));
+    assert_eq!(lane.begin(ALL, First::DueDrain(now + LONGEST_PROBE)), DRAIN);
     lane.told(Told::Refused(Refused::Again("another drains".to_owned())), now);
     let Task::Hold { reason, .. } = lane.begin(ALL, First::DueDrain(now)) else { panic!("not due") };
     assert_eq!(reason, "because");
@@ -224,7 +241,7 @@ fn pauses_between_drains_are_doubled_up_to_half_a_minute_and_begin_anew_with_one
     }
     assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     lane.begin(ALL, First::Pending);
-    lane.told(Told::Drained, now);
+    lane.told(Told::Drained { bytes: 0 }, now);
     assert_eq!(lane.wants(now), Wants::Writer, "there may be more");
 }
 

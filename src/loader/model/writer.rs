@@ -306,7 +306,7 @@ impl At<'_> {
             return offer(What::Commits { organization }, Some(Err(violation)));
         }
         let told = match open.is_drain {
-            true => Told::Drained,
+            true => Told::Drained { bytes: 0 },
             false => {
                 let found = super::database::watermark(transaction.found);
                 let to = super::database::watermark(transaction.to).expect("a record was stored");

@@ -286,7 +286,7 @@ impl World {
             self.healthy_is_stored(place, open.transaction.rows);
         }
         let told = if is_drain {
-            Told::Drained
+            Told::Drained { bytes: 0 }
         } else {
             let (rows, found) = (open.transaction.rows.count(), watermark(open.transaction.found));
             let Some(to) = watermark(open.transaction.to) else { return };

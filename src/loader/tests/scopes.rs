@@ -293,6 +293,7 @@ async fn a_deadlock_is_a_race_to_be_run_again() {
     let site = Site::with(&["acme"]).await;
     site.execute(&format!(
         "ALTER ROLE {} SET deadlock_timeout = '10ms'; \
+         GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) TO PUBLIC; \
          CREATE FUNCTION org_acme.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
              PERFORM pg_advisory_xact_lock(2); RETURN NEW; END $$; \
          CREATE TRIGGER t BEFORE INSERT ON org_acme.event FOR EACH ROW EXECUTE FUNCTION org_acme.f()",

@@ -156,8 +156,10 @@ async fn perform_unless(
         () = give_up.cancelled() => drop(tokio::time::timeout(CANCEL_GRACE, canceller.cancel()).await),
     }
     match tokio::time::timeout(CANCEL_GRACE, performing).await {
-        // It was quicker than its cancelling.
-        Ok(performed @ Performed { told: Told::Flushed { .. } | Told::Drained, .. }) => performed,
+        // It was quicker than its cancelling, which is under way and would hit what the connection does next.
+        Ok(Performed { told: told @ (Told::Flushed { .. } | Told::Drained { .. }), .. }) => {
+            Performed { told, is_connection_good: false }
+        }
         Ok(_) | Err(_) => Performed { told: Told::PutBack, is_connection_good: false },
     }
 }

@@ -206,7 +206,7 @@ impl Performing<'_> {
             Ok(None) => Ok(Performed::well(Told::NoneHeld)),
             Ok(Some(drained)) => {
                 self.outcomes.drained(&drained, begun.elapsed());
-                Ok(Performed::well(Told::Drained))
+                Ok(Performed::well(Told::Drained { bytes: drained.bytes }))
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
