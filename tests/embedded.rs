@@ -3,6 +3,7 @@
 mod at_rest;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -290,6 +291,19 @@ fn damage(folder: &Path, text: &str) {
     panic!("no segment holds {text}");
 }
 
+/// The same under a process that has the files open.
+fn damage_in_place(folder: &Path, text: &str) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let bytes = fs::read(entry.path()).expect("a file");
+        if let Some(at) = memchr::memmem::find(&bytes, text.as_bytes()) {
+            let file = fs::OpenOptions::new().write(true).open(entry.path()).expect("a file");
+            file.write_all_at(&[bytes[at] ^ 1], at as u64).expect("it can be written");
+            return;
+        }
+    }
+    panic!("no segment holds {text}");
+}
+
 #[tokio::test]
 async fn damage_stops_its_partition_alone_until_a_person_gives_it_up() {
     let local = Local::set_up().await;
@@ -329,6 +343,40 @@ async fn damage_stops_its_partition_alone_until_a_person_gives_it_up() {
     let service = Service::ready(local.serve()).await;
     eventually("what is left is loaded", async || local.site.stored_ids("acme").await.len() == 40).await;
     assert_eq!(local.ask(&service, "status acme --json").await.done().items()[0]["stopped"], Value::Null);
+    service.stop().await;
+}
+
+/// The loader has read past it, and left the records in the log for want of room.
+#[tokio::test]
+async fn damage_that_is_met_where_the_log_is_read_again_stops_its_partition_and_is_said() {
+    let local = Local::set_up().await;
+    let acme = local.organization("acme").await;
+    let serve = local
+        .serve()
+        .env("ROLLBOOK_LOADER_LANE_MEMORY_BYTES", "65536")
+        .env("ROLLBOOK_LOADER_LOG_CHECK_SECONDS", "1");
+    let service = Service::ready(serve).await;
+    send(&service, &acme, 1).await;
+    local.site.loaded("acme", 10).await;
+    local.let_loader_in(false).await;
+    send(&service, &acme, 150).await;
+    let mut marked = played(1);
+    marked[0]["content_id"] = json!("the-damaged-one");
+    service.post(&acme, Form::Json, &marked).await.accepts(1);
+    send(&service, &acme, 5).await;
+    damage_in_place(&local.data(), "the-damaged-one");
+
+    local.let_loader_in(true).await;
+    eventually("the loader says so", async || {
+        let reply = service.admin.get("/readyz").await.json;
+        reply["loader"]["reason"].as_str().is_some_and(|said| said.contains("damaged at offset 151"))
+    })
+    .await;
+    assert_eq!(local.site.stored_ids("acme").await.len(), 1_510, "what stands before it");
+    service.stop().await;
+    local.rollbook("setup --new-generation").run().await.done();
+    let service = Service::ready(local.serve()).await;
+    eventually("what is left is loaded", async || local.site.stored_ids("acme").await.len() == 1_560).await;
     service.stop().await;
 }
 

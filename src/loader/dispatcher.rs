@@ -22,6 +22,7 @@ mod patience;
 mod tests;
 mod under_way;
 
+use catching_up::Unreadable;
 pub(super) use catching_up::{Brought, Stretch};
 use under_way::{Doubt, UnderWay};
 pub(super) use under_way::{Overdue, TookLong};
@@ -69,8 +70,8 @@ pub(super) struct Dispatcher {
     /// Lanes that left records in the log.
     left: BTreeSet<LaneId>,
     is_reading_again: bool,
-    /// Partitions of which the log could not bring a stretch, and until when they are let alone.
-    unreadable: HashMap<i32, Instant>,
+    /// Partitions of which the log could not bring a stretch when it was last asked.
+    unreadable: HashMap<i32, Unreadable>,
     memory: usize,
     patience: Patience,
     trips: Trips,
@@ -123,6 +124,7 @@ impl Dispatcher {
     pub(super) fn end(&mut self, partition: i32) {
         self.memory -= self.partitions.remove(&partition).as_ref().map_or(0, memory_of);
         self.left.retain(|lane| lane.partition != partition);
+        self.unreadable.remove(&partition);
     }
 
     /// The log brings a record of a partition that was begun.
@@ -166,7 +168,7 @@ impl Dispatcher {
             self.timers.remove(&(at, lane));
             self.look_at(lane, now);
         }
-        self.unreadable.retain(|_, until| *until > now);
+        self.let_alone_until(now);
         loop {
             let side = self.free_side(now)?;
             let lane = self.schedule.next(side)?;
@@ -206,7 +208,7 @@ impl Dispatcher {
         let overdue = self.under_way.values().filter(is_watched).map(|one| self.patience_ends(one)).min();
         let outage = self.outage.until().filter(|_| self.side_with_room().is_some());
         let doubt = self.doubts.front().map(|doubt| doubt.until);
-        let unreadable = self.unreadable.values().copied().min();
+        let unreadable = self.unreadable.values().filter_map(|one| one.until).min();
         timer.into_iter().chain(overdue).chain(outage).chain(doubt).chain(unreadable).min()
     }
 

@@ -65,10 +65,15 @@ impl Partition {
         self.next_offset
     }
 
+    /// Right behind the last record that the log brought; where it brought none, where it is read from.
+    pub(super) fn records_end(&self) -> i64 {
+        self.last.map_or(self.next_offset, |last| last.next_offset)
+    }
+
     /// The log brings a record. Offsets grow; what lies between two is no record.
     pub(super) fn arrive(&mut self, key: LaneKey, record: Waiting, room: Room) -> Arrival {
         let offset = record.offset;
-        self.next_offset = offset + 1;
+        self.next_offset = self.next_offset.max(offset + 1);
         let place = Watermark::after(offset, record.record_id);
         self.last = Some(place);
         self.since_place += 1;

@@ -216,7 +216,8 @@ impl<'a> ReceiveLoop<'a> {
             }
             Turn::WentBack => {
                 tracing::error!(organization.id = %organization, partition,
-                    "the organization's schema has forgotten rows that Postgres confirmed; they come from the log again");
+                    "the organization's schema has forgotten rows that Postgres confirmed; the log brings again what lies above the \
+                     anchor, and `rollbook audit` names what is missing below");
                 anchors::count_rewind();
             }
         }

@@ -44,6 +44,16 @@ pub enum ScanError {
         /// Where it was to be read on.
         partition: i32,
     },
+    /// It brought more before: a broker that leads the partition since just now may not have all of it yet.
+    #[error(
+        "partition {partition} ends at offset {next_offset} at present, below records that the log brought before"
+    )]
+    Short {
+        /// Which.
+        partition: i32,
+        /// Right behind the last record that it brings.
+        next_offset: i64,
+    },
     /// What stands there is not what was written.
     #[error("the log is damaged at offset {offset} of partition {partition}")]
     Damaged {

@@ -8,8 +8,19 @@ use super::super::partition::LaneKey;
 use super::super::schedule::LaneId;
 use super::{Dispatcher, lane_bytes, memory_of, room};
 
-/// How long a partition is let alone of which the log could not bring a stretch.
+/// How long a partition is let alone of which the log could not bring a stretch; doubled each time, so that one that does not
+/// answer takes little of the others' time.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A partition of which the log could not bring a stretch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable {
+    /// Until then it is let alone; `None`: no longer.
+    pub(super) until: Option<Instant>,
+    pause: Duration,
+}
 
 /// A part of a partition that is to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +32,8 @@ pub(in crate::loader) struct Stretch {
     pub(in crate::loader) from: i64,
     /// The first offset not to read.
     pub(in crate::loader) to: i64,
+    /// Right behind the last record that the log brought before: that one it brings again, or it has not been read.
+    pub(in crate::loader) records_end: i64,
     /// Whose records are wanted, and from which offset on.
     pub(in crate::loader) wanted: BTreeMap<LaneKey, i64>,
     /// Bytes of wanted records after which it is enough.
@@ -46,18 +59,20 @@ impl Dispatcher {
             return None;
         }
         let lane_bytes = |key| lane_bytes(&self.limits, &self.schedule, key);
-        let (pending, from, id) = self
+        let (pending, _, from, id) = self
             .left
             .iter()
             .filter_map(|id| {
                 let partition = self.partitions.get(&id.partition)?;
-                let is_readable = !partition.is_closing() && !self.unreadable.contains_key(&id.partition);
+                let is_readable = !partition.is_closing() && !self.is_let_alone(id.partition);
                 let lane = partition.lane(id.key).filter(|_| is_readable)?;
                 let pending = lane.bytes();
                 let most = lane_bytes(id.key);
                 let room = room(&self.limits, most, self.memory, pending, lane.left_cost());
                 let has_room = pending <= most / 2 && room == Room::Free;
-                has_room.then_some((pending, lane.left_from()?, id))
+                let left_from = lane.left_from()?;
+                // Which is the oldest of its partition, and of several the one that is furthest behind.
+                has_room.then_some((pending, left_from - partition.next_offset(), left_from, id))
             })
             .min()?;
         let partition = self.partitions.get(&id.partition)?;
@@ -69,6 +84,7 @@ impl Dispatcher {
             reading: partition.reading(),
             from,
             to: partition.next_offset(),
+            records_end: partition.records_end(),
             wanted: wanted.filter(|(_, left_from)| is_wanted(*left_from)).collect(),
             most_bytes: lane_bytes(id.key).saturating_sub(pending),
         };
@@ -84,10 +100,21 @@ impl Dispatcher {
         Some(stretch)
     }
 
+    fn is_let_alone(&self, partition: i32) -> bool {
+        self.unreadable.get(&partition).is_some_and(|unreadable| unreadable.until.is_some())
+    }
+
+    /// Partitions that were let alone long enough may be asked for again.
+    pub(super) fn let_alone_until(&mut self, now: Instant) {
+        let over = self.unreadable.values_mut().filter(|one| one.until.is_some_and(|until| until <= now));
+        over.for_each(|one| one.until = None);
+    }
+
     /// A stretch was read again, or the first part of it.
     pub(in crate::loader) fn brought(&mut self, brought: Brought, now: Instant) {
         self.is_reading_again = false;
         let Brought { stretch, records, to } = brought;
+        self.unreadable.remove(&stretch.partition);
         let Some(partition) = self.partitions.get_mut(&stretch.partition) else { return };
         if partition.reading() != stretch.reading {
             return;
@@ -125,7 +152,9 @@ impl Dispatcher {
     /// The stretch could not be read: another partition's may be asked for, and this one's after a while.
     pub(in crate::loader) fn brought_nothing(&mut self, partition: i32, now: Instant) {
         self.is_reading_again = false;
-        self.unreadable.insert(partition, now + UNREADABLE_PAUSE);
+        let pause = self.unreadable.get(&partition).map_or(UNREADABLE_PAUSE, |before| before.pause * 2);
+        let pause = pause.min(LONGEST_PAUSE);
+        self.unreadable.insert(partition, Unreadable { until: Some(now + pause), pause });
         let Some(partition) = self.partitions.get_mut(&partition) else { return };
         for lane in partition.lanes_mut() {
             let before = lane.bytes();

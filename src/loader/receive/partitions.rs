@@ -57,22 +57,20 @@ impl ReceiveLoop<'_> {
         self.tell_condition();
     }
 
-    /// What stands before the damage is as good as ever: it is written, and its anchor too.
+    /// What stands before the damage is as good as ever: it is written, and its anchor too, as far as it has a place.
     pub(super) fn stop_at_damage(&mut self) {
-        let ends = self.consumer.ends();
-        let anchored = |partition: &i32| {
-            let begins = ends.get(partition).map_or(0, |ends| ends.start);
-            self.anchoring.next_offset(*partition).unwrap_or(begins)
-        };
-        let reached: Vec<(i32, i64)> = self
-            .damaged
-            .iter()
-            .filter(|(partition, offset)| anchored(partition) >= **offset)
-            .map(|(partition, offset)| (*partition, *offset))
-            .collect();
-        for (partition, offset) in reached {
-            self.damaged.remove(&partition);
-            self.stop(partition, &Discontinuity::Damaged { offset });
+        if self.anchoring.is_writing() {
+            return;
+        }
+        let damaged: Vec<(i32, i64)> =
+            self.damaged.iter().map(|(partition, offset)| (*partition, *offset)).collect();
+        for (partition, offset) in damaged {
+            let is_loaded =
+                self.dispatcher.partition(partition).is_none_or(|read| read.low_water() >= offset);
+            if is_loaded && self.anchoring.moves(&mut self.dispatcher, Some(&[partition])).is_empty() {
+                self.damaged.remove(&partition);
+                self.stop(partition, &Discontinuity::Damaged { offset });
+            }
         }
     }
 

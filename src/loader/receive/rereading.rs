@@ -28,7 +28,7 @@ pub(super) enum Reread {
         /// Which partition.
         partition: i32,
     },
-    /// The log does not have the first of them any more.
+    /// The log does not have the first of them any more, or cannot read it.
     Gone {
         /// Which partition.
         partition: i32,
@@ -101,13 +101,19 @@ impl Rereader {
             Ok(to) => to,
             // What stands before the damage is as good as ever. The look stops the partition there, once it is loaded.
             Err(ScanError::Damaged { offset, .. }) if offset > stretch.from => offset,
+            Err(ScanError::Damaged { .. }) => return Ok(Reread::Gone { partition: stretch.partition }),
             Err(error) => return Err(error),
         };
+        let ends = scanner.ends_of(stretch.partition)?;
         // It may have been quicker than we were while we read, too.
-        match seen.may_lack(to, scanner.ends_of(stretch.partition)?.start) {
-            true => Ok(Reread::Gone { partition: stretch.partition }),
-            false => Ok(Reread::Brought(Brought { stretch, records, to })),
+        if seen.may_lack(to, ends.start) {
+            return Ok(Reread::Gone { partition: stretch.partition });
         }
+        // A broker that leads the partition since just now may not have all of it yet, and calls what it has the end.
+        if to >= stretch.records_end && seen.next < stretch.records_end {
+            return Err(ScanError::Short { partition: stretch.partition, next_offset: seen.next });
+        }
+        Ok(Reread::Brought(Brought { stretch, records, to }))
     }
 }
 

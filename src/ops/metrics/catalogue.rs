@@ -132,7 +132,7 @@ pub const CATALOGUE: [Metric; 30] = [
     gauge(LOADER_LAG_SECONDS, Unit::Seconds, "Age of the oldest record that is not yet safe, by partition."),
     gauge(LOADER_LANES, Unit::Count, "Lanes, one per organization and partition, by state."),
     gauge(LOADER_PARTITIONS, Unit::Count, "Partitions assigned to this process, by state; a stopped one needs a person."),
-    counter(LOADER_REWINDS, "Partitions and schemas found to have less than Postgres once confirmed: the log brings it again."),
+    counter(LOADER_REWINDS, "Partitions and schemas found to have less than Postgres once confirmed."),
     gauge(REPORT_LAG_SECONDS, Unit::Seconds, "Age of the oldest organization's reports where something waits to be taken in; 0 when nothing does."),
     histogram(REPORT_RUN_SECONDS, LATENCY_SECONDS, Unit::Seconds, "An organization's turn of the reporter that took something in."),
     counter(REPORT_EVENTS, "Events that were taken into reports."),
