@@ -12,6 +12,7 @@
 mod admin;
 pub mod audit;
 mod backoff;
+mod blockers;
 mod change;
 mod connect;
 pub mod dead_letters;

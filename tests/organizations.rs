@@ -233,6 +233,7 @@ async fn the_readers_of_a_removed_organization_read_no_more_even_while_a_lock_ke
     reading.batch_execute("BEGIN; SELECT FROM org_acme.event").await.expect("it reads");
     let ran = site.run("org remove acme --yes --json").await.exits(1);
     assert_eq!(ran.error_code(), "not_swept");
+    assert!(ran.stderr.contains(", in a transaction for 1"), "who has the lock: {}", ran.stderr);
     let another = site.session_of("reader_acme").await;
     assert_eq!(sqlstate(&another.batch_execute("SELECT FROM org_acme.event").await), Some("42501"));
     drop((reading, another));

@@ -47,6 +47,7 @@ impl Answer {
             Outcome::Current => ("current", None),
             Outcome::Migrated => ("migrated", None),
             Outcome::WouldMigrate => ("would_migrate", None),
+            Outcome::Removed => ("removed", None),
             Outcome::Failed(problem) => ("failed", Some(chain(problem))),
         };
         let organization = report.organization.to_string();

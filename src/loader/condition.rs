@@ -40,8 +40,8 @@ impl Condition {
     }
 
     /// Whether Postgres or the log is what we wait for.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.server.trouble().is_some() || !self.is_joined()
+    pub(super) fn is_waiting(&self, organizations: &Directory) -> bool {
+        self.server.trouble().is_some() || organizations.is_overdue() || !self.is_joined()
     }
 
     /// Whether the group counts us in.

@@ -38,6 +38,15 @@ pub enum Error {
     /// A statement failed.
     #[error("Postgres refused a statement")]
     Postgres(#[source] tokio_postgres::Error),
+    /// Others have what the change needs.
+    #[error("it waited in vain for {}", .by.join("; "))]
+    LockHeld {
+        /// The sessions that were found to have it.
+        by: Vec<String>,
+        /// How Postgres says it.
+        #[source]
+        source: Box<Error>,
+    },
     /// A read took longer than a healthy server ever needs.
     #[error("Postgres did not answer in time")]
     ReadTimedOut,
@@ -255,6 +264,7 @@ impl Error {
                 "database_unavailable"
             }
             Self::Postgres(_) => "database_error",
+            Self::LockHeld { source, .. } => source.code(),
             Self::Migration { .. } => "migration_failed",
             Self::NotSetUp => "not_set_up",
             Self::ControlVersion { .. } => "control_schema_version",

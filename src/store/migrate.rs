@@ -18,7 +18,7 @@ use super::connect::{look_briefly, no_longer_than};
 use super::organizations::{self, Described};
 use super::roles::{self, Mark};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
-use super::{grants, indexes, migrations, provision, retry, survey};
+use super::{blockers, grants, indexes, migrations, provision, retry, survey};
 use crate::config::{DatabaseUrl, Operator};
 use crate::tenant::{Organization, Slug, State};
 
@@ -64,6 +64,8 @@ pub enum Outcome {
     Migrated,
     /// It would have been brought there.
     WouldMigrate,
+    /// Its organization was removed since the run began: there is nothing to bring anywhere.
+    Removed,
     /// It is where it was, or part of the way.
     Failed(Problem),
 }
@@ -178,10 +180,18 @@ async fn one_schema(
             let outcome = match migrated {
                 Ok(()) if from == TENANT_SCHEMA_VERSION => Outcome::Current,
                 Ok(()) => Outcome::Migrated,
+                Err(Problem::Failed(error)) => {
+                    let error = blockers::named(admin, &one.organization.schema_name, error).await;
+                    Outcome::Failed(Problem::Failed(error))
+                }
                 Err(problem) => Outcome::Failed(problem),
             };
             (Some(from), outcome)
         }
+    };
+    let outcome = match outcome {
+        Outcome::Failed(Problem::Removed) => Outcome::Removed,
+        outcome => outcome,
     };
     Report::new(one, from, outcome)
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::change::Change;
 use super::organizations::{self, Described, Lock};
 use super::roles::{self, Found, Mark};
-use super::{Admin, Error, Installation, TenantNames, provision, retry};
+use super::{Admin, Error, Installation, TenantNames, blockers, provision, retry};
 use crate::tenant::{OrganizationId, Slug, State};
 
 /// Dropping waits for the loader's open transactions (10 s at most), but not for an analyst's long query.
@@ -145,7 +145,13 @@ async fn sweep(
     let mark = Mark::of(id);
     let dropped =
         retry::on_conflict(async || drop_schemas(admin, &names.schema, slug, id, dependents).await).await;
-    let cascaded = dropped.map_err(|source| not_swept("schema", &names.schema, source))?;
+    let cascaded = match dropped {
+        Ok(cascaded) => cascaded,
+        Err(source) => {
+            let source = blockers::named(admin, &names.schema, source).await;
+            return Err(not_swept("schema", &names.schema, source));
+        }
+    };
     let schema = roles::find_schema(&admin.client, &names.schema, &mark).await?;
     refuse_what_is_left(schema, "schema", &names.schema, &mark)?;
     for role in [&names.writer, &names.reader] {

@@ -13,6 +13,8 @@ use super::{KeyDigest, Organization, OrganizationId, Slug, State, WriteKey};
 
 /// Organizations are read every second; after so long without, Postgres is away.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Two of the looks that are taken each second.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// Proof that a caller's key was looked up and names this organization, or that a record which intake wrote does.
 /// The field is private on purpose.
@@ -179,6 +181,11 @@ impl Directory {
         silence.map(|silence| {
             self.with_reason(&format!("Postgres has not answered for {} s", silence.as_secs()))
         })
+    }
+
+    /// Whether Postgres may be away: the look of each second is overdue. Sooner than people are told.
+    pub fn is_overdue(&self) -> bool {
+        self.taken_at().is_none_or(|read_at| read_at.elapsed() > OVERDUE)
     }
 
     fn with_reason(&self, what: &str) -> String {

@@ -1,5 +1,7 @@
 //! Postgres: killed, restarted, out of reach, read-only, its disk full. Intake goes on without it.
 
+use std::time::{Duration, Instant};
+
 use rollbook::config::log::LogKind;
 
 use super::{Ground, Passage, SmallDisk};
@@ -131,6 +133,28 @@ async fn a_postgres_that_takes_connections_and_says_nothing_is_tried_again_until
         service.becomes_ready().await;
     }
     let clients = ground.load();
+    ground.gains(10).await;
+    ground.reckon(clients).await;
+}
+
+#[tokio::test]
+async fn an_outage_turns_no_healthz_however_soon_a_partition_counts_as_stuck() {
+    let ground = Ground::with(&["acme"]).await;
+    let _intake = ground.intake().await;
+    let serve = ground.loader_to_be().env("ROLLBOOK_LOADER_STUCK_SECONDS", "5");
+    let loader = ground.start(serve).await;
+    loader.becomes_ready().await;
+    let clients = ground.load();
+    ground.gains(10).await;
+    ground.loader_to_postgres.set(Passage::Stalled);
+    let until = Instant::now() + Duration::from_secs(15);
+    eventually("time passes", async || {
+        let reply = loader.admin.get("/healthz").await;
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        Instant::now() > until
+    })
+    .await;
+    ground.loader_to_postgres.set(Passage::Open);
     ground.gains(10).await;
     ground.reckon(clients).await;
 }

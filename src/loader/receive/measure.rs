@@ -37,7 +37,7 @@ impl ReceiveLoop<'_> {
         self.tell_condition();
         let ends = self.consumer.ends();
         // What waits for Postgres or for the log does not stand still.
-        let is_waiting = self.shared.condition.is_waiting();
+        let is_waiting = self.shared.condition.is_waiting(&self.shared.directory);
         let (mut moved_at, mut at_rest) = (Instant::now(), Vec::new());
         for (number, moving) in &mut self.moving {
             let Some(ends) = ends.get(number) else { continue };
