@@ -10,7 +10,7 @@ use crate::loader::LONGEST_PROBE;
 use crate::log::{Anchor, PartitionStanding, Remembered, partition_of, standings};
 use crate::ops::chain;
 use crate::store::Admin;
-use crate::store::status::{self, Standing};
+use crate::store::status::{self, Rewound, Standing};
 use crate::tenant::Slug;
 
 /// What `status` takes.
@@ -118,6 +118,7 @@ impl Arguments {
         });
         if !self.admin.output.json {
             standings.iter().for_each(say_why_held);
+            status::rewound(&admin).await?.iter().for_each(say_rewound);
         }
         Ok(())
     }
@@ -147,6 +148,16 @@ impl Arguments {
 
 fn is_unset(fault: &ConfigError) -> bool {
     matches!(fault, ConfigError::Missing { .. } | ConfigError::NoLog)
+}
+
+fn say_rewound(rewound: &Rewound) {
+    let partitions: Vec<String> = rewound.partitions.iter().map(ToString::to_string).collect();
+    output::say(&format!(
+        "Postgres was found to have gone back in time, last at {}, in partitions {}: the log brings again what it forgot. \
+         Whether all of it is there: rollbook audit",
+        rewound.at,
+        partitions.join(", ")
+    ));
 }
 
 fn say_why_held(standing: &Standing) {

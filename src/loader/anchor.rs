@@ -24,6 +24,8 @@ pub(super) struct AnchorMove {
     pub(super) from: Option<Watermark>,
     /// Where everything below is safe.
     pub(super) to: Watermark,
+    /// Whether it was found lower than it once was: that is written down, for people.
+    pub(super) rewound: bool,
 }
 
 /// What became of moves.
@@ -99,8 +101,9 @@ async fn update(
     moves: &[&AnchorMove],
 ) -> Result<u64, tokio_postgres::Error> {
     const UPDATE: &str = "UPDATE rollbook.partition_anchor AS anchor \
-         SET next_offset = moves.next_offset, record_id = moves.record_id, written_at = now() \
-         FROM unnest($2, $3, $4, $5) AS moves (partition, next_offset, record_id, before) \
+         SET next_offset = moves.next_offset, record_id = moves.record_id, written_at = now(), \
+             rewound_at = CASE WHEN moves.rewound THEN now() ELSE anchor.rewound_at END \
+         FROM unnest($2, $3, $4, $5, $6) AS moves (partition, next_offset, record_id, rewound, before) \
          WHERE anchor.generation = $1 AND anchor.partition = moves.partition AND anchor.next_offset = moves.before";
     let before: Vec<i64> = moves.iter().filter_map(|one| one.from.map(|from| from.next_offset)).collect();
     let columns = Columns::of(moves);
@@ -112,6 +115,7 @@ async fn update(
                 (&columns.partitions, Type::INT4_ARRAY),
                 (&columns.next_offsets, Type::INT8_ARRAY),
                 (&columns.record_ids, Type::UUID_ARRAY),
+                (&columns.rewound, Type::BOOL_ARRAY),
                 (&before, Type::INT8_ARRAY),
             ],
         )
@@ -124,9 +128,9 @@ async fn insert(
     moves: &[&AnchorMove],
 ) -> Result<u64, tokio_postgres::Error> {
     const INSERT: &str = "INSERT INTO rollbook.partition_anchor \
-         (generation, partition, next_offset, record_id, written_at) \
-         SELECT $1, partition, next_offset, record_id, now() \
-         FROM unnest($2, $3, $4) AS moves (partition, next_offset, record_id) \
+         (generation, partition, next_offset, record_id, written_at, rewound_at) \
+         SELECT $1, partition, next_offset, record_id, now(), CASE WHEN rewound THEN now() END \
+         FROM unnest($2, $3, $4, $5) AS moves (partition, next_offset, record_id, rewound) \
          ON CONFLICT DO NOTHING";
     let columns = Columns::of(moves);
     transaction
@@ -137,6 +141,7 @@ async fn insert(
                 (&columns.partitions, Type::INT4_ARRAY),
                 (&columns.next_offsets, Type::INT8_ARRAY),
                 (&columns.record_ids, Type::UUID_ARRAY),
+                (&columns.rewound, Type::BOOL_ARRAY),
             ],
         )
         .await
@@ -146,6 +151,7 @@ struct Columns {
     partitions: Vec<i32>,
     next_offsets: Vec<i64>,
     record_ids: Vec<Option<Uuid>>,
+    rewound: Vec<bool>,
 }
 
 impl Columns {
@@ -155,6 +161,7 @@ impl Columns {
             partitions: moves.iter().map(|one| one.partition).collect(),
             next_offsets: moves.iter().map(|one| one.to.next_offset).collect(),
             record_ids: moves.iter().map(|one| record_id(one.to.last_record_id)).collect(),
+            rewound: moves.iter().map(|one| one.rewound).collect(),
         }
     }
 }

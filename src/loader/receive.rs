@@ -218,7 +218,7 @@ impl<'a> ReceiveLoop<'a> {
                 tracing::error!(organization.id = %organization, partition,
                     "the organization's schema has forgotten rows that Postgres confirmed; the log brings again what lies above the \
                      anchor, and `rollbook audit` names what is missing below");
-                anchors::count_rewind();
+                self.anchoring.rewound(partition);
             }
         }
         if self.dispatcher.partition(partition).is_some_and(super::partition::Partition::went_back) {

@@ -25,7 +25,7 @@ mod tenant_files {
 }
 
 /// The newest migration of `rollbook` that this binary carries.
-pub const CONTROL_SCHEMA_VERSION: i32 = 12;
+pub const CONTROL_SCHEMA_VERSION: i32 = 13;
 /// The newest migration of an organization's schema that this binary carries. The loader knows this version.
 pub const TENANT_SCHEMA_VERSION: i32 = 8;
 

@@ -141,6 +141,27 @@ async fn reports(client: &mut Client, schema: &str) -> Reports {
     }
 }
 
+/// When Postgres was last found to have gone back in time, within the last week, and of which partitions.
+#[derive(Clone, Debug)]
+pub struct Rewound {
+    /// To the second, in UTC.
+    pub at: String,
+    /// Those that began again at lower anchors, in their order.
+    pub partitions: Vec<i32>,
+}
+
+/// Looks whether it was.
+///
+/// # Errors
+/// Postgres.
+pub async fn rewound(admin: &Admin) -> Result<Option<Rewound>, Error> {
+    let sql = "SELECT to_char(max(rewound_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                      array_agg(partition ORDER BY partition) \
+               FROM rollbook.partition_anchor WHERE rewound_at > now() - interval '7 days' HAVING count(*) > 0";
+    let row = admin.client.query_opt(sql, &[]).await?;
+    Ok(row.map(|row| Rewound { at: row.get(0), partitions: row.get(1) }))
+}
+
 /// How far the current log is safe.
 #[derive(Clone, Debug)]
 pub struct Anchors {

@@ -110,6 +110,10 @@ async fn a_postgres_that_goes_back_in_time_gets_what_it_forgot_from_the_log_agai
     assert!(["Postgres went back", "has forgotten rows"].iter().any(|words| said.contains(words)), "{said}");
     ground.gains(100).await;
     loader.becomes_ready().await;
+    eventually("status says so", async || {
+        ground.run("status").await.stdout.contains("Postgres was found to have gone back in time")
+    })
+    .await;
     let all = ground.reckon(clients).await;
     assert_eq!(all.dead, 0, "{all:?}");
 }

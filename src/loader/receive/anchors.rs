@@ -1,6 +1,6 @@
 //! What the loader remembers of its anchors, and when and how they are moved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(8);
 pub(in crate::loader) struct Remembered {
     anchors: HashMap<i32, i64>,
     watermarks: HashMap<(i32, LaneKey), Watermark>,
+    /// Partitions of which Postgres was found to have forgotten, until that is written down.
+    rewound: HashSet<i32>,
 }
 
 /// See the module.
@@ -101,9 +103,15 @@ impl Anchoring {
                 found,
                 "Postgres went back: it has forgotten what it confirmed; the log brings it again"
             );
-            count_rewind();
+            self.rewound(partition);
         }
         self.written.insert(partition, anchor);
+    }
+
+    /// A partition, or a lane of it, found less than the database had confirmed.
+    pub(in crate::loader) fn rewound(&mut self, partition: i32) {
+        metrics::counter!(LOADER_REWINDS).increment(1);
+        self.remembered.rewound.insert(partition);
     }
 
     /// Lanes of the partition learn what the database confirmed to those before them.
@@ -154,7 +162,8 @@ impl Anchoring {
             let Some(state) = dispatcher.partition_mut(*partition) else { continue };
             let Some(to) = state.safe_place() else { continue };
             if from.is_none_or(|from| from.next_offset < to.next_offset) {
-                moves.push(AnchorMove { partition: *partition, from: *from, to });
+                let rewound = self.remembered.rewound.contains(partition);
+                moves.push(AnchorMove { partition: *partition, from: *from, to, rewound });
             }
         }
         moves
@@ -179,6 +188,7 @@ impl Anchoring {
         for one in moves {
             if let Some(written) = self.written.get_mut(&one.partition) {
                 *written = Some(one.to);
+                self.remembered.rewound.remove(&one.partition);
             }
         }
     }
@@ -224,9 +234,4 @@ impl ReceiveLoop<'_> {
             self.end(Ended::Rewound);
         }
     }
-}
-
-/// A partition, or a lane, found less than the database had confirmed.
-pub(super) fn count_rewind() {
-    metrics::counter!(LOADER_REWINDS).increment(1);
 }

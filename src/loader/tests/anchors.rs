@@ -18,7 +18,7 @@ fn after(offset: i64) -> Watermark {
 }
 
 fn moving(partition: i32, from: Option<Watermark>, to: Watermark) -> AnchorMove {
-    AnchorMove { partition, from, to }
+    AnchorMove { partition, from, to, rewound: false }
 }
 
 /// A loader's connection, and what it writes to.
