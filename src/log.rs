@@ -21,12 +21,13 @@ mod standing;
 
 use std::time::Duration;
 
-use crate::config::log::{ConsumeArgs, LogSettings};
+use crate::config::log::{ConsumeArgs, EmbeddedSettings, LogSettings};
 
 pub use consume::{
     Assignment, ConsumeError, Consumer, Delivery, LogRecord, PartitionEnds, Revocation, Start,
 };
 pub use continuity::{Anchor, Discontinuity, Remembered};
+pub use embedded::Outlook;
 pub use ensure::{Difference, Ensured, ensure, hold_still, remove};
 pub use local::Pages;
 pub use partitioning::partition_of;
@@ -92,6 +93,15 @@ impl Log {
                 local::LocalLog::open(settings).map(|log| Self(Of::Embedded(log))).map_err(LogError::new)
             }
         }
+    }
+
+    /// What opening an embedded log would come to, as long as no process has it open; nothing is changed, and nothing made.
+    /// May read for a while: call it off the async threads.
+    ///
+    /// # Errors
+    /// It could not be opened; or there is none, and this process could not make one.
+    pub fn outlook(settings: &EmbeddedSettings) -> Result<Outlook, LogError> {
+        local::LocalLog::outlook(settings).map_err(LogError::new)
     }
 
     /// The producing end. It does not wait for the log: see [`Publisher::trouble`]. A topic has a record acknowledged

@@ -24,6 +24,7 @@ mod given_up;
 mod listing;
 mod lock;
 mod open;
+mod outlook;
 mod queue;
 mod recovery;
 mod scan;
@@ -52,6 +53,7 @@ use state::Shared;
 pub use cursor::{Cursor, CursorError, Frame};
 pub use gaps::Damage;
 pub use open::OpenError;
+pub use outlook::Outlook;
 pub use trouble::{AppendError, Trouble};
 
 /// A disk that takes longer for a group of records does not answer, as far as those know who wait.
@@ -174,6 +176,14 @@ impl Engine {
     /// See [`OpenError`].
     pub fn look(folder: &Path) -> Result<Self, OpenError> {
         open::look(folder)
+    }
+
+    /// What [`Engine::open`] would come to, in a folder that no process has open. Changes nothing, and makes nothing.
+    ///
+    /// # Errors
+    /// It could not be opened, see [`OpenError`]; or not be made or written to by this process.
+    pub fn outlook(settings: &EngineSettings) -> Result<Outlook, OpenError> {
+        outlook::outlook(settings)
     }
 
     /// Appends a record. Never waits: `told` hears once it is durable, from the thread that writes, or at once where

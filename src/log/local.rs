@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::PartitionEnds;
-use super::embedded::{Engine, EngineSettings, Findings, OpenError};
+use super::embedded::{Engine, EngineSettings, Findings, OpenError, Outlook};
 use crate::config::log::EmbeddedSettings;
 
 mod consumer;
@@ -41,15 +41,18 @@ impl LocalLog {
     /// # Errors
     /// See [`OpenError`].
     pub(super) fn open(settings: &EmbeddedSettings) -> Result<Self, OpenError> {
-        let EmbeddedSettings { folder, partitions, retention_bytes } = settings;
-        let engine_settings = EngineSettings {
-            folder: folder.clone(),
-            partitions: *partitions,
-            retention_bytes: *retention_bytes,
-        };
-        let (engine, findings) = Engine::open(&engine_settings)?;
+        let (engine, findings) = Engine::open(&engine_settings(settings))?;
+        let EmbeddedSettings { folder, retention_bytes, .. } = settings;
         say(folder, &findings);
         Ok(Self { engine, folder: folder.as_path().into(), retention_bytes: *retention_bytes })
+    }
+
+    /// What [`LocalLog::open`] would come to, without doing it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(super) fn outlook(settings: &EmbeddedSettings) -> Result<Outlook, OpenError> {
+        Engine::outlook(&engine_settings(settings))
     }
 
     /// Looks at a folder that no process has open. What is not as it should be is said by the process that opens it next.
@@ -101,6 +104,11 @@ impl fmt::Debug for LocalLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalLog").field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+fn engine_settings(settings: &EmbeddedSettings) -> EngineSettings {
+    let EmbeddedSettings { folder, partitions, retention_bytes } = settings;
+    EngineSettings { folder: folder.clone(), partitions: *partitions, retention_bytes: *retention_bytes }
 }
 
 fn say(folder: &PathBuf, findings: &Findings) {

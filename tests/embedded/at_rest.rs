@@ -147,3 +147,29 @@ async fn a_service_that_starts_during_a_look_waits_for_it() {
     says("serving").await;
     starting.kill().await.expect("a child of ours");
 }
+
+#[tokio::test]
+async fn a_check_looks_at_the_folder_and_changes_nothing() {
+    let local = Local::set_up().await;
+    let other = || local.at_rest("serve --check").env("ROLLBOOK_LOG_PARTITIONS", "13");
+    let differs = "the log in this folder has 3 partitions, and the settings ask for 13\n";
+    let said = local.look("serve --check").await.done().stdout;
+    let not_yet =
+        format!("there is no log in `{}` yet: it will be made, with 3 partitions", local.data().display());
+    assert!(said.contains(&not_yet), "{said}");
+    assert!(!local.data().exists(), "a look makes nothing");
+
+    let service = Service::ready(local.serve()).await;
+    let running =
+        other().env("ROLLBOOK_ADMIN_ADDR", service.admin.address()).env("ROLLBOOK_HTTP_ADDR", "127.0.0.1:0");
+    let said = running.run().await.exits(64).stdout;
+    assert!(said.contains("wrong  log ") && said.ends_with(differs), "{said}");
+    service.stop().await;
+
+    let before = files(&local.data());
+    let said = local.look("serve --check").await.done().stdout;
+    assert!(said.contains("can be opened, with 3 partitions"), "{said}");
+    let said = other().run().await.exits(64).stdout;
+    assert!(said.contains("wrong  log ") && said.ends_with(differs), "{said}");
+    assert!(files(&local.data()) == before, "nothing was changed");
+}

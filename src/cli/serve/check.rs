@@ -9,7 +9,8 @@ use super::{Arguments, RoleArg};
 use crate::cli::{Failure, output};
 use crate::config::log::{EmbeddedSettings, LogSettings};
 use crate::config::{ConfigError, DatabaseUrl, Faults, Output};
-use crate::log::{Log, LogError, Readable};
+use crate::log::embedded::OpenError;
+use crate::log::{Log, LogError, Outlook, Readable};
 use crate::ops::chain;
 use crate::ops::descriptors;
 use crate::store::directory::{View, read_once};
@@ -116,39 +117,46 @@ async fn try_login(url: &DatabaseUrl, view: View, login: &Login) -> Result<Strin
 }
 
 async fn the_log(arguments: &Arguments, settings: LogSettings) -> Finding {
-    let group = arguments.consume.group.kafka_group.clone();
-    let opening = {
-        let settings = settings.clone();
-        tokio::task::spawn_blocking(move || Log::open(&settings, &group))
-    };
-    let found = match (opening.await, settings) {
-        (Ok(Ok(log)), LogSettings::Kafka(settings)) => topic(&log, &settings.topic, &settings.brokers).await,
-        (Ok(Ok(log)), LogSettings::Embedded(settings)) => folder(&log, &settings).await,
-        (Ok(Err(error)), settings) if error.is_in_use() => in_use(arguments, &settings, &error).await,
-        (Ok(Err(error)), _) => Err(chain(&error)),
-        (Err(error), _) => Err(error.to_string()),
+    let found = match &settings {
+        LogSettings::Kafka(kafka) => match Log::open(&settings, &arguments.consume.group.kafka_group) {
+            Ok(log) => topic(&log, &kafka.topic, &kafka.brokers).await,
+            Err(error) => Err(chain(&error)),
+        },
+        LogSettings::Embedded(embedded) => folder(arguments, embedded).await,
     };
     Finding::new("log", found)
 }
 
-/// It was opened, and is let go of again.
-async fn folder(log: &Log, settings: &EmbeddedSettings) -> Result<String, String> {
-    let partitions = log.readable().ask(|scanner| Ok(scanner.ends()?.len())).await;
-    let log = log.clone();
-    let _closed = tokio::task::spawn_blocking(move || log.close()).await;
-    let folder = settings.folder.display();
-    match partitions {
-        Ok(partitions) => Ok(format!("the folder `{folder}` is ours, with {partitions} partitions")),
-        Err(error) => Err(format!("{folder}: {}", chain(&error))),
+/// It is only looked at: a folder that the check made as root, the service could not open as itself.
+async fn folder(arguments: &Arguments, settings: &EmbeddedSettings) -> Result<String, String> {
+    let looking = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Log::outlook(&settings))
+    };
+    let EmbeddedSettings { folder, partitions, .. } = settings;
+    let folder = folder.display();
+    match looking.await.map_err(|error| error.to_string())? {
+        Ok(Outlook::Log) => Ok(format!("the log in `{folder}` can be opened, with {partitions} partitions")),
+        Ok(Outlook::NoLogYet) => {
+            Ok(format!("there is no log in `{folder}` yet: it will be made, with {partitions} partitions"))
+        }
+        Err(error) if error.is_in_use() => in_use(arguments, settings, &error).await,
+        Err(error) => Err(chain(&error)),
     }
 }
 
 /// Nothing is wrong where the service is running already: before an upgrade it is.
-async fn in_use(arguments: &Arguments, settings: &LogSettings, locked: &LogError) -> Result<String, String> {
+async fn in_use(
+    arguments: &Arguments,
+    settings: &EmbeddedSettings,
+    locked: &LogError,
+) -> Result<String, String> {
     let addr = arguments.ops.admin.admin_addr;
-    let running =
-        Readable::of(settings, &arguments.consume.group.kafka_group, addr).map_err(|error| chain(&error))?;
+    let running = Readable::of(&LogSettings::Embedded(settings.clone()), "", addr);
+    let running = running.map_err(|error| chain(&error))?;
+    let asked = settings.partitions as usize;
     match running.ask(|scanner| Ok(scanner.ends()?.len())).await {
+        Ok(found) if found != asked => Err(OpenError::Partitions { found, asked }.to_string()),
         Ok(partitions) => Ok(format!("the service at {addr} has it open, with {partitions} partitions")),
         Err(error) => Err(format!("{locked}; {}", chain(&error))),
     }

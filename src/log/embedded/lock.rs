@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::folder::make_new;
 use super::open::OpenError;
 
-const NAME: &str = "lock";
+pub(super) const NAME: &str = "lock";
 /// How long a process that is to write waits for those that look, which are soon done.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);

@@ -106,11 +106,7 @@ pub(super) fn open_in(
     settings: &EngineSettings,
     on_sync_failed: OnSyncFailed,
 ) -> Result<(Engine, Findings), OpenError> {
-    let asked = settings.partitions;
-    let partitions = as_index(u64::from(asked));
-    if !(1..=MAX_PARTITIONS).contains(&partitions) {
-        return Err(OpenError::TooManyPartitions { asked });
-    }
+    let partitions = partitions_asked(settings)?;
     let Found { state, findings, leftovers, empty, last_number } = read(&*folder, partitions)?;
     leftovers.remove(&*folder)?;
     let retention_bytes = settings.retention_bytes;
@@ -132,6 +128,16 @@ pub(super) fn open_in(
     let (appender, giving_up) = (Mutex::new(Some(thread)), Mutex::new(()));
     let inside = Inside { folder, shared, queue, partitions, appender, giving_up, _looking: None };
     Ok((Engine { inside: Arc::new(inside) }, findings))
+}
+
+/// How many partitions the log is to have.
+pub(super) fn partitions_asked(settings: &EngineSettings) -> Result<usize, OpenError> {
+    let asked = settings.partitions;
+    let partitions = as_index(u64::from(asked));
+    match (1..=MAX_PARTITIONS).contains(&partitions) {
+        true => Ok(partitions),
+        false => Err(OpenError::TooManyPartitions { asked }),
+    }
 }
 
 /// Looks at a folder on the disk.
@@ -156,7 +162,7 @@ pub(super) fn look_in(folder: Arc<dyn Folder>, lock: Option<File>, path: &Path) 
 }
 
 /// What is there.
-struct Found {
+pub(super) struct Found {
     state: State,
     findings: Findings,
     leftovers: Leftovers,
@@ -164,7 +170,15 @@ struct Found {
     last_number: u64,
 }
 
-fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
+impl Found {
+    /// Whether no log was ever begun there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last_number == 0
+    }
+}
+
+/// Reads what is there, and changes nothing.
+pub(super) fn read(folder: &dyn Folder, partitions: usize) -> Result<Found, OpenError> {
     let recovered = recover(folder, partitions)?;
     let given_up = given_up::read(folder).map_err(|source| OpenError::reading("given-up", source))?;
     let forgot_given_up = given_up.is_none();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Engine, OpenError, lock, open};
+use super::super::{Engine, OpenError, Outlook, lock, open};
 use super::forgetful::Forgetful;
 use super::support::{
     PATIENCE, SMALL, SMALL_LOGS_PARTITIONS, SmallLog, append, open_folder, open_in, read_all, settings,
@@ -68,4 +68,52 @@ fn any_number_look_while_none_writes_and_who_writes_waits_for_them() {
     drop(other);
     opening.join().expect("no panic").expect("it was waited for");
     assert!(PATIENCE >= lock::PATIENCE, "a test would give up first");
+}
+
+/// What opening a log of three partitions would come to.
+fn outlook(path: &Path) -> Result<Outlook, OpenError> {
+    Engine::outlook(&settings(path, 3, SMALL))
+}
+
+#[test]
+fn what_opening_would_come_to_is_told_without_making_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nowhere = folder.path().join("above/nowhere");
+    assert_eq!(outlook(&nowhere).expect("it can be made"), Outlook::NoLogYet);
+    assert_eq!(outlook(folder.path()).expect("it can be made"), Outlook::NoLogYet);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+
+    std::fs::write(folder.path().join("file"), "").expect("it can be written");
+    std::os::unix::fs::symlink("gone", folder.path().join("link")).expect("it can be written");
+    for no_folder in ["file", "file/below", "link", "link/below"] {
+        let refused = outlook(&folder.path().join(no_folder));
+        assert!(matches!(refused, Err(OpenError::Io { .. })), "{no_folder}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_keeps_a_log_from_being_opened_is_told_beforehand() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let (engine, _) = open_folder(path, 3);
+    append(&engine, 1, b"record").expect("room");
+    engine.close();
+    let lock = path.join("lock");
+    let entries = std::fs::read_dir(path).expect("a folder").flatten();
+    let segments: Vec<_> = entries.map(|entry| entry.path()).filter(|file| *file != lock).collect();
+    assert_eq!(outlook(path).expect("it opens"), Outlook::Log);
+
+    let other = settings(path, 4, SMALL);
+    let told = |found: Result<(), OpenError>| found.expect_err("it does not open").to_string();
+    let beforehand = told(Engine::outlook(&other).map(drop));
+    assert_eq!(beforehand, told(Engine::open(&other).map(drop)));
+    // Whoever opens it makes the lock anew.
+    std::fs::remove_file(&lock).expect("it is there");
+    assert_eq!(beforehand, told(Engine::outlook(&other).map(drop)));
+    assert!(!lock.exists());
+    for segment in segments {
+        let whole = std::fs::read(&segment).expect("it can be read");
+        std::fs::write(&segment, vec![7; whole.len()]).expect("it can be written");
+    }
+    assert_eq!(told(outlook(path).map(drop)), told(Engine::open(&settings(path, 3, SMALL)).map(drop)));
 }
