@@ -120,6 +120,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => arguments.idle(),
             Self::Setup(arguments) => arguments.idle(),
+            Self::Org(command) => command.idle().into_iter().collect(),
             Self::Status(arguments) => arguments.idle(),
             Self::Audit(arguments) => arguments.idle(),
             Self::Demo(arguments) => arguments.idle().into_iter().collect(),

@@ -81,11 +81,17 @@ async fn set_changes_what_is_named_and_leaves_the_rest() {
 #[tokio::test]
 async fn set_refuses_what_no_browser_sends_and_what_changes_nothing() {
     let site = Site::with(&["acme"]).await;
-    for words in
-        ["", "--rate-limit 0", "--rate-limit -5", "--origin example.org", "--origin https://a.example/"]
-    {
+    for words in ["", "--rate-limit 0", "--rate-limit -5", "--origin example.org", "--origin http://a:b:c"] {
         site.run(&format!("org set acme {words}")).await.exits(2);
     }
+    for written in ["https://a.example:443", "https://A.example/"] {
+        let said = site.run(&format!("org set acme --origin {written}")).await.exits(2).stderr;
+        assert!(said.contains("browsers write this origin as `https://a.example`"), "{said}");
+    }
+    // Of these one says every origin and the other says one.
+    let said = site.run("org set acme --origin any --origin https://x.example").await.exits(2).stderr;
+    assert!(said.contains("--origin is `any`, which is every origin, and others beside it"), "{said}");
+    assert_eq!(site.run("org show acme --json").await.done().json()["origins"], json!([]));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `rollbook org`: the life of an organization.
 
 mod add;
+mod origin;
 mod remove;
 mod set;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use super::admin::AdminArguments;
 use super::{Failure, output};
-use crate::config::Output;
+use crate::config::{Idle, Output};
 use crate::store::lifecycle;
 use crate::store::organizations::{self, Described};
 use crate::tenant::Slug;
@@ -50,6 +51,19 @@ impl Command {
             Self::Show(one) | Self::Suspend(one) | Self::Resume(one) => &one.admin,
             Self::Set(arguments) => &arguments.admin,
             Self::Remove(arguments) => &arguments.admin,
+        }
+    }
+
+    /// The settings that have no effect beside the others.
+    pub(super) fn idle(&self) -> Option<Idle> {
+        match self {
+            Self::Set(arguments) => arguments.idle(),
+            Self::Add(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Suspend(_)
+            | Self::Resume(_)
+            | Self::Remove(_) => None,
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use super::origin::{Origin, origin};
 use crate::cli::Failure;
 use crate::cli::admin::AdminArguments;
+use crate::config::Idle;
 use crate::store::lifecycle::{self, Changes, RateLimit};
 use crate::tenant::{Completion, Slug};
 
@@ -30,14 +32,18 @@ pub(in crate::cli) struct Arguments {
     pub(super) admin: AdminArguments,
 }
 
-/// One word of `--origin`.
-#[derive(Clone, Debug)]
-enum Origin {
-    Any,
-    One(String),
-}
-
 impl Arguments {
+    /// What has no effect beside the rest.
+    pub(super) fn idle(&self) -> Option<Idle> {
+        let written = self.origin.as_deref().unwrap_or_default();
+        let among_others = written.contains(&Origin::Any) && written.iter().any(|one| *one != Origin::Any);
+        Idle::if_so(
+            among_others,
+            &["origin"],
+            "is `any`, which is every origin, and others beside it: which is meant?",
+        )
+    }
+
     pub(super) async fn run(self) -> Result<(), Failure> {
         let changes = Changes {
             name: self.name,
@@ -51,7 +57,7 @@ impl Arguments {
     }
 }
 
-/// `any` among others opens the door to every origin, so it is the whole list.
+/// `any` is the empty list, which keeps no origin out.
 fn origins(written: Vec<Origin>) -> Vec<String> {
     let one_by_one = written.into_iter().map(|origin| match origin {
         Origin::Any => None,
@@ -76,47 +82,4 @@ fn rate_limit(text: &str) -> Result<RateLimit, String> {
     limit
         .map(RateLimit::EventsPerSecond)
         .ok_or_else(|| "a rate limit is a whole number from 1 to 2147483647, or `default`".to_owned())
-}
-
-/// Takes an origin as browsers write it: they compare it byte for byte with what a page sends, and so does intake.
-fn origin(text: &str) -> Result<Origin, String> {
-    if text == "any" {
-        return Ok(Origin::Any);
-    }
-    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
-    match authority {
-        Some(authority) if !authority.is_empty() && authority.chars().all(is_plain) => {
-            Ok(Origin::One(text.to_owned()))
-        }
-        _ => Err(
-            "an origin is http:// or https://, a host in lower case, and a port if it is not the usual one; \
-                  or `any`"
-                .to_owned(),
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_what_a_browser_sends_and_nothing_else() {
-        for good in ["https://play.example.org", "http://localhost:5173", "http://[::1]:80", "any"] {
-            assert!(origin(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["play.example.org", "https://", "https://Example.org", "https://a.org/", "https://a.org/x", "*"]
-        {
-            assert!(origin(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn any_among_others_is_every_origin() {
-        let one = || Origin::One("https://a.org".to_owned());
-        assert_eq!(origins(vec![one(), one()]).len(), 2);
-        assert!(origins(vec![one(), Origin::Any]).is_empty());
-    }
 }
