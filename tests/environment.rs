@@ -144,6 +144,32 @@ async fn a_contradiction_is_told_beside_what_is_missing() {
 }
 
 #[tokio::test]
+async fn why_a_value_is_refused_is_said_in_words_for_everyone() {
+    let jobs = Rollbook::new("migrate --jobs 0").env("ROLLBOOK_DATABASE_URL", URL).run().await.exits(2);
+    assert_eq!(
+        jobs.stderr,
+        "error: invalid value '0' for '--jobs <N>': it must be at least 1\n\nFor more information, try '--help'.\n"
+    );
+    let serve = Rollbook::new("serve --admin-addr :9090")
+        .env("ROLLBOOK_DEFAULT_RATE_LIMIT", "0")
+        .env("ROLLBOOK_LOG_PARTITIONS", "x")
+        .env("ROLLBOOK_LOG_RETENTION_BYTES", "5")
+        .env("ROLLBOOK_HTTP_ADDR", "localhost:8080")
+        .env("ROLLBOOK_ROLE", "intake,");
+    let said = serve.run().await.exits(2).stderr;
+    for part in [
+        "invalid value ':9090' for '--admin-addr <IP:PORT>': it must be IP:PORT, such as 0.0.0.0:8080",
+        "ROLLBOOK_DEFAULT_RATE_LIMIT is '0': it must be at least 1",
+        "ROLLBOOK_LOG_PARTITIONS is 'x': it must be a whole number, in digits alone",
+        "ROLLBOOK_LOG_RETENTION_BYTES is '5': it must be at least 1048576",
+        "ROLLBOOK_HTTP_ADDR is 'localhost:8080': it must be IP:PORT",
+        "ROLLBOOK_ROLE is 'intake,', with '' in it: it can be intake, loader, reporter",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_may_stand_in_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {

@@ -4,6 +4,8 @@
 //! taking anything, until it has no more to say; then once more without the refused values, so that what the command
 //! itself finds wrong with its settings is told along with them.
 
+mod reason;
+
 use std::ffi::OsString;
 
 use clap::builder::{Resettable, ValueParser};
@@ -196,28 +198,52 @@ fn refused_argument(command: &clap::Command, error: &clap::Error) -> Option<Arg>
 
 /// Says of a refused value where it comes from.
 fn told(error: clap::Error, argument: &Arg, words: &[OsString]) -> Failure {
+    let reason = std::error::Error::source(&error).and_then(reason::in_our_words);
     match environment::variable(argument) {
         Some(variable) if !stands_among(argument, words) => {
-            Failure::Config(ConfigError::BadVariable { variable, why: why(&error) })
+            let why = why(&error, argument, reason);
+            Failure::Config(ConfigError::BadVariable { variable, why })
         }
-        _ => error.into(),
+        _ => match reason {
+            Some(reason) => {
+                let (value, flag) =
+                    (part(&error, ContextKind::InvalidValue), part(&error, ContextKind::InvalidArg));
+                let said = format!("invalid value '{value}' for '{flag}': {reason}");
+                let said = format!("{said}\n\nFor more information, try '--help'.\n");
+                clap::Error::raw(error.kind(), said).into()
+            }
+            None => error.into(),
+        },
     }
 }
 
 /// Why a variable's value was refused, to stand behind its name.
-fn why(error: &clap::Error) -> String {
-    let value = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) => without_secrets(value),
-        _ => String::new(),
-    };
-    let reason = match (error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
-        (Some(ContextValue::Strings(values)), _) if !values.is_empty() => {
+fn why(error: &clap::Error, argument: &Arg, reason: Option<String>) -> String {
+    let refused = part(error, ContextKind::InvalidValue);
+    let reason = match (reason, error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
+        (Some(reason), _, _) => reason,
+        (None, Some(ContextValue::Strings(values)), _) if !values.is_empty() => {
             format!("it can be {}", values.join(", "))
         }
-        (_, Some(reason)) => without_secrets(&reason.to_string()),
-        _ => "it cannot be that".to_owned(),
+        (None, _, Some(reason)) => without_secrets(&reason.to_string()),
+        (None, _, None) => "it cannot be that".to_owned(),
     };
-    format!("is '{value}': {reason}")
+    // Of a list only one part is refused.
+    let is_list = argument.get_value_delimiter().is_some() && !argument.is_hide_env_values_set();
+    match argument.get_env().and_then(std::env::var_os).filter(|_| is_list) {
+        Some(whole) if *whole != *refused => {
+            format!("is '{}', with '{refused}' in it: {reason}", without_secrets(&whole.to_string_lossy()))
+        }
+        _ => format!("is '{refused}': {reason}"),
+    }
+}
+
+/// What the library says of a refused value, by its kind.
+fn part(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(said)) => without_secrets(said),
+        _ => String::new(),
+    }
 }
 
 /// The command as it would be without the refused values.
