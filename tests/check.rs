@@ -57,6 +57,17 @@ async fn all_that_is_wrong_is_found_and_not_only_the_first() {
 }
 
 #[tokio::test]
+async fn a_log_that_the_settings_are_at_odds_over_is_not_called_fit() {
+    let site = Site::set_up().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("log");
+    let brokers = site.rollbook("serve --check").env("ROLLBOOK_LOG", "embedded");
+    let said = brokers.env("ROLLBOOK_DATA_DIR", data.to_str().expect("text")).run().await.exits(64).stdout;
+    assert!(said.contains("ROLLBOOK_LOG is `embedded`, and ROLLBOOK_KAFKA_BROKERS"), "{said}");
+    assert!(!said.contains("ok     log") && !data.exists(), "{said}");
+}
+
+#[tokio::test]
 async fn a_database_without_setup_is_not_fit_to_serve() {
     let site = Site::empty().await;
     let login = site.admin_url();

@@ -137,11 +137,11 @@ async fn a_folder_is_one_processs_and_a_process_does_both() {
     assert_eq!(local.site.number(generation).await, 2);
 
     for (serve, said) in [
-        (local.rollbook("serve --role intake"), "ROLLBOOK_ROLE"),
-        (local.rollbook("serve --role loader"), "ROLLBOOK_ROLE"),
+        (local.rollbook("serve --role intake"), "--role has to name"),
+        (local.rollbook("serve --role loader"), "--role has to name"),
         (local.serve().env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1"), "ROLLBOOK_KAFKA_BROKERS"),
         (local.serve().env("ROLLBOOK_KAFKA_GROUP", "loaders"), "ROLLBOOK_KAFKA_GROUP"),
-        (local.rollbook("setup --kafka-topic other"), "ROLLBOOK_KAFKA_TOPIC"),
+        (local.rollbook("setup --kafka-topic other"), "--kafka-topic is set"),
         (local.serve().env("ROLLBOOK_KAFKA_REPLICATION", "3"), "ROLLBOOK_KAFKA_REPLICATION"),
         (local.rollbook("setup").env("ROLLBOOK_KAFKA_GROUP", "loaders"), "ROLLBOOK_KAFKA_GROUP"),
     ] {

@@ -144,6 +144,55 @@ async fn a_contradiction_is_told_beside_what_is_missing() {
 }
 
 #[tokio::test]
+async fn what_follows_from_a_refused_value_is_not_told_as_well() {
+    for serve in [Rollbook::new("serve").env("ROLLBOOK_LOG", "x"), Rollbook::new("serve --log x")] {
+        let said = serve.env("ROLLBOOK_DATABASE_URL", URL).run().await.stderr;
+        assert!(said.contains("kafka, embedded") && !said.contains("no log is chosen"), "{said}");
+        assert!(!said.contains("things are wrong"), "{said}");
+    }
+    // Its default would not go with the other.
+    let said = Rollbook::new("serve")
+        .env("ROLLBOOK_DATABASE_URL", URL)
+        .env("ROLLBOOK_KAFKA_BROKERS", "127.0.0.1:1")
+        .env("ROLLBOOK_IN_FLIGHT_BYTES", "64MiB")
+        .env("ROLLBOOK_MAX_UNPACKED_BYTES", "67108864")
+        .run()
+        .await
+        .exits(64)
+        .stderr;
+    assert_eq!(
+        said,
+        "error: ROLLBOOK_IN_FLIGHT_BYTES is '64MiB': it must be a whole number, in digits alone\n"
+    );
+}
+
+#[tokio::test]
+async fn a_contradiction_is_told_by_the_names_that_its_settings_were_given_under() {
+    let serve = |flags: &str| Rollbook::new(&format!("serve {flags}")).env("ROLLBOOK_DATABASE_URL", URL);
+    for (serve, told) in [
+        (
+            serve("--log embedded --role intake"),
+            "--log is `embedded`, a log of one process: --role has to name",
+        ),
+        (
+            serve("--log embedded --kafka-brokers a:1").env("ROLLBOOK_KAFKA_GROUP", "loaders"),
+            "--log is `embedded`, and --kafka-brokers, ROLLBOOK_KAFKA_GROUP are set",
+        ),
+        (
+            serve("--log embedded --http-addr 127.0.0.1:9090"),
+            "--http-addr (127.0.0.1:9090) and ROLLBOOK_ADMIN_ADDR (127.0.0.1:9090)",
+        ),
+        (
+            serve("--log embedded --in-flight-bytes 262144"),
+            "--in-flight-bytes (262144) must be at least ROLLBOOK_MAX_UNPACKED_BYTES (2097152)",
+        ),
+    ] {
+        let said = serve.run().await.exits(64).stderr;
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn why_a_value_is_refused_is_said_in_words_for_everyone() {
     let jobs = Rollbook::new("migrate --jobs 0").env("ROLLBOOK_DATABASE_URL", URL).run().await.exits(2);
     assert_eq!(

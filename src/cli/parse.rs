@@ -24,9 +24,18 @@ pub(super) struct Parsed {
     /// All settings of the command, as they are in effect.
     pub(super) settings: Vec<Setting>,
     /// What is wrong with them, for a command that looks on all the same.
-    pub(super) wrong: Vec<String>,
+    pub(super) wrong: Wrong,
     /// Flags that were written and change nothing.
     idle: Vec<Failure>,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, Default)]
+pub(super) struct Wrong {
+    /// Each thing in words.
+    pub(super) lines: Vec<String>,
+    /// Whether settings of two logs are among it, so that it is not clear which one is meant.
+    pub(super) is_of_two_logs: bool,
 }
 
 /// Help and version come back as a failure that exits 0, before anything else is said.
@@ -45,6 +54,8 @@ pub(super) fn parse(
 
     let refused = Refused::gather(command.clone(), &path, words)?;
     let mut failures = refused.failures;
+    let refused_variables: Vec<String> =
+        refused.arguments.iter().flatten().filter_map(environment::variable).collect();
     let variables: Vec<OsString> = variables.into_iter().collect();
     let set = environment::set_variables(&variables, &known);
     let unknown = environment::unknown_variables(variables, &known);
@@ -54,12 +65,20 @@ pub(super) fn parse(
         // Without the refused values the words lack something, which is no news.
         Some(Err(_)) | None => None,
     };
-    let found = parsed.iter().flat_map(|parsed| parsed.command.faults());
-    let found: Vec<ConfigError> =
-        found.filter(|fault| !unread.iter().any(|unread| environment::explains(unread, fault))).collect();
-    let of_another_log = parsed.iter().filter_map(|parsed| settings::of_another_log(&parsed.settings, &set));
-    failures
-        .extend(unread.into_iter().chain(unknown).chain(found).chain(of_another_log).map(Failure::Config));
+    // What a refused value leaves wrong is no news, either.
+    let is_news = |fault: &ConfigError| {
+        !unread.iter().any(|unread| environment::explains(unread, fault))
+            && !refused_variables.iter().any(|variable| settings::is_about(fault, variable))
+    };
+    let mut found = Vec::new();
+    let mut is_of_two_logs = false;
+    if let Some(parsed) = &parsed {
+        let of_another_log = settings::of_another_log(&parsed.settings, &set);
+        is_of_two_logs = of_another_log.is_some();
+        let faults = parsed.command.faults().into_iter().filter(is_news).chain(of_another_log);
+        found.extend(faults.map(|fault| settings::by_given_names(fault, &parsed.settings)));
+    }
+    failures.extend(unread.into_iter().chain(unknown).chain(found).map(Failure::Config));
     let parsed = parsed.map(|mut parsed| {
         // Something else that is wrong may be the reason.
         if failures.is_empty() {
@@ -70,8 +89,8 @@ pub(super) fn parse(
     match parsed {
         Some(parsed) if failures.is_empty() => Ok(parsed),
         Some(parsed) if parsed.command.is_check() && failures.iter().all(|one| one.is_of_settings(words)) => {
-            let wrong = failures.iter().map(|failure| failure.line(words)).collect();
-            Ok(Parsed { wrong, ..parsed })
+            let lines = failures.iter().map(|failure| failure.line(words)).collect();
+            Ok(Parsed { wrong: Wrong { lines, is_of_two_logs }, ..parsed })
         }
         _ => Err(Failure::all(failures).expect("what keeps words from being a command is a failure")),
     }
@@ -266,7 +285,7 @@ fn without(
     let settings = Setting::all(below(&super::command(), path), given);
     let parsed = Arguments::from_arg_matches(&matches)?.command;
     let idle = parsed.idle().iter().flat_map(|idle| written_in_vain(meant, given, idle)).collect();
-    Ok(Parsed { command: parsed, settings, wrong: Vec::new(), idle })
+    Ok(Parsed { command: parsed, settings, wrong: Wrong::default(), idle })
 }
 
 /// Those of the idle settings that were written as flags.

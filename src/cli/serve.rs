@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::Failure;
+use super::parse::Wrong;
 use super::settings::{Setting, Source};
 use crate::config::intake::{IntakeArgs, IntakeSettings};
 use crate::config::loader::{LoaderArgs, LoaderSettings};
@@ -132,7 +133,7 @@ struct ReporterRole {
 
 impl Arguments {
     /// Runs the service by these settings, which are said once; or only looks, whatever is wrong with them.
-    pub(super) async fn run(self, said: &[Setting], wrong: &[String]) -> Result<(), Failure> {
+    pub(super) async fn run(self, said: &[Setting], wrong: &Wrong) -> Result<(), Failure> {
         if self.check {
             return check::check(&self, wrong).await;
         }

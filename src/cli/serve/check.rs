@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::logins::{Checked, Login, Rights, Role};
 use super::{Arguments, RoleArg};
+use crate::cli::parse::Wrong;
 use crate::cli::{Failure, output};
 use crate::config::log::{EmbeddedSettings, LogSettings};
 use crate::config::{ConfigError, DatabaseUrl, Faults, Output};
@@ -49,8 +50,8 @@ impl Finding {
 }
 
 /// Looks at everything, whatever was found before. `settings` is what is wrong with those.
-pub(super) async fn check(arguments: &Arguments, settings: &[String]) -> Result<(), Failure> {
-    let mut findings: Vec<Finding> = match settings {
+pub(super) async fn check(arguments: &Arguments, settings: &Wrong) -> Result<(), Failure> {
+    let mut findings: Vec<Finding> = match &settings.lines[..] {
         [] => vec![Finding::new("settings", Ok("they go together".to_owned()))],
         wrong => wrong.iter().map(|one| Finding::new("settings", Err(one.clone()))).collect(),
     };
@@ -62,7 +63,8 @@ pub(super) async fn check(arguments: &Arguments, settings: &[String]) -> Result<
     let loader = said.note(arguments.databases.loader(&arguments.stand_in));
     // The reporter's, too.
     let loader = has(&[RoleArg::Loader, RoleArg::Reporter], loader);
-    let log = if arguments.needs_log() { said.note(arguments.log_settings()) } else { None };
+    let log = arguments.needs_log().then(|| said.note(arguments.log_settings())).flatten();
+    let log = log.filter(|_| !settings.is_of_two_logs);
     let (intake, loader, log) = tokio::join!(
         looked(intake, |url| intake_login(arguments, url)),
         looked(loader, |url| loader_login(arguments, url)),
