@@ -22,7 +22,7 @@ use crate::log::{ConsumerSettings, Log};
 use crate::ops::Heartbeat;
 use crate::ops::metrics::{OTHER, organization_label};
 use crate::store::{Backoff, Pool};
-use crate::tenant::{Directory, OrganizationId, RecordOwner, RolePrefix};
+use crate::tenant::{Directory, OrganizationId, RolePrefix};
 
 mod anchor;
 mod ask;
@@ -122,12 +122,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// How metrics call an organization.
+    /// How metrics call an organization, also one that was removed.
     fn label(&self, id: OrganizationId) -> SharedString {
-        match self.directory.of_record(id) {
-            Some(RecordOwner::Tenant(tenant)) => organization_label(tenant.slug()),
-            Some(RecordOwner::Removed | RecordOwner::Unknown) | None => OTHER.into(),
-        }
+        self.directory.slug(id).map_or(OTHER.into(), |slug| organization_label(&slug))
     }
 
     fn dispatcher_limits(&self) -> DispatcherLimits {

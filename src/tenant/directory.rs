@@ -150,6 +150,13 @@ impl Directory {
         })
     }
 
+    /// How people call an organization, whatever became of it: for them, and no door to a tenant. `None`: the snapshot does
+    /// not know it, or there is none yet.
+    pub fn slug(&self, id: OrganizationId) -> Option<Slug> {
+        let snapshot = self.current.load();
+        snapshot.as_ref()?.by_id.get(&id).map(|organization| organization.slug.clone())
+    }
+
     /// Every organization that records may belong to. Empty before the first snapshot.
     pub fn record_owners(&self) -> Vec<Tenant> {
         let snapshot = self.current.load();
