@@ -43,6 +43,16 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There is none, and this process could not make one.
+    #[error("there is no log in {}, and nothing can be made in {}", folder.display(), nearest.display())]
+    CannotMake {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there of the way to it.
+        nearest: PathBuf,
+        /// Why nothing can be made there.
+        source: io::Error,
+    },
     /// It was made with another number of partitions.
     #[error("the log in this folder has {found} partitions, and the settings ask for {asked}")]
     Partitions {

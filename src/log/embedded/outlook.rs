@@ -26,7 +26,7 @@ pub enum Outlook {
 pub(super) fn outlook(settings: &EngineSettings) -> Result<Outlook, OpenError> {
     let path = &settings.folder;
     let partitions = partitions_asked(settings)?;
-    let _nobody_writes = match lock::to_look(path) {
+    let _lock = match lock::to_look(path) {
         // Segments may stand there all the same: the lock is made anew by the process that opens them.
         Err(OpenError::NoLog { .. }) if path.is_dir() => None,
         Err(OpenError::NoLog { .. }) => return can_be_made(path).map(|()| Outlook::NoLogYet),
@@ -44,20 +44,25 @@ pub(super) fn outlook(settings: &EngineSettings) -> Result<Outlook, OpenError> {
 }
 
 /// Whether the nearest folder above that is there takes a new name.
-fn can_be_made(path: &Path) -> Result<(), OpenError> {
+fn can_be_made(folder: &Path) -> Result<(), OpenError> {
     let here = Path::new(".");
-    let mut above = path.ancestors().map(|one| if one.as_os_str().is_empty() { here } else { one });
+    let mut above = folder.ancestors().map(|one| if one.as_os_str().is_empty() { here } else { one });
     // A link that leads nowhere is there, too, and is no folder.
     let nearest = above.find(|one| one.symlink_metadata().is_ok()).unwrap_or(here);
-    if !nearest.is_dir() {
-        return Err(OpenError::reading(&nearest.display().to_string(), io::ErrorKind::NotADirectory.into()));
-    }
-    may_write(nearest)
+    let allowed = if nearest.is_dir() { allowed(nearest) } else { Err(io::ErrorKind::NotADirectory.into()) };
+    allowed.map_err(|source| {
+        let (folder, nearest) = (folder.to_owned(), nearest.to_owned());
+        OpenError::CannotMake { folder, nearest, source }
+    })
 }
 
-/// Names are made in a folder by who may also pass through it.
 fn may_write(path: &Path) -> Result<(), OpenError> {
+    allowed(path).map_err(|source| OpenError::reading(&path.display().to_string(), source))
+}
+
+/// Whether this process may read and write there. Names are made in a folder by who may also pass through it.
+fn allowed(path: &Path) -> io::Result<()> {
     let wanted = Access::READ_OK | Access::WRITE_OK;
     let wanted = if path.is_dir() { wanted | Access::EXEC_OK } else { wanted };
-    access(path, wanted).map_err(|error| OpenError::reading(&path.display().to_string(), error.into()))
+    access(path, wanted).map_err(io::Error::from)
 }
