@@ -141,11 +141,38 @@ async fn a_schema_that_another_administrator_works_on_is_reported_and_not_waited
     let site = Site::with(&["acme", "birch"]).await;
     site.take_back("acme").await;
     let other = site.superuser().await;
-    let lock = "BEGIN; SELECT FROM rollbook.organization WHERE slug = 'acme' FOR UPDATE";
-    other.batch_execute(lock).await.expect("the row of acme");
+    let lock = "BEGIN; LOCK TABLE org_acme.refinery_schema_history IN SHARE ROW EXCLUSIVE MODE";
+    other.batch_execute(lock).await.expect("the history of acme");
     let items = site.run("migrate --lock-timeout-ms 200 --json").await.exits(1).items();
     assert_eq!(outcomes(&items), [("acme", "failed"), ("birch", "current")]);
     assert_eq!(items[0]["error"], "another administrator is at work on it");
+}
+
+/// However long a schema takes: its organization's keys, state and records are not kept waiting.
+#[tokio::test]
+async fn while_a_schema_is_migrated_its_organization_is_suspended_and_its_keys_are_revoked() {
+    let site = Site::set_up().await;
+    let key = site.add("acme").await["key_id"].as_str().expect("an id").to_owned();
+    site.take_back("acme").await;
+    let analyst = site.superuser().await;
+    analyst.batch_execute("BEGIN; LOCK TABLE org_acme.report_step").await.expect("a lock");
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let meanwhile = async {
+        eventually("the migration waits", async || site.number(waits).await > 0).await;
+        for words in ["org suspend acme", "org resume acme", "key add acme"] {
+            site.run(words).await.done();
+        }
+        site.run(&format!("key revoke {key}")).await.done();
+        let hold = "INSERT INTO rollbook.held_record \
+                        (generation, partition, log_offset, organization_id, record, events, reason) \
+                    SELECT 1, 0, 7, id, 'x', 3, 'test' FROM rollbook.organization";
+        site.execute(hold).await;
+        assert!(site.number(waits).await > 0, "it waits still");
+        analyst.batch_execute("COMMIT").await.expect("an end");
+    };
+    let (ran, ()) = tokio::join!(site.run("migrate --lock-timeout-ms 60000 --json"), meanwhile);
+    assert_eq!(outcomes(&ran.done().items()), [("acme", "migrated")]);
 }
 
 #[tokio::test]

@@ -102,6 +102,45 @@ async fn another_login_takes_over_from_the_one_that_was_the_loader() {
 }
 
 #[tokio::test]
+async fn a_former_loader_can_be_dropped_and_a_new_one_can_drain_whoever_sets_it_up() {
+    let site = Site::empty().await;
+    let admin = site.role("admin");
+    site.execute(&format!(
+        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
+        site.database
+    ))
+    .await;
+    let set_up = async |loader: &str, by: String| {
+        site.rollbook("setup --json")
+            .env("ROLLBOOK_ADMIN_DATABASE_URL", &by)
+            .env("ROLLBOOK_LOADER_DATABASE_URL", &site.url(&site.role(loader), "pw"))
+            .run()
+            .await
+    };
+    let may_lock = async |loader: &str| {
+        let may = format!(
+            "SELECT has_function_privilege('{}', 'pg_try_advisory_xact_lock(bigint)', 'EXECUTE')::int::bigint",
+            site.role(loader)
+        );
+        site.number(&may).await == 1
+    };
+    set_up("loader1", site.admin_url()).await.done();
+    set_up("loader2", site.admin_url()).await.done();
+    assert!(may_lock("loader2").await && !may_lock("loader1").await);
+    site.execute(&format!("DROP ROLE {}", site.role("loader1"))).await;
+
+    set_up("loader3", site.url(&admin, "pw")).await.done();
+    assert!(may_lock("loader3").await, "the owner gives it on");
+    site.execute(&format!(
+        "REVOKE EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) FROM {admin} CASCADE"
+    ))
+    .await;
+    let ran = set_up("loader4", site.url(&admin, "pw")).await.exits(1);
+    assert_eq!(ran.error_code(), "insufficient_rights");
+    assert!(ran.stderr.contains("GRANT EXECUTE ON FUNCTION"), "{}", ran.stderr);
+}
+
+#[tokio::test]
 async fn a_former_loader_keeps_nothing_unnoticed() {
     let site = Site::empty().await;
     let admin = site.role("admin");

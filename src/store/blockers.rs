@@ -28,27 +28,17 @@ fn is_lock_timeout(error: &Error) -> bool {
     false
 }
 
-/// Sessions, in words: those that hold locks in the schema; where none does, the one with the oldest snapshot, for which an index
-/// that is made beside writers waits.
+/// Sessions that hold locks in the schema, in words, the oldest first. Whose they are every login is shown, for how long not.
 async fn holders(client: &impl GenericClient, schema: &str) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "
-        WITH others AS (
-            SELECT pid, xact_start, backend_xmin,
-                   format('process %s of `%s`', pid, usename)
-                       || coalesce(', in a transaction for ' || extract(epoch FROM now() - xact_start)::bigint || ' s', '') AS who
-            FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'),
-        holding AS (
-            SELECT * FROM others
-            WHERE pid IN (SELECT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = relation
-                                               JOIN pg_namespace n ON n.oid = relnamespace
-                          WHERE granted AND nspname = $1
-                            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())))
-        SELECT who FROM (
-            SELECT who, xact_start FROM holding
-            UNION ALL
-            (SELECT who, xact_start FROM others
-             WHERE backend_xmin IS NOT NULL AND NOT EXISTS (SELECT FROM holding) ORDER BY xact_start LIMIT 1)) AS found
-        ORDER BY xact_start LIMIT 5";
+        SELECT format('process %s of `%s`', pid, usename)
+                   || coalesce(', in a transaction for ' || extract(epoch FROM now() - xact_start)::bigint || ' s', '')
+        FROM pg_stat_activity
+        WHERE usename IS NOT NULL AND pid <> pg_backend_pid()
+          AND pid IN (SELECT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = relation
+                                             JOIN pg_namespace n ON n.oid = relnamespace
+                      WHERE granted AND nspname = $1
+                        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+        ORDER BY xact_start NULLS FIRST LIMIT 5";
     Ok(client.query(sql, &[&schema]).await?.iter().map(|row| row.get(0)).collect())
 }

@@ -52,9 +52,11 @@ const TOO_MUCH: &str = "SELECT format('REVOKE ALL ON %s FROM %s', thing, CASE gr
      FROM (SELECT 'SCHEMA ' || quote_ident(nspname) AS thing, (aclexplode(nspacl)).grantee, nspowner AS owner \
            FROM pg_namespace WHERE nspname = $1 \
            UNION ALL \
-           SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || format('%I.%I', nspname, relname), \
+           SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || format('%I.%I', $1::text, relname), \
                   (aclexplode(relacl)).grantee, relowner \
-           FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1) AS given \
+           FROM pg_depend JOIN pg_class ON pg_class.oid = objid \
+           WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_namespace'::regclass \
+               AND refobjid = $1::text::regnamespace AND relkind <> 'i') AS given \
      LEFT JOIN pg_roles ON pg_roles.oid = grantee \
      WHERE grantee <> owner \
        AND (grantee = 0 OR rolname NOT IN ($2, $3) AND starts_with(shobj_description(grantee, 'pg_authid'), 'Rollbook '))";

@@ -19,8 +19,8 @@ pub(super) async fn ensure(admin: &Admin, schema: &str) -> Result<(), Problem> {
     if found == Some(true) {
         return Ok(());
     }
-    let made_by_another =
-        "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = to_regclass($1))";
+    let made_by_another = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index \
+                            WHERE relid = to_regclass($1) AND datname = current_database())";
     if admin.client.query_one(made_by_another, &[&table]).await?.get(0) {
         return Err(Problem::Locked);
     }

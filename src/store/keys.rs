@@ -39,7 +39,7 @@ pub struct ListedKey {
 /// The organization does not exist, is not complete, or was removed.
 pub async fn add(admin: &mut Admin, slug: &Slug, label: Option<&str>) -> Result<NewKey, Error> {
     let change = admin.begin().await?;
-    let organization = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
+    let organization = organizations::find(&*change, slug, Lock::AgainstChanges).await?.organization;
     organizations::refuse_unless_standing(&organization)?;
     let new = insert(&change, organization.id, label).await?;
     let what = json!({ "key_id": new.id, "label": label });
@@ -90,7 +90,7 @@ pub async fn revoke(admin: &mut Admin, key: Uuid) -> Result<RevokedKey, Error> {
     let change = admin.begin().await?;
     // The organization first, as whoever removes it does: neither waits for the other in a circle.
     let find = "SELECT o.id, o.slug FROM rollbook.organization o JOIN rollbook.write_key k ON o.id = k.organization_id \
-                WHERE k.id = $1 FOR UPDATE OF o";
+                WHERE k.id = $1 FOR KEY SHARE OF o";
     let row = change.query_opt(find, &[&key]).await?.ok_or(Error::NoSuchKey(key))?;
     let (id, organization) = (OrganizationId(row.get(0)), row.get(1));
     let revoke = "UPDATE rollbook.write_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";

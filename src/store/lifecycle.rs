@@ -26,7 +26,7 @@ pub async fn resume(admin: &mut Admin, slug: &Slug) -> Result<Described, Error> 
 
 async fn move_to(admin: &mut Admin, slug: &Slug, to: State, action: &str) -> Result<Described, Error> {
     let change = admin.begin().await?;
-    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
+    let found = organizations::find(&*change, slug, Lock::AgainstChanges).await?;
     organizations::refuse_unless_standing(&found.organization)?;
     if found.organization.state != to {
         let id = found.organization.id;
@@ -67,7 +67,7 @@ pub enum RateLimit {
 /// As [`suspend`].
 pub async fn set(admin: &mut Admin, slug: &Slug, changes: &Changes) -> Result<Described, Error> {
     let change = admin.begin().await?;
-    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?;
+    let found = organizations::find(&*change, slug, Lock::AgainstChanges).await?;
     organizations::refuse_unless_standing(&found.organization)?;
 
     let old = &found.organization;

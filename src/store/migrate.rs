@@ -1,7 +1,7 @@
 //! `rollbook migrate`: every organization's schema to this release's version.
 //!
 //! Those that lack nothing are found all at once (`survey`). Schemas are independent: several are done at once, each in
-//! one transaction that locks its organization's row, and one that fails or is busy does not stop the others. What is done
+//! one transaction that keeps others out, and one that fails or is busy does not stop the others. What is done
 //! stays done; a second run does the rest.
 
 use std::collections::VecDeque;
@@ -15,12 +15,12 @@ use tokio_postgres::error::SqlState;
 
 use super::change::Change;
 use super::connect::{look_briefly, no_longer_than};
-use super::organizations::{self, Described};
+use super::organizations::{self, Described, Lock};
 use super::roles::{self, Mark};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
 use super::{blockers, grants, indexes, migrations, provision, retry, survey};
 use crate::config::{DatabaseUrl, Operator};
-use crate::tenant::{Organization, Slug, State};
+use crate::tenant::{Slug, State};
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -198,16 +198,27 @@ async fn one_schema(
 
 /// Of a schema that is there: without it there would be no history either, and nothing to be brought up to date.
 async fn version(admin: &mut Admin, one: &Described, lock_timeout: Duration) -> Result<i32, Problem> {
-    let Organization { slug, schema_name, .. } = &one.organization;
+    let version = version_of(admin, one, lock_timeout).await;
+    // However it failed: what is removed while it is looked at is no failure.
+    match &version {
+        Err(_)
+            if organizations::show(admin, &one.organization.slug).await?.organization.state
+                == State::Removed =>
+        {
+            Err(Problem::Removed)
+        }
+        _ => version,
+    }
+}
+
+async fn version_of(admin: &mut Admin, one: &Described, lock_timeout: Duration) -> Result<i32, Problem> {
+    let schema_name = &one.organization.schema_name;
     let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
     if admin.client.query_one(exists, &[schema_name]).await?.get::<_, bool>(0) {
         let transaction = look_briefly(&mut admin.client, lock_timeout).await?;
         return Ok(migrations::version(&transaction, schema_name).await?);
     }
-    match organizations::show(admin, slug).await?.organization.state {
-        State::Removed => Err(Problem::Removed),
-        State::Provisioning | State::Active | State::Suspended => Err(Problem::Missing(schema_name.clone())),
-    }
+    Err(Problem::Missing(schema_name.clone()))
 }
 
 /// In one transaction: all that the schema lacks, and that it lacks nothing any more.
@@ -222,16 +233,16 @@ async fn bring_up_to_date(
     let outcome = retry::on_conflict(async || {
         let change = admin.begin().await?;
         change.batch_execute(&no_longer_than(lock_timeout)).await?;
-        // Removal takes the same lock, and what it dropped must not be made again.
-        let lock = organizations::Lock::AgainstAdministrators;
-        let now = match organizations::find(&*change, &one.organization.slug, lock).await {
-            Err(Error::Postgres(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                return Ok(Err(Problem::Locked));
-            }
-            found => found?,
-        };
+        // What removal dropped must not be made again.
+        let now = organizations::find(&*change, &one.organization.slug, Lock::AgainstRemoval).await?;
         if now.organization.state == State::Removed {
             return Ok(Err(Problem::Removed));
+        }
+        match migrations::keep_others_out(&change, &names.schema).await {
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                return Ok(Err(Problem::Locked));
+            }
+            locked => locked?,
         }
         let mark = Mark::of(one.organization.id);
         let found = roles::find_schema(&*change, &names.schema, &mark).await?;

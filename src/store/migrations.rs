@@ -49,6 +49,17 @@ pub(super) async fn run(change: &Change<'_>, runner: &Runner, schema: &str) -> R
     Ok(change.batch_execute("SET LOCAL ROLE NONE; SET LOCAL search_path = ''").await?)
 }
 
+/// One `migrate` at a time: by the history, which nobody but the owner may lock so. A schema that has none has nothing to migrate
+/// yet, or is being made.
+pub(super) async fn keep_others_out(change: &Change<'_>, schema: &str) -> Result<(), tokio_postgres::Error> {
+    let history = format!("{}.{HISTORY}", roles::quoted(schema));
+    let is_there = change.query_one("SELECT to_regclass($1) IS NOT NULL", &[&history]).await?;
+    match is_there.get(0) {
+        true => change.batch_execute(&format!("LOCK TABLE {history} IN SHARE ROW EXCLUSIVE MODE")).await,
+        false => Ok(()),
+    }
+}
+
 /// A transaction that is already under way, as refinery takes connections: it would begin its own on those.
 struct Within<'a>(&'a Transaction<'a>);
 

@@ -65,21 +65,25 @@ pub fn refuse_unless_standing(organization: &Organization) -> Result<(), Error> 
     }
 }
 
-/// Whether a row is only read, or also kept from other administrators until the transaction ends. A row's lock takes the right to
-/// change the row: an advisory lock any login may take, an analyst's too, and keep.
+/// Whether a row is only read, or what else is kept from it until the transaction ends. A row's lock takes the right to change the
+/// row: an advisory lock any login may take, an analyst's too, and keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lock {
     None,
-    /// Loaders may go on writing what belongs to the organization.
-    AgainstAdministrators,
-    ForUpdate,
+    /// The organization is not removed meanwhile. Everything else may be done to it: its keys revoked, its records held.
+    AgainstRemoval,
+    /// Nothing else of it is changed meanwhile.
+    AgainstChanges,
+    /// Nothing is written that belongs to it.
+    AgainstAll,
 }
 
 pub(super) async fn find(client: &impl GenericClient, slug: &Slug, lock: Lock) -> Result<Described, Error> {
     let lock = match lock {
         Lock::None => "",
-        Lock::AgainstAdministrators => "FOR NO KEY UPDATE",
-        Lock::ForUpdate => "FOR UPDATE",
+        Lock::AgainstRemoval => "FOR KEY SHARE",
+        Lock::AgainstChanges => "FOR NO KEY UPDATE",
+        Lock::AgainstAll => "FOR UPDATE",
     };
     let sql = format!("SELECT {COLUMNS}, name, created_at FROM rollbook.organization WHERE slug = $1 {lock}");
     let row = client.query_opt(&sql, &[&slug.as_str()]).await?;

@@ -75,7 +75,7 @@ async fn register(
 }
 
 async fn resume(change: &Change<'_>, slug: &Slug, name: Option<&str>) -> Result<OrganizationId, Error> {
-    let found = organizations::find(&**change, slug, Lock::ForUpdate).await?.organization;
+    let found = organizations::find(&**change, slug, Lock::AgainstChanges).await?.organization;
     match found.state {
         State::Provisioning => {}
         State::Removed => return Err(Error::OrganizationRemoved(slug.clone())),

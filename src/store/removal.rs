@@ -87,15 +87,20 @@ async fn end(
     dependents: Dependents,
 ) -> Result<OrganizationId, Error> {
     let change = admin.begin().await?;
-    let found = organizations::find(&*change, slug, Lock::ForUpdate).await?.organization;
+    let found = organizations::find(&*change, slug, Lock::AgainstAll).await?.organization;
     if found.state == State::Removed {
         return Ok(found.id);
     }
     provision::mark_again(&change, &names.schema, found.id).await?;
-    for schema in roles::schemas_of(&*change, &Mark::of(found.id)).await? {
+    let mark = Mark::of(found.id);
+    for schema in roles::schemas_of(&*change, &mark).await? {
         judge(&change, &schema, dependents).await?;
         // Whoever keeps its tables locked keeps them from being dropped, but from now on reads them no more.
         shut(&change, &schema, &names.reader).await?;
+    }
+    // One that lost its mark and what proves whose it is stays until a person has said so; its readers do not.
+    if matches!(roles::find_schema(&*change, &names.schema, &mark).await?, Found::SomebodyElses(None)) {
+        shut(&change, &names.schema, &names.reader).await?;
     }
     let id = &found.id.0;
     change.execute("UPDATE rollbook.organization SET state = 'removed' WHERE id = $1", &[id]).await?;
@@ -181,7 +186,7 @@ async fn drop_schemas(
 ) -> Result<Vec<String>, Error> {
     let change = admin.begin().await?;
     change.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
-    organizations::find(&*change, slug, Lock::ForUpdate).await?;
+    organizations::find(&*change, slug, Lock::AgainstAll).await?;
     provision::mark_again(&change, schema, id).await?;
     let mut cascaded = Vec::new();
     for schema in roles::schemas_of(&*change, &Mark::of(id)).await? {
@@ -211,7 +216,7 @@ async fn lock_tables(change: &Change<'_>, schema: &str) -> Result<(), Error> {
 
 async fn drop_role(admin: &mut Admin, slug: &Slug, role: &str, mark: &Mark) -> Result<(), Error> {
     let change = admin.begin().await?;
-    organizations::find(&*change, slug, Lock::ForUpdate).await?;
+    organizations::find(&*change, slug, Lock::AgainstAll).await?;
     if roles::find_role(&*change, role, mark).await? == Found::Ours {
         change.batch_execute(&format!("DROP ROLE {}", roles::quoted(role))).await?;
     }
