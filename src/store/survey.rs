@@ -34,7 +34,8 @@ pub(super) async fn complete(
 ) -> Result<HashSet<OrganizationId>, Error> {
     let current = organizations.iter().filter(|one| one.organization.schema_version == TENANT_SCHEMA_VERSION);
     let asked: Vec<Asked> = current.map(|one| Asked::new(installation, one)).collect();
-    let furnished = furnished(&admin.client, installation, &asked).await?;
+    let marked = marked(&admin.client, &asked).await?;
+    let furnished = furnished(&admin.client, installation, &marked).await?;
     let mut complete = HashSet::with_capacity(furnished.len());
     for some in furnished.chunks(HISTORIES_AT_A_TIME) {
         let transaction = admin.client.transaction().await?;
@@ -63,23 +64,46 @@ impl Asked {
     }
 }
 
-/// Those whose marks, grants, CHECK and index the catalogs show.
+/// Those whose schema and roles bear their marks. Asked before all else: beside what is asked of relations the planner takes these
+/// for so few that it reads all relations for each.
+async fn marked<'a>(client: &impl GenericClient, asked: &'a [Asked]) -> Result<Vec<&'a Asked>, Error> {
+    let sql = "SELECT at \
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) \
+                   WITH ORDINALITY AS asked (schema, writer, reader, mark, at) \
+               JOIN pg_namespace n ON nspname = schema \
+               JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader \
+               WHERE obj_description(n.oid, 'pg_namespace') = mark \
+                 AND shobj_description(w.oid, 'pg_authid') = mark AND shobj_description(r.oid, 'pg_authid') = mark \
+               ORDER BY at";
+    let column =
+        |name: fn(&TenantNames) -> &str| -> Vec<&str> { asked.iter().map(|one| name(&one.names)).collect() };
+    let marks: Vec<Mark> = asked.iter().map(|one| Mark::of(one.id)).collect();
+    let marks: Vec<&str> = marks.iter().map(Mark::as_str).collect();
+    let (schemas, writers, readers) =
+        (column(|names| &names.schema), column(|names| &names.writer), column(|names| &names.reader));
+    let rows = client.query(sql, &[&schemas, &writers, &readers, &marks]).await?;
+    Ok(rows.iter().filter_map(place).filter_map(|at| asked.get(at)).collect())
+}
+
+/// Where in what was asked a row belongs.
+fn place(row: &tokio_postgres::Row) -> Option<usize> {
+    usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1)
+}
+
+/// Those among them whose grants, CHECK and index the catalogs show.
 async fn furnished<'a>(
     client: &impl GenericClient,
     installation: &Installation,
-    asked: &'a [Asked],
+    asked: &[&'a Asked],
 ) -> Result<Vec<&'a Asked>, Error> {
     // One pass over the catalogs. What is missing makes these functions answer NULL, never fail: they are asked by oid.
     let sql = "SELECT at \
-               FROM unnest($1::text[], $2::text[], $3::text[], $11::text[]) \
-                   WITH ORDINALITY AS asked (schema, writer, reader, mark, at) \
+               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (schema, writer, reader, at) \
                JOIN pg_namespace n ON nspname = schema \
                JOIN pg_roles w ON w.rolname = asked.writer JOIN pg_roles r ON r.rolname = asked.reader \
                JOIN pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'i') \
                LEFT JOIN unnest($4::text[], $5::text[]) AS written (name, privileges) ON name = relname AND relkind <> 'i' \
-               WHERE obj_description(n.oid, 'pg_namespace') = mark \
-                 AND shobj_description(w.oid, 'pg_authid') = mark AND shobj_description(r.oid, 'pg_authid') = mark \
-                 AND has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
+               WHERE has_schema_privilege(w.oid, n.oid, 'USAGE') AND has_schema_privilege(r.oid, n.oid, 'USAGE') \
                  AND pg_has_role(r.oid, (SELECT oid FROM pg_roles WHERE rolname = $9), 'MEMBER') \
                  AND pg_has_role((SELECT oid FROM pg_roles WHERE rolname = $10), w.oid, 'MEMBER') \
                GROUP BY at \
@@ -93,8 +117,6 @@ async fn furnished<'a>(
                ORDER BY at";
     let column =
         |name: fn(&TenantNames) -> &str| -> Vec<&str> { asked.iter().map(|one| name(&one.names)).collect() };
-    let marks: Vec<Mark> = asked.iter().map(|one| Mark::of(one.id)).collect();
-    let marks: Vec<&str> = marks.iter().map(Mark::as_str).collect();
     let (tables, privileges): (Vec<&str>, Vec<&str>) = of_writer().unzip();
     let rows = client
         .query(
@@ -110,12 +132,10 @@ async fn furnished<'a>(
                 &migrations::HISTORY,
                 &installation.readers_role(),
                 &installation.loader_login,
-                &marks,
             ],
         )
         .await?;
-    let place = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1);
-    Ok(rows.iter().filter_map(place).filter_map(|at| asked.get(at)).collect())
+    Ok(rows.iter().filter_map(place).filter_map(|at| asked.get(at).copied()).collect())
 }
 
 /// Those in which exactly this release's migrations ran.
