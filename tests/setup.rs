@@ -104,12 +104,7 @@ async fn another_login_takes_over_from_the_one_that_was_the_loader() {
 #[tokio::test]
 async fn a_former_loader_can_be_dropped_and_a_new_one_can_drain_whoever_sets_it_up() {
     let site = Site::empty().await;
-    let admin = site.role("admin");
-    site.execute(&format!(
-        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
-        site.database
-    ))
-    .await;
+    let admin = lesser_administrator(&site).await;
     let set_up = async |loader: &str, by: String| {
         site.rollbook("setup --json")
             .env("ROLLBOOK_ADMIN_DATABASE_URL", &by)
@@ -143,12 +138,7 @@ async fn a_former_loader_can_be_dropped_and_a_new_one_can_drain_whoever_sets_it_
 #[tokio::test]
 async fn a_former_loader_keeps_nothing_unnoticed() {
     let site = Site::empty().await;
-    let admin = site.role("admin");
-    site.execute(&format!(
-        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
-        site.database
-    ))
-    .await;
+    let admin = lesser_administrator(&site).await;
     site.run("setup").await.done();
     site.add("acme").await;
     // The superuser gave the membership; a lesser administrator takes it away, or says that it cannot.
@@ -228,6 +218,17 @@ async fn what_a_lesser_administrator_lacks_is_said() {
     }
 }
 
+/// Makes a role that only has CREATEROLE and owns the database.
+async fn lesser_administrator(site: &Site) -> String {
+    let admin = site.role("admin");
+    site.execute(&format!(
+        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
+        site.database
+    ))
+    .await;
+    admin
+}
+
 /// Every administrator's command, as a role that only has CREATEROLE and owns the database.
 async fn whole_life_as(site: &Site, admin: &str) {
     let url = site.url(admin, "pw");
@@ -252,24 +253,14 @@ async fn whole_life_as(site: &Site, admin: &str) {
 #[tokio::test]
 async fn an_administrator_needs_no_more_than_createrole_and_the_database() {
     let site = Site::empty().await;
-    let admin = site.role("admin");
-    site.execute(&format!(
-        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
-        site.database
-    ))
-    .await;
+    let admin = lesser_administrator(&site).await;
     whole_life_as(&site, &admin).await;
 }
 
 #[tokio::test]
 async fn a_superuser_begins_and_the_databases_owner_goes_on() {
     let site = Site::empty().await;
-    let admin = site.role("admin");
-    site.execute(&format!(
-        "CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD 'pw'; ALTER DATABASE {} OWNER TO {admin}",
-        site.database
-    ))
-    .await;
+    let admin = lesser_administrator(&site).await;
     site.run("setup").await.done();
     site.add("acme").await;
     whole_life_as(&site, &admin).await;

@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use super::change::Change;
 use super::connect::{look_briefly, no_longer_than};
 use super::organizations::{self, Described, Lock};
-use super::roles::{self, Mark};
+use super::roles::{self, Found, Mark};
 use super::{Admin, Error, Installation, TENANT_SCHEMA_VERSION, TenantNames};
 use super::{blockers, grants, indexes, migrations, provision, retry, survey};
 use crate::config::{DatabaseUrl, Operator};
@@ -257,8 +257,11 @@ async fn bring_up_to_date(
         let found = roles::find_schema(&*change, &names.schema, &mark).await?;
         found.refuse_unless_its_own("schema", &names.schema, &mark)?;
         for role in [&names.writer, &names.reader] {
-            roles::find_role(&*change, role, &mark).await?.refuse_unless_its_own("role", role, &mark)?;
-            roles::ensure_role(&change, role, &mark).await?;
+            let found = roles::find_role(&*change, role, &mark).await?;
+            if found == Found::Nothing {
+                roles::make_role(&change, role, "NOLOGIN", &mark).await?;
+            }
+            found.refuse_unless_its_own("role", role, &mark)?;
         }
         grants::ensure(&change, installation, &names).await?;
         record_version(&change, one).await?;

@@ -130,8 +130,7 @@ async fn judge(change: &Change<'_>, schema: &str, dependents: Dependents) -> Res
 
 /// Takes the way into a schema from its readers.
 async fn shut(change: &Change<'_>, schema: &str, reader: &str) -> Result<(), Error> {
-    let exists = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-    if change.query_one(exists, &[&reader]).await?.get(0) {
+    if roles::role_exists(change, reader).await? {
         let (schema, reader) = (roles::quoted(schema), roles::quoted(reader));
         change.batch_execute(&format!("REVOKE ALL ON SCHEMA {schema} FROM {reader}")).await?;
     }

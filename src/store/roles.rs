@@ -123,6 +123,12 @@ pub(super) async fn find_schema(
     Ok(Found::new(client.query_opt(sql, &[&schema]).await?, mark))
 }
 
+/// Whether a role of that name exists.
+pub(super) async fn role_exists(change: &Change<'_>, role: &str) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+    Ok(change.query_one(sql, &[&role]).await?.get(0))
+}
+
 /// The schemas that bear a mark, whatever they are called.
 pub(super) async fn schemas_of(
     client: &impl GenericClient,

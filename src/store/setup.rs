@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::migrations::{self, CONTROL_SCHEMA};
-use super::roles::{self, Found, Mark};
+use super::roles::{self, Found, Mark, role_exists};
 use super::server::{self, Purpose};
 use super::{Admin, Error, Installation, installation, retry};
 use crate::config::DatabaseUrl;
@@ -171,10 +171,4 @@ async fn finish(
     });
     change.record("setup", None, &what).await?;
     Ok(generation)
-}
-
-/// Whether a role of that name exists.
-async fn role_exists(change: &Change<'_>, role: &str) -> Result<bool, Error> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-    Ok(change.query_one(sql, &[&role]).await?.get(0))
 }
